@@ -1,0 +1,66 @@
+"""The nouns both nodes agree on. Plain values: no I/O, no torch."""
+
+from fusion.types.identity import MAX_ITEMS_PER_SAMPLE, ItemId, SampleId, new_epoch
+from fusion.types.ledger import Gap, ItemState, LedgerCounts, SampleState
+from fusion.types.scene import (
+    Box2D,
+    Box3D,
+    Detection,
+    FusedObject,
+    FusedScene,
+    Truth,
+    TruthObject,
+)
+from fusion.types.sensor import (
+    AudioChunk,
+    Availability,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Image,
+    Int8Array,
+    Int16Array,
+    Modality,
+    Payload,
+    PointCloud,
+    Reading,
+    Sample,
+    SensorSlot,
+    UInt8Array,
+)
+from fusion.types.verdict import SlotAnswer, Verdict
+
+__all__ = [
+    "MAX_ITEMS_PER_SAMPLE",
+    "AudioChunk",
+    "Availability",
+    "BoolArray",
+    "Box2D",
+    "Box3D",
+    "Detection",
+    "Float32Array",
+    "Float64Array",
+    "FusedObject",
+    "FusedScene",
+    "Gap",
+    "Image",
+    "Int8Array",
+    "Int16Array",
+    "ItemId",
+    "ItemState",
+    "LedgerCounts",
+    "Modality",
+    "Payload",
+    "PointCloud",
+    "Reading",
+    "Sample",
+    "SampleId",
+    "SampleState",
+    "SensorSlot",
+    "SlotAnswer",
+    "Truth",
+    "TruthObject",
+    "UInt8Array",
+    "Verdict",
+    "new_epoch",
+]
