@@ -43,6 +43,8 @@ def train_detector(data_yaml: Path, out: Path, recipe: DetectorRecipe, *, resume
     torch.set_num_threads(recipe.threads)
     last = out / "weights" / "last.pt"
     model = YOLO(str(last) if resume and last.is_file() else recipe.architecture)
+    # ultralytics leaves one core free by resetting the thread count when it picks the device
+    model.add_callback("on_train_start", lambda _: torch.set_num_threads(recipe.threads))
     model.add_callback("on_pretrain_routine_end", lambda trainer: trainer.model.to(memory_format=torch.channels_last))
     model.train(
         trainer=LowPrecisionTrainer,

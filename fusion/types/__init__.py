@@ -1,5 +1,14 @@
 """The nouns both nodes agree on. Plain values: no I/O, no torch."""
 
+from fusion.types.evidence import (
+    CellWindow,
+    DeviceOpinion,
+    Evidence,
+    FusedTokens,
+    GatedMaps,
+    PixelCrop,
+    SendReason,
+)
 from fusion.types.identity import MAX_ITEMS_PER_SAMPLE, ItemId, SampleId, new_epoch
 from fusion.types.ledger import Gap, ItemState, LedgerCounts, SampleState
 from fusion.types.scene import (
@@ -37,25 +46,32 @@ __all__ = [
     "BoolArray",
     "Box2D",
     "Box3D",
+    "CellWindow",
     "Detection",
+    "DeviceOpinion",
+    "Evidence",
     "Float32Array",
     "Float64Array",
     "FusedObject",
     "FusedScene",
+    "FusedTokens",
     "Gap",
+    "GatedMaps",
     "Image",
-    "Int8Array",
     "Int16Array",
+    "Int8Array",
     "ItemId",
     "ItemState",
     "LedgerCounts",
     "Modality",
     "Payload",
+    "PixelCrop",
     "PointCloud",
     "Reading",
     "Sample",
     "SampleId",
     "SampleState",
+    "SendReason",
     "SensorSlot",
     "SlotAnswer",
     "Truth",

@@ -1,0 +1,51 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+TOOLS := .tools
+UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
+RUN := $(UV) run --frozen
+SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
+
+.PHONY: help demo test lint models bench proto system install install-demo
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(TOOLS)/bin/uv:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet uv
+
+system: ## the Debian packages tests and simulation need
+	@missing=$$(for p in $(SYSTEM_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  else echo "These system packages are missing; run:  sudo apt-get install -y" $$missing; exit 1; fi; fi
+
+install: system $(if $(findstring $(TOOLS),$(UV)),$(UV)) ## everything, for development
+	$(UV) sync --frozen --extra dev
+
+install-demo: $(if $(findstring $(TOOLS),$(UV)),$(UV))
+	$(UV) sync --frozen --inexact --extra replay
+
+demo: install-demo ## edge daemon and cloud service on the bundled recording, then a report
+	$(RUN) --no-sync replay demo --out out/demo
+
+test: install lint ## lint, types, import rules, proto freshness, tests
+	$(RUN) --no-sync python -m fusion.wire.generate --check
+	$(RUN) --no-sync pytest
+
+lint: install ## ruff, mypy --strict, import rules
+	$(RUN) --no-sync ruff check .
+	$(RUN) --no-sync ruff format --check .
+	$(RUN) --no-sync mypy
+	$(RUN) --no-sync lint-imports
+
+proto: install ## regenerate the protobuf stubs
+	$(RUN) --no-sync python -m fusion.wire.generate
+
+models: install ## train every bundled model again (hours on a laptop); see docs/models.md
+	$(RUN) --no-sync fusion train all --out runs
+
+bench: install ## measure, each against a rival in the same run
+	for b in benchmarks/*.py; do echo "== $$b"; $(RUN) --no-sync python $$b || exit 1; done

@@ -1,0 +1,120 @@
+"""`fusion`: simulate, inspect and convert recordings; train, export and evaluate models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusion.console import guarded
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = _parser().parse_args(argv)
+    return guarded("fusion", lambda: arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fusion", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_simulate(commands)
+    _add_recordings(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    simulate = commands.add_parser("simulate", help="make recordings or training scenes of the simulated yard")
+    simulate.add_argument("world", choices=["yard"])
+    simulate.add_argument("--seed", type=int, default=7)
+    simulate.add_argument("--split", choices=["train", "val", "test"], default="test", help="whose appearance to use")
+    simulate.add_argument("--seconds", type=float, default=30.0, help="length of a patrol")
+    simulate.add_argument("--scenes", type=int, default=0, help="write this many independent scenes instead of a patrol")
+    simulate.add_argument("--workers", type=int, default=1)
+    simulate.add_argument("-o", "--out", type=Path, required=True, help="an .mcap for a patrol, a folder for scenes")
+    simulate.set_defaults(run=_simulate)
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    from fusion.simulation import Split, simulate_patrol
+    from fusion.simulation.scene_set import write_scene_set
+
+    split = Split(arguments.split)
+    if arguments.scenes:
+        write_scene_set(arguments.out, split, arguments.scenes, arguments.seed, workers=arguments.workers)
+        return
+    from fusion.recording.patrol import record_patrol
+
+    samples = simulate_patrol(arguments.seed, arguments.seconds, split)
+    record_patrol(samples, arguments.out, total=round(arguments.seconds * 10))
+
+
+def _add_recordings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = commands.add_parser("inspect", help="what a recording holds: sensors, rates, gaps, calibration")
+    inspect.add_argument("recording", type=Path)
+    inspect.add_argument("--picture", type=Path, help="write the LiDAR projected into the camera as a PNG")
+    inspect.set_defaults(run=_inspect)
+    convert = commands.add_parser("convert", help="bring another format into a native recording")
+    convert.add_argument("source", type=Path, help="a KITTI raw drive")
+    convert.add_argument("-o", "--out", type=Path, required=True)
+    convert.set_defaults(run=_convert)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from fusion.recording.inspect import inspect_recording, projection_picture
+
+    print(inspect_recording(arguments.recording))
+    if arguments.picture:
+        projection_picture(arguments.recording, arguments.picture)
+        print(f"wrote {arguments.picture}")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from fusion.recording.kitti import import_kitti_raw
+
+    print(import_kitti_raw(arguments.source, arguments.out))
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train a model, or all of them, and bundle it with its card")
+    train.add_argument("model", choices=["detector", "fusion", "reviewer", "all"])
+    train.add_argument("--task", default="yard")
+    train.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
+    train.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and logs go")
+    train.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
+    train.add_argument("--epochs", type=int, help="override the recipe's length")
+    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from fusion.training.commands import train
+
+    train(arguments)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure a bundled model on held-out data")
+    evaluate.add_argument("model", choices=["detector", "fusion", "reviewer"])
+    evaluate.add_argument("--task", default="yard")
+    evaluate.add_argument("--data", type=Path, help="image folder or scene set; the yard is simulated when left out")
+    evaluate.add_argument("--split", default="test")
+    evaluate.add_argument("--scenes", type=int, default=2000, help="held-out yard scenes to simulate")
+    evaluate.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
+    evaluate.add_argument("--out", type=Path, default=Path("out/evaluate"))
+    evaluate.add_argument("--threads", type=int, default=2)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from fusion.training.commands import evaluate
+
+    evaluate(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What the four console scripts share: one clear line an error, a documented exit code, no traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from fusion.errors import FusionError
+
+EXIT_INTERRUPTED = 130
+EXIT_DEFECT = 70
+
+
+def guarded(program: str, action: Callable[[], int | None]) -> int:
+    """Run `action`; every failure becomes one line on stderr and an exit code (see `fusion.errors`)."""
+    try:
+        return action() or 0
+    except FusionError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 the last resort before the user
+        with tempfile.NamedTemporaryFile("w", prefix=f"{program}-", suffix=".txt", delete=False) as report:
+            traceback.print_exc(file=report)
+        line = str(error).splitlines()[0] if str(error) else ""
+        print(
+            f"{program}: a defect in the program ({type(error).__name__}: {line}); details in {report.name}",
+            file=sys.stderr,
+        )
+        return EXIT_DEFECT
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The `--set key=value` option every configurable command takes."""
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )

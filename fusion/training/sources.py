@@ -1,0 +1,49 @@
+"""Training data of a task's detector, in the form ultralytics reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fusion.errors import RecordingError
+from fusion.recording.image_folder import ImageFolder, LabelForm
+from fusion.task import Task
+from fusion.training.tiles import write_data_yaml, write_split
+
+TILE = 320
+"""Side of a training tile in pixels, for tasks whose objects are small."""
+
+
+def image_folder(task: Task, root: Path) -> ImageFolder:
+    """The labelled pictures of a task at `root`."""
+    if not root.is_dir():
+        raise RecordingError(f"{root}: no such folder; {task.name} data comes from {task.source}")
+    return ImageFolder(root, form=LabelForm(task.labels.form), classes=task.classes)
+
+
+def tiled_data(task: Task, root: Path, out: Path) -> Path:
+    """Cut the `trainval` split at native resolution; every 20th picture validates. Returns the `data.yaml`."""
+    yaml = out / "data.yaml"
+    if yaml.is_file():
+        return yaml
+    folder = image_folder(task, root)
+    stems = folder.stems("trainval")
+    held = set(stems[5::20])
+    train = [stem for stem in stems if stem not in held]
+    write_split(map(folder.load, train), out, "train", total=len(train), tile=TILE, stride=TILE // 2)
+    write_split(map(folder.load, sorted(held)), out, "val", total=len(held), tile=TILE, stride=TILE)
+    return write_data_yaml(out, task.classes)
+
+
+def scene_data(task: Task, root: Path, out: Path) -> Path:
+    """Point ultralytics at the `train` and `val` scenes of a scene set. Returns the `data.yaml`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "val"):
+        listing = root / f"{split}.txt"
+        if not listing.is_file():
+            raise RecordingError(f"{listing}: no such split; make it with 'fusion simulate {task.name} --scenes'")
+        paths = [str((root / "images" / f"{stem}.jpg").resolve()) for stem in listing.read_text().split()]
+        (out / f"{split}.txt").write_text("\n".join(paths) + "\n", encoding="utf-8")
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(task.classes))
+    yaml = out / "data.yaml"
+    yaml.write_text(f"path: {out.resolve()}\ntrain: train.txt\nval: val.txt\nnames:\n{names}", encoding="utf-8")
+    return yaml

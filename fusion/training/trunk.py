@@ -1,0 +1,170 @@
+"""Freezes a trained detector into a trunk: one graph with boxes *and* int8 neck maps, and its codec profile.
+
+A tap stands where the neck enters the detection head. Each level is centred, rotated onto its principal
+axes and divided by one step a level, all folded into a 1x1 convolution, then rounded to int8 inside the
+graph. A uniform step over rotated channels is transform coding with reverse water-filling (Goyal, 2001):
+weak channels round to zero and cost nearly nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fusion.errors import ModelError
+from fusion.types import BoolArray, Float32Array
+
+CLIP = 31
+"""Codes run from -CLIP to CLIP."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """One level's rotation: `weight` (K, C), `mean` (C,), both float32, and the quantiser's `step`."""
+
+    weight: Float32Array
+    mean: Float32Array
+    step: float
+
+
+class Detector(nn.Module):
+    """An ultralytics detector split at its tap."""
+
+    def __init__(self, network: nn.Module, image_width: int, image_height: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(list(network.model)[:-1])  # type: ignore[arg-type,union-attr]
+        self.head = list(network.model)[-1]  # type: ignore[arg-type,union-attr]
+        self.strides = [int(s) for s in self.head.stride]  # type: ignore[union-attr,arg-type]
+        centres, scale = [], []
+        for stride in self.strides:
+            ys, xs = torch.meshgrid(
+                torch.arange(image_height // stride), torch.arange(image_width // stride), indexing="ij"
+            )
+            centres.append(torch.stack([xs, ys]).reshape(2, -1) + 0.5)
+            scale.append(torch.full((1, xs.numel()), float(stride)))
+        self.register_buffer("centres", torch.cat(centres, 1)[None], persistent=False)  # (1, 2, A) cells
+        self.register_buffer("scale", torch.cat(scale, 1)[None], persistent=False)  # (1, 1, A) pixels a cell
+
+    def neck(self, images: Tensor) -> list[Tensor]:
+        """The maps that enter the head, finest first, each (B, C_l, H/stride, W/stride)."""
+        kept: list[Tensor] = []
+        x = images
+        for layer in self.layers:
+            if layer.f != -1:
+                x = kept[layer.f] if isinstance(layer.f, int) else [x if j == -1 else kept[j] for j in layer.f]  # type: ignore[index,assignment,union-attr]
+            x = layer(x)
+            kept.append(x)
+        return [kept[i] for i in self.head.f]  # type: ignore[union-attr]
+
+    def predictions(self, maps: Sequence[Tensor]) -> Tensor:
+        """Boxes and scores (B, 4 + classes, A): centre x, y, width, height in pixels, then class probabilities."""
+        raw = self.head.forward_head(list(maps), self.head.cv2, self.head.cv3)  # type: ignore[operator,union-attr]
+        distance = self.head.dfl(raw["boxes"])  # type: ignore[operator]  # (B, 4, A) left top right bottom, cells
+        low, high = distance.chunk(2, 1)
+        centre = self.centres + (high - low) / 2
+        boxes = torch.cat([centre, low + high], 1) * self.scale
+        return torch.cat([boxes, raw["scores"].sigmoid()], 1)
+
+
+class Trunk(nn.Module):
+    """The exported graph: `predictions` and one int8 map a level."""
+
+    def __init__(self, detector: Detector, projections: Sequence[Projection]) -> None:
+        super().__init__()
+        self.detector = detector
+        self.project = nn.ModuleList(_convolution(p) for p in projections)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`images` (1, 3, H, W) float32 RGB in 0..1."""
+        maps = self.detector.neck(images)
+        codes = [
+            layer(m).round().clamp(-CLIP, CLIP).to(torch.int8) for layer, m in zip(self.project, maps, strict=True)
+        ]
+        return self.detector.predictions(maps), *codes
+
+
+def _convolution(projection: Projection) -> nn.Conv2d:
+    channels, inputs = projection.weight.shape
+    layer = nn.Conv2d(inputs, channels, 1)
+    weight = torch.from_numpy(projection.weight / projection.step)
+    with torch.no_grad():
+        layer.weight.copy_(weight[:, :, None, None])
+        layer.bias.copy_(-weight @ torch.from_numpy(projection.mean))  # type: ignore[union-attr]
+    return layer
+
+
+def load_detector(weights: Path, image_width: int, image_height: int) -> Detector:
+    """The network of an ultralytics `.pt`, batch-norms folded, in evaluation mode."""
+    from ultralytics import YOLO
+
+    if not weights.is_file():
+        raise ModelError(f"{weights}: no such detector; train one with 'fusion train detector'")
+    network = YOLO(str(weights)).model.float().fuse(verbose=False).eval()
+    return Detector(network, image_width, image_height).eval()
+
+
+def open_cells(scores: Sequence[Float32Array], threshold: float = 0.02) -> list[BoolArray]:
+    """The cells an item could be sent from: best class score (h, w) a level over `threshold`, grown by one cell
+    each way, and every coarser cell above an open finer one."""
+    gates: list[BoolArray] = []
+    finer: Tensor | None = None
+    for level in scores:
+        mask = torch.from_numpy(np.asarray(level > threshold, np.float32))[None, None]
+        mask = functional.max_pool2d(mask, 3, 1, 1)
+        if finer is not None:
+            mask = torch.maximum(mask, functional.max_pool2d(finer, 2, 2))
+        finer = mask
+        gates.append(mask[0, 0].bool().numpy())
+    return gates
+
+
+@torch.inference_mode()
+def gather_cells(detector: Detector, images: Iterable[Float32Array], per_image: int, seed: int) -> list[Float32Array]:
+    """Neck vectors (n, C_l) a level from cells the detector itself finds interesting, at most `per_image` an image."""
+    rng = np.random.default_rng(seed)
+    found: list[list[Float32Array]] = [[] for _ in detector.strides]
+    for image in images:
+        maps = detector.neck(torch.from_numpy(image))
+        best = detector.predictions(maps)[0, 4:].amax(0).numpy()
+        sizes = [tuple(m.shape[2:]) for m in maps]
+        levels = np.split(best, np.cumsum([h * w for h, w in sizes])[:-1])
+        gates = open_cells([scores.reshape(size) for scores, size in zip(levels, sizes, strict=True)])
+        for level, (m, gate) in enumerate(zip(maps, gates, strict=True)):
+            cells = np.flatnonzero(gate)
+            cells = rng.permutation(cells)[:per_image]
+            found[level].append(m[0].flatten(1)[:, cells].T.numpy().copy())
+    return [np.concatenate(level) for level in found]
+
+
+def fit_projection(cells: Float32Array, channels: int, bits: float) -> Projection:
+    """Principal axes of `cells` (n, C), and the step that spends `bits` a symbol on average over the kept channels."""
+    if len(cells) < channels * 4:
+        raise ModelError(f"{len(cells)} cells are too few to fit {channels} channels; give more calibration images")
+    mean = cells.mean(0)
+    _, _, axes = np.linalg.svd(cells - mean, full_matrices=False)
+    weight = np.ascontiguousarray(axes[:channels], np.float32)
+    coordinates = (cells - mean) @ weight.T
+    low, high = 1e-3, float(np.abs(coordinates).max()) + 1e-3
+    for _ in range(24):
+        step = float(np.sqrt(low * high))
+        if mean_entropy(np.clip(np.rint(coordinates / step), -CLIP, CLIP)) > bits:
+            low = step
+        else:
+            high = step
+    return Projection(weight, mean.astype(np.float32), high)
+
+
+def mean_entropy(codes: Float32Array) -> float:
+    """Mean over channels of the empirical entropy of `codes` (n, K), in bits a symbol."""
+    total = 0.0
+    for channel in codes.T:
+        share = np.bincount((channel + CLIP).astype(np.int64), minlength=2 * CLIP + 1) / len(channel)
+        share = share[share > 0]
+        total -= float((share * np.log2(share)).sum())
+    return total / codes.shape[1]

@@ -1,0 +1,79 @@
+"""Configuration errors name the file, the line and what is known."""
+
+from pathlib import Path
+
+import pytest
+
+from fusion.config import Settings, from_overrides, load_toml
+from fusion.errors import ConfigError
+from fusion.task import Task, bundled_tasks
+
+
+class Engine(Settings):
+    threads: int = 2
+    backend: str = "auto"
+
+
+class Edge(Settings):
+    device: str
+    engine: Engine = Engine()
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "edge.toml"
+    path.write_text(text)
+    return path
+
+
+def test_values_and_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, 'device = "cart"\n[engine]\nthreads = 1\n')
+    settings = load_toml(path, Edge, ["engine.threads=4", "engine.backend=openvino"])
+    assert settings == Edge(device="cart", engine=Engine(threads=4, backend="openvino"))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        ('device = "a"\n[engine]\nthread = 1\n', [], "edge.toml:3: unknown key 'engine.thread'; known keys: backend, threads"),
+        ('device = "a"\n[engine]\nthreads = "x"\n', [], "edge.toml:3: 'engine.threads' = 'x'"),
+        ("[engine]\nthreads = 1\n", [], "edge.toml: key 'device' is missing"),
+        ('device = "a"\n', ["engine.threads=many"], "--set engine.threads=many: 'engine.threads' = 'many'"),
+        ('device = "a"\n', ["engine"], "--set engine: not of the form key=value"),
+        ("device = \n", [], "edge.toml: not valid TOML"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_toml(write(tmp_path, text), Edge, overrides)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_toml(tmp_path / "none.toml", Edge)
+
+
+def test_defaults_from_overrides_alone() -> None:
+    assert from_overrides(Engine, ["threads=3"]).threads == 3
+    with pytest.raises(ConfigError, match="--set threads=x"):
+        from_overrides(Engine, ["threads=x"])
+
+
+def test_bundled_tasks_load_and_differ() -> None:
+    assert bundled_tasks() == ["pcb", "yard"]
+    yard, pcb = Task.load("yard"), Task.load("pcb")
+    assert yard.prompt_sha256 != pcb.prompt_sha256
+    assert [slot.name for slot in yard.slots] == ["object", "condition", "asked", "action"]
+    assert set(yard.classes) < set(yard.slots[0].options)
+
+
+def test_an_unknown_task_lists_the_known() -> None:
+    with pytest.raises(ConfigError, match="bundled: pcb, yard"):
+        Task.load("moon")
+
+
+def test_a_name_twice_is_refused(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "datasets" / "yard.toml").read_text().replace('"drum", "pallet"', '"drum", "drum"', 1)
+    with pytest.raises(ConfigError, match="classes holds a name twice"):
+        Task.load(str(write(tmp_path, text)))

@@ -1,0 +1,67 @@
+"""Frames and calibration: projection, rays and resizing agree with each other and with OpenCV."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion.errors import InputError
+from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, apply, invert, rigid, rotation_y, rotation_z
+
+
+def front_camera(distortion: tuple[float, ...] = ()) -> CameraCalibration:
+    ego_from_body = rigid(rotation_y(0.1), np.array([0.5, 0.0, 1.3]))
+    ego_from_camera = ego_from_body @ invert(CAMERA_OPTICAL_FROM_BODY)
+    camera = CameraCalibration.pinhole(640, 384, np.deg2rad(80), ego_from_camera)
+    return CameraCalibration(640, 384, camera.k, np.array(distortion), ego_from_camera)
+
+
+def test_forward_is_the_middle_of_the_picture_and_left_is_left() -> None:
+    camera = CameraCalibration.pinhole(640, 384, np.deg2rad(90), invert(CAMERA_OPTICAL_FROM_BODY))
+    pixels, inside = camera.project(np.array([[5.0, 0, 0], [5.0, 1, 0], [5.0, 0, 1], [-5.0, 0, 0]]))
+    assert np.allclose(pixels[0], [320, 192])
+    assert pixels[1, 0] < 320
+    assert pixels[2, 1] < 192
+    assert inside.tolist() == [True, True, True, False]
+
+
+@given(st.floats(1, 639), st.floats(1, 383), st.floats(1, 40))
+def test_a_ray_projects_back_to_its_pixel(u: float, v: float, depth: float) -> None:
+    camera = front_camera()
+    origin = camera.ego_from_camera[:3, 3]
+    point = origin + camera.rays(np.array([[u, v]])) * depth
+    pixels, inside = camera.project(point)
+    assert np.allclose(pixels, [[u, v]], atol=1e-6)
+    assert inside.all()
+
+
+@pytest.mark.parametrize("distortion", [(-0.3, 0.1, 0.001, -0.002), (-0.3, 0.1, 0.001, -0.002, 0.05)])
+def test_distortion_is_opencvs(distortion: tuple[float, ...]) -> None:
+    camera = front_camera(distortion)
+    points = np.random.default_rng(0).uniform([4, -3, 0], [20, 3, 3], (50, 3))
+    optical = apply(invert(camera.ego_from_camera), points)
+    expected = cv2.projectPoints(optical, np.zeros(3), np.zeros(3), camera.k, np.array(distortion))[0][:, 0]
+    assert np.allclose(camera.project(points)[0], expected, atol=1e-6)
+
+
+def test_resizing_moves_pixels_as_said() -> None:
+    camera = front_camera()
+    smaller = camera.resized(0.5, 0.5, 10, 4, (340, 200))
+    points = np.array([[8.0, 1.0, 0.5]])
+    assert np.allclose(smaller.project(points)[0], camera.project(points)[0] * 0.5 + [10, 4])
+
+
+def test_a_transform_and_its_inverse_cancel() -> None:
+    transform = rigid(rotation_z(0.7) @ rotation_y(-0.2), np.array([1.0, 2, 3]))
+    points = np.random.default_rng(1).normal(size=(20, 3))
+    assert np.allclose(apply(invert(transform), apply(transform, points)), points)
+
+
+def test_a_wrong_calibration_is_refused() -> None:
+    with pytest.raises(InputError, match="distortion has 3"):
+        front_camera((1.0, 2.0, 3.0))
+    with pytest.raises(InputError, match="shapes"):
+        CameraCalibration(10, 10, np.eye(2), np.zeros(0), np.eye(4))
+    with pytest.raises(InputError, match="not finite"):
+        CameraCalibration(10, 10, np.full((3, 3), np.nan), np.zeros(0), np.eye(4))
