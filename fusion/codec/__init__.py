@@ -1,0 +1,22 @@
+"""The evidence codec: what is cut out of the neck maps, and how it becomes a few kilobytes. numpy, no torch."""
+
+from fusion.codec.entropy import empirical_bits, fit_frequencies
+from fusion.codec.evidence import MAX_OPEN_CELLS, decode_maps, encode_maps, unpack_gates
+from fusion.codec.gate import CELLS_PER_LEVEL, item_gate
+from fusion.codec.profile import Level, Profile
+from fusion.codec.tokens import dequantize_tokens, quantize_tokens
+
+__all__ = [
+    "CELLS_PER_LEVEL",
+    "MAX_OPEN_CELLS",
+    "Level",
+    "Profile",
+    "decode_maps",
+    "dequantize_tokens",
+    "empirical_bits",
+    "encode_maps",
+    "fit_frequencies",
+    "item_gate",
+    "quantize_tokens",
+    "unpack_gates",
+]

@@ -1,0 +1,127 @@
+"""The detector on the device: one pass gives boxes, the int8 neck maps, and scores a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusion.clock import Clock, SystemClock
+from fusion.codec import Profile
+from fusion.engines import Array, Engine
+from fusion.errors import ModelError
+from fusion.perception.suppression import suppress
+from fusion.preparation import Placement, letterbox, to_input
+from fusion.task import Task
+from fusion.types import Box2D, Detection, Float32Array, Image, Int8Array
+
+_CANDIDATES = 512
+"""Boxes that enter suppression, best first."""
+_INPUT = "images"
+_PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectorResult:
+    """What the detector makes of one picture. Boxes are in pixels of the model's input, which `placement` explains.
+
+    `detections` are sorted by score. `maps` are the trunk's codes, one (K, h, w) int8 a level, finest first;
+    `cell_scores` the best class score a cell, (h, w) float32. `engine_ns` is the engine's part of the time.
+    """
+
+    detections: tuple[Detection, ...]
+    maps: list[Int8Array]
+    cell_scores: list[Float32Array]
+    placement: Placement
+    engine_ns: int
+
+
+class DetectorStage:
+    """Runs the trunk of one task.
+
+    Detections score at least `score_floor`; of one class, none overlaps a better one by more than `iou`; at most
+    `max_detections` are told. Raises `ModelError` when the graph is not the task's or not the profile's.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        task: Task,
+        profile: Profile,
+        *,
+        score_floor: float = 0.05,
+        iou: float = 0.6,
+        max_detections: int = 32,
+        clock: Clock | None = None,
+    ) -> None:
+        self.task = task
+        self.profile = profile
+        self._engine = engine
+        self._score_floor = score_floor
+        self._iou = iou
+        self._max_detections = max_detections
+        self._clock = clock or SystemClock()
+        self._sizes = [profile.map_size(i) for i in range(len(profile.levels))]
+        anchors = sum(height * width for height, width in self._sizes)
+        self._shapes = {_PREDICTIONS: (1, 4 + len(task.classes), anchors)} | {
+            level.name: (1, level.channels, *size) for level, size in zip(profile.levels, self._sizes, strict=True)
+        }
+        if set(engine.inputs) != {_INPUT}:
+            raise ModelError(f"the detector of {task.name} takes inputs {sorted(engine.inputs)} instead of {_INPUT!r}")
+
+    def run(self, image: Image) -> DetectorResult:
+        """Detect in one picture of any size."""
+        pixels, placement = letterbox(image.pixels, self.profile.image_width, self.profile.image_height)
+        planes = to_input(pixels)
+        started = self._clock.monotonic_ns()
+        outputs = self._engine.run({_INPUT: planes})
+        engine_ns = self._clock.monotonic_ns() - started
+        self._check(outputs)
+        predictions: Float32Array = outputs[_PREDICTIONS][0]
+        best = predictions[4:].max(0)
+        return DetectorResult(
+            self._detections(predictions, best),
+            [outputs[level.name][0] for level in self.profile.levels],
+            self._by_level(best),
+            placement,
+            engine_ns,
+        )
+
+    def _check(self, outputs: Mapping[str, Array]) -> None:
+        for name, shape in self._shapes.items():
+            found = outputs[name].shape if name in outputs else None
+            if found != shape:
+                raise ModelError(f"the detector's output {name!r} has shape {found}; task and profile need {shape}")
+
+    def _by_level(self, best: Float32Array) -> list[Float32Array]:
+        """The anchors' best scores (A,) as one (h, w) map a level: the head lists them level by level, row by row."""
+        ends = np.cumsum([height * width for height, width in self._sizes])
+        return [part.reshape(size) for part, size in zip(np.split(best, ends[:-1]), self._sizes, strict=True)]
+
+    def _detections(self, predictions: Float32Array, best: Float32Array) -> tuple[Detection, ...]:
+        found = np.flatnonzero(best >= self._score_floor)
+        if len(found) > _CANDIDATES:
+            found = np.sort(found[np.argpartition(-best[found], _CANDIDATES)[:_CANDIDATES]])
+        columns = predictions[:, found]
+        corners = self._corners(columns[:4])
+        usable = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]) & np.isfinite(columns[:4]).all(0)
+        corners, class_scores, scores = corners[usable], columns[4:, usable].T, best[found][usable]
+        labels = class_scores.argmax(1) if len(scores) else np.zeros(0, np.int64)
+        kept = suppress(corners, labels, scores, self._iou, self._max_detections)
+        return tuple(
+            Detection(
+                Box2D(*(float(v) for v in corners[i])),
+                self.task.classes[labels[i]],
+                float(scores[i]),
+                np.ascontiguousarray(class_scores[i]),
+            )
+            for i in kept
+        )
+
+    def _corners(self, boxes: Float32Array) -> Float32Array:
+        """Boxes (4, n) of centre and size as corners (n, 4), clipped to the input."""
+        half = boxes[2:] / 2
+        corners = np.concatenate([boxes[:2] - half, boxes[:2] + half]).T
+        limit = np.tile(np.array([self.profile.image_width, self.profile.image_height], np.float32), 2)
+        return np.asarray(np.clip(corners, 0.0, limit), np.float32)

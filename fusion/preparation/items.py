@@ -1,0 +1,159 @@
+"""Detections as the fusion model's item queries: boxes, rays, places, and each item's own LiDAR points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.geometry import CameraCalibration
+from fusion.preparation.rays import RAY_DEPTHS, ground_points, ray_points
+from fusion.types import BoolArray, Box2D, Float32Array, Float64Array
+
+MAX_ITEMS = 32
+"""Item queries of the fuser; detections beyond are not fused."""
+ITEM_POINTS = 96
+"""LiDAR points kept an item."""
+POINT_CHANNELS = 7
+"""Along the line of sight, to its left, up (metres from the item's median point), intensity, and the place in the
+box, -1..1 across and down, and how far behind the item's own smooth surface it lies, in metres."""
+_LEAST_POINTS = 3
+_GROUND_M = 0.04
+_BEFORE_M, _BEHIND_M = 0.8, 1.2
+_SURFACE_M, _ON_SURFACE_M, _FARTHEST_M = 0.45, 0.2, 0.5
+_SURFACE_POINTS = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemArrays:
+    """One row an item query, Q = 32 in all; rows beyond the detections are zero and not valid.
+
+    `boxes` (Q, 4) float32 cx cy w h in 0..1 of the model's input image; `box_rays` (Q, 48) metres;
+    `class_scores` (Q, C); `box_valid` (Q,) bool; `item_place` (Q, 3) metres in the ego frame: the median LiDAR
+    point, or where the box's foot meets the ground; `item_points` (Q, 96, 7) and `item_points_valid` (Q, 96).
+    """
+
+    boxes: Float32Array
+    box_rays: Float32Array
+    class_scores: Float32Array
+    box_valid: BoolArray
+    item_place: Float32Array
+    item_points: Float32Array
+    item_points_valid: BoolArray
+
+    @classmethod
+    def empty(cls, classes: int, rows: int = MAX_ITEMS) -> ItemArrays:
+        """No item at all."""
+        return cls(
+            np.zeros((rows, 4), np.float32),
+            np.zeros((rows, 3 * len(RAY_DEPTHS)), np.float32),
+            np.zeros((rows, classes), np.float32),
+            np.zeros(rows, np.bool_),
+            np.zeros((rows, 3), np.float32),
+            np.zeros((rows, ITEM_POINTS, POINT_CHANNELS), np.float32),
+            np.zeros((rows, ITEM_POINTS), np.bool_),
+        )
+
+    def batched(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays by graph input name, with a leading batch axis of one."""
+        return {field.name: getattr(self, field.name)[None] for field in fields(self)}
+
+
+def item_arrays(
+    boxes: Sequence[Box2D],
+    class_scores: Float32Array,
+    calibration: CameraCalibration,
+    points: Float32Array | None,
+    *,
+    rows: int = MAX_ITEMS,
+) -> ItemArrays:
+    """The item queries of `boxes`, in pixels of the image `calibration` describes; the first `rows` of them.
+
+    `class_scores` (n, C) belong to the boxes. `points` (M, 4) float32 x y z intensity in the ego frame are the
+    sweep, None when there is none.
+    """
+    arrays = ItemArrays.empty(class_scores.shape[1], rows)
+    count = min(len(boxes), rows)
+    if not count:
+        return arrays
+    corners = np.array([(b.x1, b.y1, b.x2, b.y2) for b in boxes[:count]], np.float64)
+    centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    image = np.array([calibration.width, calibration.height], np.float64)
+    arrays.boxes[:count] = np.concatenate([centres / image, sizes / image], 1)
+    arrays.box_rays[:count] = ray_points(calibration, centres)
+    arrays.class_scores[:count] = class_scores[:count]
+    arrays.box_valid[:count] = True
+    arrays.item_place[:count] = ground_points(calibration, np.stack([centres[:, 0], corners[:, 3]], 1))
+    if points is not None and len(points):
+        _read_points(arrays, corners, calibration, points)
+    return arrays
+
+
+def _read_points(
+    arrays: ItemArrays, corners: Float64Array, calibration: CameraCalibration, points: Float32Array
+) -> None:
+    above = points[(points[:, 2] > _GROUND_M) & np.isfinite(points).all(1)]
+    pixels, inside = calibration.project(above[:, :3].astype(np.float64))
+    above, pixels = above[inside], pixels[inside]
+    eye = calibration.ego_from_camera[:2, 3]
+    reach = np.hypot(above[:, 0] - eye[0], above[:, 1] - eye[1])
+    for row, (x1, y1, x2, y2) in enumerate(corners):
+        place = np.stack([(2 * pixels[:, 0] - x1 - x2) / (x2 - x1), (2 * pixels[:, 1] - y1 - y2) / (y2 - y1)], 1)
+        own = np.flatnonzero((np.abs(place) <= 1.0).all(1))
+        own = _foreground(own, reach, place)
+        if len(own) >= _LEAST_POINTS:
+            _fill(arrays, row, above[own], place[own], eye)
+
+
+def _foreground(own: NDArray[np.intp], reach: Float64Array, place: Float64Array) -> NDArray[np.intp]:
+    """Of the points inside a box, those about as far as the nearer ones in its middle."""
+    middle = own[(np.abs(place[own]) < 0.6).all(1)]
+    if len(middle) < _LEAST_POINTS:
+        middle = own
+    if not len(middle):
+        return own
+    distance = float(np.percentile(reach[middle], 30))
+    return own[(reach[own] > distance - _BEFORE_M) & (reach[own] < distance + _BEHIND_M)]
+
+
+def _fill(arrays: ItemArrays, row: int, points: Float32Array, place: Float64Array, eye: Float64Array) -> None:
+    """Write one item's points, turned into the line of sight, evenly thinned to `ITEM_POINTS`."""
+    centre = np.median(points[:, :3], axis=0)
+    sight = centre[:2] - eye
+    sight = sight / max(float(np.linalg.norm(sight)), 1e-6)
+    if len(points) > ITEM_POINTS:
+        kept = np.linspace(0, len(points) - 1, ITEM_POINTS).round().astype(np.intp)
+        points, place = points[kept], place[kept]
+    offset = points[:, :3] - centre
+    count = len(points)
+    values = arrays.item_points[row, :count]
+    values[:, 0] = offset[:, 0] * sight[0] + offset[:, 1] * sight[1]
+    values[:, 1] = offset[:, 1] * sight[0] - offset[:, 0] * sight[1]
+    values[:, 2] = offset[:, 2]
+    values[:, 3] = points[:, 3]
+    values[:, 4:6] = place
+    values[:, 6] = surface_residual(values[:, 0], values[:, 1])
+    arrays.item_points_valid[row, :count] = True
+    arrays.item_place[row] = centre
+
+
+def surface_residual(forward: Float32Array, left: Float32Array) -> Float32Array:
+    """How far each point lies behind the parabola over `left` that fits `forward`: (n,) metres, at most half a metre.
+
+    A drum's side seen from afar is nearly such a parabola at every height, so a dent stands out. Points far off the
+    surface are left out of the fit and fitted again, three times.
+    """
+    depth, aside = forward.astype(np.float64), left.astype(np.float64)
+    terms = np.stack([np.ones_like(aside), aside, aside * aside], 1)
+    residual = depth - np.median(depth)
+    near = np.abs(residual) < _SURFACE_M
+    for _ in range(3):
+        if np.count_nonzero(near) < _SURFACE_POINTS:
+            break
+        kept = terms[near]
+        curve = np.linalg.solve(kept.T @ kept + 1e-4 * np.eye(3), kept.T @ depth[near])
+        residual = depth - terms @ curve
+        near = np.abs(residual) < _ON_SURFACE_M
+    return np.clip(residual, -_FARTHEST_M, _FARTHEST_M).astype(np.float32)
