@@ -1,0 +1,25 @@
+"""Caps on what crosses the wire. Both sides keep them: a device before it spools, the service before it decodes."""
+
+MAX_MESSAGE_BYTES = 1 << 20
+"""One gRPC message; a larger one would end the whole stream."""
+
+MAX_EVIDENCE_BYTES = 256 << 10
+"""One serialised Evidence, pixels included."""
+
+MAX_PIXELS_BYTES = 128 << 10
+MAX_TEXT = 1000
+MAX_NAME = 64
+MAX_VERSION = 200
+MAX_NAMES = 256
+MAX_MODELS = 32
+MAX_SENSORS = 64
+MAX_PROFILES = 64
+MAX_LEVELS = 8
+MAX_CELLS = 1 << 16
+MAX_EXTENT = 1 << 14
+"""Pixels or cells along a side."""
+
+MAX_TOKENS = 256
+MAX_TOKEN_WIDTH = 4096
+MAX_SLOTS = 64
+MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000
