@@ -1,0 +1,1 @@
+"""The edge daemon: what runs on a device."""

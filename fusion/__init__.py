@@ -1,0 +1,1 @@
+"""The library: everything both nodes must agree on, the models, training and evaluation."""

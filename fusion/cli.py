@@ -32,7 +32,7 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     simulate.add_argument("--seed", type=int, default=7)
     simulate.add_argument("--split", choices=["train", "val", "test"], default="test", help="whose appearance to use")
     simulate.add_argument("--seconds", type=float, default=30.0, help="length of a patrol")
-    simulate.add_argument("--scenes", type=int, default=0, help="write this many independent scenes instead of a patrol")
+    simulate.add_argument("--scenes", type=int, default=0, help="write so many independent scenes instead of a patrol")
     simulate.add_argument("--workers", type=int, default=1)
     simulate.add_argument("-o", "--out", type=Path, required=True, help="an .mcap for a patrol, a folder for scenes")
     simulate.set_defaults(run=_simulate)
@@ -56,9 +56,11 @@ def _add_recordings(commands: argparse._SubParsersAction[argparse.ArgumentParser
     inspect = commands.add_parser("inspect", help="what a recording holds: sensors, rates, gaps, calibration")
     inspect.add_argument("recording", type=Path)
     inspect.add_argument("--picture", type=Path, help="write the LiDAR projected into the camera as a PNG")
+    inspect.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="moment of the picture")
+    inspect.add_argument("--salvage", action="store_true", help="of a damaged file, the sound part")
     inspect.set_defaults(run=_inspect)
     convert = commands.add_parser("convert", help="bring another format into a native recording")
-    convert.add_argument("source", type=Path, help="a KITTI raw drive")
+    convert.add_argument("source", type=Path, help="a KITTI raw drive, or a damaged MCAP to save what is sound of")
     convert.add_argument("-o", "--out", type=Path, required=True)
     convert.set_defaults(run=_convert)
 
@@ -66,16 +68,16 @@ def _add_recordings(commands: argparse._SubParsersAction[argparse.ArgumentParser
 def _inspect(arguments: argparse.Namespace) -> None:
     from fusion.recording.inspect import inspect_recording, projection_picture
 
-    print(inspect_recording(arguments.recording))
+    print(inspect_recording(arguments.recording, salvage=arguments.salvage))
     if arguments.picture:
-        projection_picture(arguments.recording, arguments.picture)
+        projection_picture(arguments.recording, arguments.picture, at_s=arguments.at)
         print(f"wrote {arguments.picture}")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from fusion.recording.kitti import import_kitti_raw
+    from fusion.recording.recover import convert
 
-    print(import_kitti_raw(arguments.source, arguments.out))
+    print(convert(arguments.source, arguments.out))
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

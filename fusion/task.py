@@ -22,9 +22,9 @@ class Sensor(Settings):
 
     modality: Modality
     rate_hz: float = Field(gt=0)
-    width: int = Field(0, ge=0)
-    height: int = Field(0, ge=0)
-    sample_rate_hz: int = Field(0, ge=0)
+    width: int = Field(default=0, ge=0)
+    height: int = Field(default=0, ge=0)
+    sample_rate_hz: int = Field(default=0, ge=0)
 
 
 class Slot(Settings):
@@ -38,8 +38,8 @@ class Slot(Settings):
 class Costs(Settings):
     """What a missed item and a review cost, in units of one review."""
 
-    missed: float = Field(20.0, gt=0)
-    review: float = Field(1.0, gt=0)
+    missed: float = Field(default=20.0, gt=0)
+    review: float = Field(default=1.0, gt=0)
 
 
 class Labels(Settings):

@@ -1,0 +1,1 @@
+"""The offline tool: both nodes' own code on recordings, and what came of it."""

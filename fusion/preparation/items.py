@@ -19,6 +19,8 @@ ITEM_POINTS = 96
 POINT_CHANNELS = 7
 """Along the line of sight, to its left, up (metres from the item's median point), intensity, and the place in the
 box, -1..1 across and down, and how far behind the item's own smooth surface it lies, in metres."""
+POINT_SCALE = (4.0, 4.0, 2.0, 2.0, 1.0, 1.0, 12.0)
+"""What the channels are multiplied by to be about one where it matters: a dent is 8 cm deep."""
 _LEAST_POINTS = 3
 _GROUND_M = 0.04
 _BEFORE_M, _BEHIND_M = 0.8, 1.2

@@ -51,18 +51,16 @@ def _profile(
 ) -> Profile:
     camera = task.sensors[task.of_modality(Modality.CAMERA)[0]]
     levels = []
-    digest = hashlib.sha256(graph.read_bytes())
     for stride, projection, vectors in zip(detector.strides, projections, cells, strict=True):
         codes = np.clip(np.rint((vectors - projection.mean) @ projection.weight.T / projection.step), -CLIP, CLIP)
         steps = np.full(len(projection.weight), projection.step, np.float32)
         levels.append(Level(stride, len(steps), steps, CLIP, fit_frequencies(codes.astype(np.int8), CLIP)))
-        digest.update(projection.weight.tobytes() + projection.mean.tobytes())
     return Profile.create(
         task=task.name,
         image_width=camera.width,
         image_height=camera.height,
         levels=tuple(levels),
-        trunk_sha256=digest.hexdigest(),
+        trunk_sha256=hashlib.sha256(graph.read_bytes()).hexdigest(),
     )
 
 
@@ -78,6 +76,13 @@ def write_card(folder: Path, title: str, facts: dict[str, object]) -> None:
         lines.append("")
     (folder / "card.md").write_text("\n".join(lines), encoding="utf-8")
     (folder / "card.json").write_text(json.dumps({"title": title, **facts}, indent=1) + "\n", encoding="utf-8")
+
+
+def add_to_card(folder: Path, facts: dict[str, object]) -> None:
+    """Add sections to a bundle's card, replacing those of the same name."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    title = card.pop("title")
+    write_card(folder, title, card | facts)
 
 
 def write_digests(folder: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,11 +37,14 @@ class Projection:
 class Detector(nn.Module):
     """An ultralytics detector split at its tap."""
 
-    def __init__(self, network: nn.Module, image_width: int, image_height: int) -> None:
+    centres: Tensor
+    scale: Tensor
+
+    def __init__(self, network: Any, image_width: int, image_height: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(list(network.model)[:-1])  # type: ignore[arg-type,union-attr]
-        self.head = list(network.model)[-1]  # type: ignore[arg-type,union-attr]
-        self.strides = [int(s) for s in self.head.stride]  # type: ignore[union-attr,arg-type]
+        self.layers: Any = nn.ModuleList(list(network.model)[:-1])
+        self.head: Any = list(network.model)[-1]
+        self.strides = [int(s) for s in self.head.stride]
         centres, scale = [], []
         for stride in self.strides:
             ys, xs = torch.meshgrid(
@@ -54,18 +58,18 @@ class Detector(nn.Module):
     def neck(self, images: Tensor) -> list[Tensor]:
         """The maps that enter the head, finest first, each (B, C_l, H/stride, W/stride)."""
         kept: list[Tensor] = []
-        x = images
+        x: Any = images
         for layer in self.layers:
             if layer.f != -1:
-                x = kept[layer.f] if isinstance(layer.f, int) else [x if j == -1 else kept[j] for j in layer.f]  # type: ignore[index,assignment,union-attr]
+                x = kept[layer.f] if isinstance(layer.f, int) else [x if j == -1 else kept[j] for j in layer.f]
             x = layer(x)
             kept.append(x)
-        return [kept[i] for i in self.head.f]  # type: ignore[union-attr]
+        return [kept[i] for i in self.head.f]
 
     def predictions(self, maps: Sequence[Tensor]) -> Tensor:
         """Boxes and scores (B, 4 + classes, A): centre x, y, width, height in pixels, then class probabilities."""
-        raw = self.head.forward_head(list(maps), self.head.cv2, self.head.cv3)  # type: ignore[operator,union-attr]
-        distance = self.head.dfl(raw["boxes"])  # type: ignore[operator]  # (B, 4, A) left top right bottom, cells
+        raw = self.head.forward_head(list(maps), self.head.cv2, self.head.cv3)
+        distance = self.head.dfl(raw["boxes"])  # (B, 4, A) left top right bottom, cells
         low, high = distance.chunk(2, 1)
         centre = self.centres + (high - low) / 2
         boxes = torch.cat([centre, low + high], 1) * self.scale
@@ -95,7 +99,7 @@ def _convolution(projection: Projection) -> nn.Conv2d:
     weight = torch.from_numpy(projection.weight / projection.step)
     with torch.no_grad():
         layer.weight.copy_(weight[:, :, None, None])
-        layer.bias.copy_(-weight @ torch.from_numpy(projection.mean))  # type: ignore[union-attr]
+        layer.bias.copy_(-weight @ torch.from_numpy(projection.mean))
     return layer
 
 
@@ -111,7 +115,8 @@ def load_detector(weights: Path, image_width: int, image_height: int) -> Detecto
 
 def open_cells(scores: Sequence[Float32Array], threshold: float = 0.02) -> list[BoolArray]:
     """The cells an item could be sent from: best class score (h, w) a level over `threshold`, grown by one cell
-    each way, and every coarser cell above an open finer one."""
+    each way, and every coarser cell above an open finer one.
+    """
     gates: list[BoolArray] = []
     finer: Tensor | None = None
     for level in scores:
@@ -167,4 +172,4 @@ def mean_entropy(codes: Float32Array) -> float:
         share = np.bincount((channel + CLIP).astype(np.int64), minlength=2 * CLIP + 1) / len(channel)
         share = share[share > 0]
         total -= float((share * np.log2(share)).sum())
-    return total / codes.shape[1]
+    return float(total / codes.shape[1])

@@ -42,7 +42,7 @@ class GatedMaps:
 
     `windows` has one window a level (finest first). `gate` is the packed bits (numpy `packbits`, big
     endian within a byte) of all windows' cells, level after level, row after row. `symbols` are the rANS
-    words of the open cells' int8 codes; `crc32` covers gate and symbols.
+    words of the open cells' int8 codes; `crc32` covers windows, gate and symbols.
     """
 
     windows: tuple[CellWindow, ...]

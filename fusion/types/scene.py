@@ -33,7 +33,10 @@ class Box2D:
 
 @dataclass(frozen=True, slots=True)
 class Box3D:
-    """A box in the ego frame (REP-103): centre and size (length x, width y, height z) in metres, yaw in radians about z."""
+    """A box in the ego frame (REP-103): centre and size in metres (length along x, width y, height z).
+
+    `yaw` turns it about z, in radians.
+    """
 
     x: float
     y: float

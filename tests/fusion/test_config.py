@@ -34,7 +34,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "expected"),
     [
-        ('device = "a"\n[engine]\nthread = 1\n', [], "edge.toml:3: unknown key 'engine.thread'; known keys: backend, threads"),
+        ('device = "a"\n[engine]\nthread = 1\n', [], "edge.toml:3: unknown key 'engine.thread'; known keys: ba"),
         ('device = "a"\n[engine]\nthreads = "x"\n', [], "edge.toml:3: 'engine.threads' = 'x'"),
         ("[engine]\nthreads = 1\n", [], "edge.toml: key 'device' is missing"),
         ('device = "a"\n', ["engine.threads=many"], "--set engine.threads=many: 'engine.threads' = 'many'"),
@@ -74,6 +74,10 @@ def test_an_unknown_task_lists_the_known() -> None:
 
 
 def test_a_name_twice_is_refused(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "datasets" / "yard.toml").read_text().replace('"drum", "pallet"', '"drum", "drum"', 1)
+    text = (
+        (Path(__file__).parents[2] / "datasets" / "yard.toml")
+        .read_text()
+        .replace('"drum", "pallet"', '"drum", "drum"', 1)
+    )
     with pytest.raises(ConfigError, match="classes holds a name twice"):
         Task.load(str(write(tmp_path, text)))

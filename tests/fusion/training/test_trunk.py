@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from fusion.errors import ModelError
-from fusion.training.trunk import CLIP, Detector, Trunk, fit_projection, gather_cells, load_detector, mean_entropy, open_cells
+from fusion.training.trunk import (
+    CLIP,
+    Detector,
+    Trunk,
+    fit_projection,
+    gather_cells,
+    load_detector,
+    mean_entropy,
+    open_cells,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +41,9 @@ def test_predictions_equal_the_librarys_own(detector: Detector) -> None:
 
 
 def test_the_step_spends_the_bits_it_is_given() -> None:
-    cells = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32) * np.linspace(5, 0.1, 16, dtype=np.float32)
+    cells = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32) * np.linspace(
+        5, 0.1, 16, dtype=np.float32
+    )
     for bits in (0.8, 1.6):
         projection = fit_projection(cells, 8, bits)
         codes = np.clip(np.rint((cells - projection.mean) @ projection.weight.T / projection.step), -CLIP, CLIP)
@@ -60,11 +71,15 @@ def test_the_exported_graph_gives_the_same_codes(detector: Detector, tmp_path: P
 
     images = [np.random.default_rng(i).random((1, 3, 96, 128), np.float32) for i in range(3)]
     detector.head.bias_init()
-    cells = [c if len(c) > 200 else np.random.default_rng(9).normal(size=(400, w)).astype(np.float32)
-             for c, w in zip(gather_cells(detector, images, 100, 0), (64, 128, 256), strict=True)]
+    cells = [
+        c if len(c) > 200 else np.random.default_rng(9).normal(size=(400, w)).astype(np.float32)
+        for c, w in zip(gather_cells(detector, images, 100, 0), (64, 128, 256), strict=True)
+    ]
     trunk = Trunk(detector, [fit_projection(c, 8, 1.5) for c in cells]).eval()
     names = ["predictions", "p3", "p4", "p5"]
-    path = export_onnx(trunk, (torch.zeros(1, 3, 96, 128),), tmp_path / "d.onnx", input_names=["images"], output_names=names)
+    path = export_onnx(
+        trunk, (torch.zeros(1, 3, 96, 128),), tmp_path / "d.onnx", input_names=["images"], output_names=names
+    )
     outputs = onnxruntime.InferenceSession(str(path)).run(names, {"images": images[0]})
     with torch.no_grad():
         expected = [t.numpy() for t in trunk(torch.from_numpy(images[0]))]

@@ -127,7 +127,7 @@ def parts(evidence: Evidence) -> tuple:
 
 
 @given(EVIDENCE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_evidence_comes_back_as_it_went(evidence):
     blob = serialize_evidence(evidence)
     assert parts(parse_evidence(blob)) == parts(evidence)
@@ -148,7 +148,7 @@ def test_crops_and_items_come_back_as_they_went(crop, item):
 
 
 @given(EVIDENCE, st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_damaged_bytes_are_read_or_refused_but_never_fail(evidence, place, damage):
     blob = bytearray(serialize_evidence(evidence))
     place %= len(blob)

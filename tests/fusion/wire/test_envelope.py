@@ -114,7 +114,7 @@ def test_a_hello_of_many_profiles_breaks_the_protocol():
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_garbage_is_refused_in_our_own_words(data):
     for read in (read_device_message, read_service_message, read_review_response):
         with contextlib.suppress(FusionError):

@@ -1,0 +1,94 @@
+"""`cloud-node`: the review service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusion.console import add_overrides, guarded
+
+if TYPE_CHECKING:
+    from cloud_node.config import CloudSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = _parser().parse_args(argv)
+    return guarded("cloud-node", lambda: arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cloud-node", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="serve reviews until SIGTERM, then drain; prints `ready on HOST:PORT`")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser("check", help="read the configuration, its certificates and its models, and say so")
+    check.set_defaults(run=_check)
+    for command in (serve, check):
+        command.add_argument("--config", type=Path, help="a TOML file; without one, the defaults")
+        add_overrides(command)
+    return parser
+
+
+def _settings(arguments: argparse.Namespace) -> CloudSettings:
+    from cloud_node.config import CloudSettings
+    from fusion.config import from_overrides, load_toml
+
+    if arguments.config is None:
+        return from_overrides(CloudSettings, arguments.overrides)
+    return load_toml(arguments.config, CloudSettings, arguments.overrides)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    import asyncio
+    import logging
+
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s: %(message)s", stream=sys.stderr
+    )
+    asyncio.run(_serve_until_told(settings))
+
+
+async def _serve_until_told(settings: CloudSettings) -> None:
+    import asyncio
+    import signal
+
+    from cloud_node.server import CloudService
+
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with CloudService(settings).running() as service:
+        print(f"ready on {settings.listen.rpartition(':')[0]}:{service.port}", flush=True)
+        failure = asyncio.create_task(service.failure())
+        await asyncio.wait([asyncio.create_task(told.wait()), failure], return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            await failure
+        failure.cancel()
+        await service.drain()
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    from cloud_node.roster import Roster
+    from fusion.review import load_reviewer
+    from fusion.wire.channel import server_credentials
+
+    if settings.tls is not None:
+        server_credentials(settings.tls)
+        print(f"tls: {settings.tls.certificate}" + (", devices need certificates" if settings.tls.client_ca else ""))
+    for name in settings.reviewers:
+        (reviewer,) = Roster([load_reviewer(name)]).reviewers
+        print(f"reviewer {name}: {reviewer.name}, task {reviewer.task.name}, {len(reviewer.profiles)} profile(s)")
+    print(f"ledger: {settings.ledger}")
+    print(f"would listen on {settings.listen}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

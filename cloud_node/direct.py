@@ -1,0 +1,124 @@
+"""The service without network and event loop: the same lookup, batches, reviews, pixels and ledger, in one call.
+
+For replay: with a manual clock the outcomes are a function of the submissions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from cloud_node.batcher import Batcher, Entry
+from cloud_node.config import CloudSettings
+from cloud_node.ledger import Ledger
+from cloud_node.outcome import Outcome, Timings, is_sure, refused, reviewed, verdict_of
+from cloud_node.reviewer import BatchReviewer, Failed, Poisoned, RowResult, Scored
+from cloud_node.roster import Roster
+from fusion.clock import Clock
+from fusion.errors import EvidenceError, ModelError
+from fusion.review import Reviewer
+from fusion.types import Evidence, ItemId, ItemState, PixelCrop
+from fusion.wire.messages import Submission
+
+Pixels = Callable[[ItemId], PixelCrop | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Review:
+    """What became of one row: the evidence as it was read (None when it could not be), the result, its timings."""
+
+    evidence: Evidence | None
+    result: RowResult
+    timings: Timings
+
+
+class DirectService:
+    """Reviews submissions in the caller's thread; deadlines, windows and queue bounds do not apply."""
+
+    def __init__(self, reviewers: Sequence[Reviewer], ledger: Ledger, settings: CloudSettings, clock: Clock) -> None:
+        self._roster = Roster(reviewers)
+        self._batch_reviewers = {reviewer.name: BatchReviewer(reviewer) for reviewer in reviewers}
+        self._ledger = ledger
+        self._settings = settings
+        self._clock = clock
+
+    def review(self, submissions: Sequence[Submission], pixels: Pixels | None = None) -> list[Outcome]:
+        """One stored outcome a submission, in order; `pixels` answers for the device when a review is uncertain.
+
+        Raises `UnknownProfileError` for evidence that no reviewer reads, `ModelError` when a reviewer fails.
+        """
+        stored = self._ledger.find([submission.item for submission in submissions])
+        outcomes = {outcome.item: outcome for outcome in stored if outcome is not None}
+        fresh = {one.item: one for one in submissions if one.item not in outcomes}
+        reviews = self._review_all(fresh.values(), pixels)
+        found = self._ledger.store([self._outcome(fresh[item], review) for item, review in reviews.items()])
+        outcomes |= {outcome.item: outcome for outcome in found}
+        return [outcomes[submission.item] for submission in submissions]
+
+    def _review_all(self, submissions: Iterable[Submission], pixels: Pixels | None) -> dict[ItemId, _Review]:
+        received_ns = self._clock.wall_ns()
+        reviews: dict[ItemId, _Review] = {}
+        rows: dict[str, list[Evidence]] = {name: [] for name in self._batch_reviewers}
+        for submission in submissions:
+            try:
+                evidence = submission.evidence()
+            except EvidenceError as error:
+                reviews[submission.item] = _Review(None, Poisoned(str(error)), Timings(received_ns))
+            else:
+                rows[self._roster.choose(evidence).name].append(evidence)
+        for name, batch_reviewer in self._batch_reviewers.items():
+            first = self._run(batch_reviewer, rows[name])
+            second = self._run(batch_reviewer, self._with_pixels(first, pixels))
+            reviews |= first | {item: review for item, review in second.items() if isinstance(review.result, Scored)}
+        return reviews
+
+    def _with_pixels(self, reviews: dict[ItemId, _Review], pixels: Pixels | None) -> list[Evidence]:
+        """The evidence of uncertain reviews, each with the picture that was asked for; without those that have none."""
+        asked = []
+        for review in reviews.values():
+            if pixels is None or review.evidence is None or review.evidence.pixels or not self._uncertain(review):
+                continue
+            if (crop := pixels(review.evidence.item)) is not None:
+                asked.append(replace(review.evidence, pixels=crop))
+        return asked
+
+    def _uncertain(self, review: _Review) -> bool:
+        floor = self._settings.review.confidence_floor
+        return isinstance(review.result, Scored) and not is_sure(review.result.answers, floor)
+
+    def _run(self, batch_reviewer: BatchReviewer, rows: Sequence[Evidence]) -> dict[ItemId, _Review]:
+        """Review rows of one reviewer, in the batches the service would form if all came at once."""
+        began_ns, received_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        limits = self._settings.batch
+        batcher = Batcher(
+            max_tokens=limits.tokens, max_items=limits.items, max_delay_ns=0, predict_ns=lambda _tokens: 0
+        )
+        evidence = {row.item: row for row in rows}
+        reviews: dict[ItemId, _Review] = {}
+        for row in rows:
+            try:
+                tokens = batch_reviewer.price(row, limits.tokens)
+            except EvidenceError as error:
+                reviews[row.item] = _Review(row, Poisoned(str(error)), Timings(received_ns))
+            else:
+                batcher.add(Entry(row.item, row.item.sample.device, tokens, began_ns))
+        while batch := batcher.decide(began_ns).batch:
+            start_ns = self._clock.monotonic_ns()
+            mates = [evidence[entry.item] for entry in batch]
+            results = batch_reviewer.review(mates)
+            took_ns, tokens = self._clock.monotonic_ns() - start_ns, sum(entry.tokens for entry in batch)
+            timings = Timings(received_ns, self._clock.wall_ns(), start_ns - began_ns, took_ns, len(batch), tokens)
+            reviews |= {m.item: _Review(m, r, timings) for m, r in zip(mates, results, strict=True)}
+        return reviews
+
+    def _outcome(self, submission: Submission, review: _Review) -> Outcome:
+        match review.result:
+            case Scored(answers):
+                assert review.evidence is not None
+                reviewer = self._roster.choose(review.evidence)
+                verdict = verdict_of(reviewer, review.evidence, answers, self._settings.review.confidence_floor)
+                return reviewed(submission, review.evidence, verdict, review.timings)
+            case Poisoned(reason):
+                return refused(submission, review.evidence, ItemState.QUARANTINED, reason, review.timings)
+            case Failed(reason):
+                raise ModelError(reason)

@@ -1,0 +1,76 @@
+"""One item in the service's hands, from receipt to its stored answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+from cloud_node.outcome import Timings
+from fusion.types import Evidence, ItemId, SlotAnswer, Verdict
+from fusion.wire.messages import PixelRequest, Refusal, Submission
+
+if TYPE_CHECKING:
+    from cloud_node.lane import Lane
+
+Answer: TypeAlias = Verdict | Refusal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listener:
+    """Who waits for the answer. `ask` is None when pixels cannot be asked for (a unary call)."""
+
+    answer: Callable[[Answer], None]
+    ask: Callable[[PixelRequest], None] | None = None
+
+
+class Stage(Enum):
+    """Where a job is. It moves down this list, from ASKING back to WAITING when pixels come."""
+
+    FINDING = "finding"
+    WAITING = "waiting"
+    SCORING = "scoring"
+    ASKING = "asking"
+    STORING = "storing"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An open item. `arrival_ns` and `deadline_ns` are on the monotonic clock, `received_ns` on the wall clock.
+
+    `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
+    pixels while pixels are asked for.
+    """
+
+    submission: Submission
+    listeners: list[Listener]
+    arrival_ns: int
+    received_ns: int
+    deadline_ns: int | None
+    stage: Stage = Stage.FINDING
+    evidence: Evidence | None = None
+    lane: Lane | None = None
+    tokens: int = 0
+    first: Mapping[str, SlotAnswer] | None = None
+    timer: asyncio.TimerHandle | None = None
+    ask_until_ns: int = 0
+    queue_ns: int = 0
+    review_ns: int = 0
+    batch: tuple[int, int] = field(default=(0, 0))
+
+    @property
+    def item(self) -> ItemId:
+        """Whose job it is."""
+        return self.submission.item
+
+    def begin(self, now_ns: int, items: int, tokens: int) -> None:
+        """The job's batch starts."""
+        self.stage = Stage.SCORING
+        self.queue_ns = now_ns - self.arrival_ns - self.review_ns
+        self.batch = (items, tokens)
+
+    def timings(self, answered_ns: int) -> Timings:
+        """What the ledger keeps about the job's way."""
+        return Timings(self.received_ns, answered_ns, self.queue_ns, self.review_ns, *self.batch)

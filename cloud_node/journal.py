@@ -1,0 +1,127 @@
+"""The ledger for asyncio: one thread owns it, and everything that waits is committed together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from cloud_node.ledger import DeviceReport, Ledger
+from cloud_node.metrics import Metrics
+from cloud_node.outcome import Outcome
+from fusion.errors import SpoolError
+from fusion.types import ItemId
+
+MAX_GROUP = 256
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """What to do with the ledger: find an item, store an outcome, or anything else, one at a time."""
+
+    future: asyncio.Future[Any]
+    item: ItemId | None = None
+    outcome: Outcome | None = None
+    action: Callable[[Ledger], object] | None = None
+    result: object = None
+
+
+class Journal:
+    """Turns calls into groups: while one group commits, the next gathers. `run` must be running."""
+
+    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._requests: asyncio.Queue[_Request] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self.failing = False
+
+    def find(self, item: ItemId) -> asyncio.Future[Outcome | None]:
+        """What is stored about `item`; the future may hold a `SpoolError`."""
+        return self._ask(item=item)
+
+    def store(self, outcome: Outcome) -> asyncio.Future[Outcome]:
+        """Store durably; the future holds what the ledger then says about the item, or a `SpoolError`."""
+        return self._ask(outcome=outcome)
+
+    def store_report(self, report: DeviceReport) -> asyncio.Future[None]:
+        """Keep a device's totals."""
+        return self._ask(action=lambda ledger: ledger.store_report(report))
+
+    def last_acknowledged(self, device: str, epoch: str) -> asyncio.Future[ItemId | None]:
+        """The highest item of the device's epoch with an outcome."""
+        return self._ask(action=lambda ledger: ledger.last_acknowledged(device, epoch))
+
+    async def run(self) -> None:
+        """Serve requests until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            group = [await self._requests.get()]
+            while len(group) < MAX_GROUP and not self._requests.empty():
+                group.append(self._requests.get_nowait())
+            await loop.run_in_executor(self._thread, self._perform, group)
+            for request in group:
+                _settle(request)
+                self._requests.task_done()
+
+    async def flush(self) -> None:
+        """Wait until everything asked so far is done."""
+        await self._requests.join()
+
+    def close(self) -> None:
+        """Finish the commit at work, and close the ledger."""
+        self._thread.submit(self._ledger.close).result()
+        self._thread.shutdown()
+
+    def _ask(self, **parts: Any) -> asyncio.Future[Any]:
+        request = _Request(asyncio.get_running_loop().create_future(), **parts)
+        self._requests.put_nowait(request)
+        return request.future
+
+    def _perform(self, group: Sequence[_Request]) -> None:
+        """In the ledger's thread. Never raises: a failure is a request's result."""
+        self._answer([request for request in group if request.item is not None], self._find)
+        stores = [request for request in group if request.outcome is not None]
+        if stores:
+            began = time.perf_counter()
+            self._answer(stores, self._store)
+            self._metrics.commit_seconds.observe(time.perf_counter() - began)
+            self._metrics.commit_rows.observe(len(stores))
+            self.failing = isinstance(stores[0].result, SpoolError)
+        for request in group:
+            if request.action is not None:
+                self._answer([request], self._act)
+
+    def _find(self, requests: Sequence[_Request]) -> Sequence[object]:
+        return self._ledger.find([request.item for request in requests if request.item is not None])
+
+    def _store(self, requests: Sequence[_Request]) -> Sequence[object]:
+        return self._ledger.store([request.outcome for request in requests if request.outcome is not None])
+
+    def _act(self, requests: Sequence[_Request]) -> Sequence[object]:
+        return [request.action(self._ledger) for request in requests if request.action is not None]
+
+    def _answer(self, requests: Sequence[_Request], work: Callable[[Sequence[_Request]], Sequence[object]]) -> None:
+        """Do `work` for all at once; where that fails, for each alone, so that a damaged row hurts nobody else."""
+        try:
+            results = work(requests) if requests else ()
+        except SpoolError as error:
+            if len(requests) > 1:
+                for request in requests:
+                    self._answer([request], work)
+                return
+            results = (error,)
+        for request, result in zip(requests, results, strict=True):
+            request.result = result
+
+
+def _settle(request: _Request) -> None:
+    if request.future.done():
+        return
+    if isinstance(request.result, SpoolError):
+        request.future.set_exception(request.result)
+    else:
+        request.future.set_result(request.result)

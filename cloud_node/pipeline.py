@@ -1,0 +1,300 @@
+"""The way of an item through the service: look it up, admit, review, perhaps ask for pixels, store, answer.
+
+Everything here runs on one event loop and never blocks it. The rules it keeps: an item that has a stored answer gets
+that one; an item in flight is never reviewed twice, everyone who waits for it gets its answer; a verdict or final
+refusal is handed out only after the ledger stored it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+
+from cloud_node.admission import Admission
+from cloud_node.config import CloudSettings
+from cloud_node.job import Job, Listener, Stage
+from cloud_node.journal import Journal
+from cloud_node.lane import Lane, LaneEvents
+from cloud_node.metrics import Metrics
+from cloud_node.outcome import Outcome, is_sure, refused, reviewed, verdict_of
+from cloud_node.reviewer import Failed, Poisoned, RowResult, Scored
+from cloud_node.roster import Roster
+from fusion.clock import Clock
+from fusion.errors import EvidenceError, FusionError, OverloadedError, UnavailableError, UnknownProfileError
+from fusion.types import Evidence, ItemId, ItemState, SlotAnswer
+from fusion.wire.convert import evidence_digest
+from fusion.wire.messages import PixelAnswer, PixelRequest, Refusal, Submission
+
+AWAY_RETRY_S = 2.0
+"""When to come back to a service that drains or whose reviewer or ledger failed."""
+
+UNSERVED_RETRY_S = 300.0
+"""When to come back with evidence of a task or trunk that is not served: after a rollout, perhaps."""
+
+
+class Pipeline:
+    """Open items by id. `run` must be running."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        journal: Journal,
+        settings: CloudSettings,
+        executor: Executor,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._roster = roster
+        self._lanes = {r.name: Lane(r, settings.batch, executor, clock, metrics) for r in roster.reviewers}
+        self.draining = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._admission = Admission(settings.queue, lambda: sum(lane.drain_ns() for lane in self._lanes.values()))
+        self._jobs: dict[ItemId, Job] = {}
+        self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Run the ledger's writer and every lane; ends only by being cancelled or by a defect."""
+        events = LaneEvents(self._expired, self._done)
+        lanes = (lane.run(events) for lane in self._lanes.values())
+        await asyncio.gather(self._journal.run(), self._defect, *lanes)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether reviews get done: the ledger takes rows, no reviewer fails or hangs."""
+        limit_ns = round(self._settings.stall_seconds * 1e9)
+        return not self._journal.failing and not any(
+            lane.failing or lane.stalled(limit_ns) for lane in self._lanes.values()
+        )
+
+    def submit(self, submission: Submission, listener: Listener, *, seconds_left: float | None = None) -> None:
+        """Take an item; `listener` is answered later, or at once when it must be refused."""
+        job = self._jobs.get(submission.item)
+        if job is not None:
+            self._attach(job, listener)
+            return
+        device = submission.item.sample.device
+        try:
+            self._open(device)
+        except UnavailableError as error:
+            self._refuse(submission.item, listener, error)
+            return
+        now_ns = self._clock.monotonic_ns()
+        limits_ns = [submission.deadline_ms * 1_000_000] if submission.deadline_ms else []
+        limits_ns += [round(seconds_left * 1e9)] if seconds_left is not None else []
+        deadline_ns = now_ns + min(limits_ns) if limits_ns else None
+        job = Job(submission, [listener], now_ns, self._clock.wall_ns(), deadline_ns)
+        self._jobs[job.item] = job
+        self.idle.clear()
+        self._metrics.open_items.set(len(self._jobs))
+        self._journal.find(job.item).add_done_callback(partial(self._step, self._found, job))
+
+    def pixels(self, answer: PixelAnswer) -> None:
+        """A device's answer to a request; ignored when nobody waits for it any more."""
+        job = self._jobs.get(answer.item)
+        if job is None or job.stage is not Stage.ASKING or job.evidence is None:
+            self._metrics.pixels.labels("late").inc()
+            return
+        if answer.crop is None:
+            self._metrics.pixels.labels("malformed" if answer.fault else "empty").inc()
+            self._settle_without_pixels(job)
+            return
+        self._metrics.pixels.labels("pixels").inc()
+        self._stop_asking(job)
+        evidence = replace(job.evidence, pixels=answer.crop)
+        try:
+            self._wait(job, evidence, again=True)
+        except EvidenceError:
+            self._settle_without_pixels(job)
+
+    def withdraw(self, item: ItemId, listener: Listener) -> None:
+        """`listener` is gone for good; its item is forgotten if nobody else waits and its review has not begun."""
+        job = self._jobs.get(item)
+        if job is None or listener not in job.listeners:
+            return
+        job.listeners.remove(listener)
+        if job.listeners or job.stage is not Stage.WAITING or job.lane is None:
+            return
+        if job.lane.remove(job):
+            self._leave_queue(job)
+            self._close(job)
+
+    def detach(self, listener: Listener) -> None:
+        """`listener` is gone, its items will come again: go on with them."""
+        for job in self._jobs.values():
+            if listener in job.listeners:
+                job.listeners.remove(listener)
+
+    def _step(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run a callback of the loop; what it raises is a defect and ends `run`, instead of losing a job silently."""
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 handed on to `run`
+            if not self._defect.done():
+                self._defect.set_exception(error)
+
+    def _open(self, device: str) -> None:
+        if self.draining:
+            raise UnavailableError("the service is draining; connect again")
+        self._admission.open(device)
+
+    def _attach(self, job: Job, listener: Listener) -> None:
+        if listener in job.listeners:
+            return
+        job.listeners.append(listener)
+        if job.stage is Stage.ASKING and listener.ask is not None:
+            left_ns = max(0, job.ask_until_ns - self._clock.monotonic_ns())
+            listener.ask(PixelRequest(job.item, left_ns // 1_000_000))
+
+    def _found(self, job: Job, found: asyncio.Future[Outcome | None]) -> None:
+        if isinstance(error := found.exception(), FusionError):
+            self._give_back(job, UnavailableError(str(error)))
+            return
+        stored = found.result()
+        if stored is not None:
+            self._metrics.repeats.inc()
+            if stored.evidence_sha256 != evidence_digest(job.submission.blob):
+                self._metrics.conflicts.inc()
+            self._answer(job, stored)
+            return
+        try:
+            job.evidence = job.submission.evidence()
+            job.lane = self._lanes[self._roster.choose(job.evidence).name]
+            self._wait(job, job.evidence)
+        except (UnavailableError, UnknownProfileError) as error:
+            self._give_back(job, error)
+        except EvidenceError as error:
+            self._store(job, ItemState.QUARANTINED, str(error))
+
+    def _wait(self, job: Job, evidence: Evidence, *, again: bool = False) -> None:
+        """Price the job and queue it; raises `EvidenceError` or `OverloadedError`."""
+        assert job.lane is not None
+        tokens = job.lane.price(evidence)
+        if again:
+            self._admission.enter_again(tokens)
+        else:
+            self._admission.enter(tokens)
+        job.evidence, job.tokens, job.stage = evidence, tokens, Stage.WAITING
+        job.lane.add(job)
+        self._show_queue()
+
+    def _expired(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._leave_queue(job)
+            if job.first is not None:
+                self._settle_without_pixels(job)
+            else:
+                self._store(job, ItemState.EXPIRED, f"{job.item}: its deadline cannot be made")
+
+    def _done(self, results: Sequence[tuple[Job, RowResult]]) -> None:
+        for job, result in results:
+            self._leave_queue(job)
+            match result:
+                case Scored(answers):
+                    self._scored(job, answers)
+                case Poisoned() | Failed() if job.first is not None:
+                    self._settle_without_pixels(job)
+                case Poisoned(reason):
+                    self._store(job, ItemState.QUARANTINED, reason)
+                case Failed(reason):
+                    self._give_back(job, UnavailableError(reason))
+
+    def _scored(self, job: Job, answers: Mapping[str, SlotAnswer]) -> None:
+        assert job.evidence is not None
+        sure = is_sure(answers, self._settings.review.confidence_floor)
+        ask = next((listener.ask for listener in reversed(job.listeners) if listener.ask), None)
+        now_ns = self._clock.monotonic_ns()
+        until_ns = now_ns + self._settings.review.pixel_timeout_ms * 1_000_000
+        until_ns = until_ns if job.deadline_ns is None else min(until_ns, job.deadline_ns)
+        if sure or job.evidence.pixels is not None or ask is None or until_ns <= now_ns:
+            self._store_verdict(job, answers)
+            return
+        job.first, job.stage, job.ask_until_ns = answers, Stage.ASKING, until_ns
+        job.timer = asyncio.get_running_loop().call_later(
+            (until_ns - now_ns) / 1e9, self._step, self._pixels_timed_out, job
+        )
+        self._metrics.pixels.labels("asked").inc()
+        ask(PixelRequest(job.item, (until_ns - now_ns) // 1_000_000))
+
+    def _pixels_timed_out(self, job: Job) -> None:
+        self._metrics.pixels.labels("timeout").inc()
+        self._settle_without_pixels(job)
+
+    def _settle_without_pixels(self, job: Job) -> None:
+        """The first review's answers stand."""
+        assert job.first is not None
+        assert job.evidence is not None
+        self._stop_asking(job)
+        job.evidence = replace(job.evidence, pixels=None)
+        self._store_verdict(job, job.first)
+
+    def _stop_asking(self, job: Job) -> None:
+        if job.timer is not None:
+            job.timer.cancel()
+            job.timer = None
+
+    def _store_verdict(self, job: Job, answers: Mapping[str, SlotAnswer]) -> None:
+        assert job.evidence is not None
+        assert job.lane is not None
+        floor = self._settings.review.confidence_floor
+        verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor)
+        timings = job.timings(self._clock.wall_ns())
+        self._commit(job, reviewed(job.submission, job.evidence, verdict, timings))
+
+    def _store(self, job: Job, state: ItemState, reason: str) -> None:
+        timings = job.timings(self._clock.wall_ns())
+        self._commit(job, refused(job.submission, job.evidence, state, reason, timings))
+
+    def _commit(self, job: Job, outcome: Outcome) -> None:
+        job.stage = Stage.STORING
+        self._journal.store(outcome).add_done_callback(partial(self._step, self._stored, job))
+
+    def _stored(self, job: Job, stored: asyncio.Future[Outcome]) -> None:
+        if isinstance(error := stored.exception(), FusionError):
+            self._give_back(job, UnavailableError(str(error)))
+            return
+        outcome = stored.result()
+        self._metrics.items.labels(outcome.task, outcome.state.value).inc()
+        self._metrics.answer_seconds.observe((self._clock.monotonic_ns() - job.arrival_ns) / 1e9)
+        self._answer(job, outcome)
+
+    def _answer(self, job: Job, outcome: Outcome) -> None:
+        self._close(job)
+        message = outcome.message()
+        for listener in job.listeners:
+            listener.answer(message)
+
+    def _give_back(self, job: Job, error: FusionError) -> None:
+        """Not now: the item is forgotten here and may come again."""
+        self._close(job)
+        for listener in job.listeners:
+            self._refuse(job.item, listener, error)
+
+    def _refuse(self, item: ItemId, listener: Listener, error: FusionError) -> None:
+        delay = UNSERVED_RETRY_S if isinstance(error, UnknownProfileError) else AWAY_RETRY_S
+        if isinstance(error, OverloadedError):
+            delay = error.retry_after_s
+        self._metrics.refusals.labels(type(error).__name__.removesuffix("Error").lower()).inc()
+        listener.answer(Refusal(item, error, delay))
+
+    def _leave_queue(self, job: Job) -> None:
+        self._admission.leave(job.tokens)
+        self._show_queue()
+
+    def _show_queue(self) -> None:
+        self._metrics.queue_items.set(self._admission.items)
+        self._metrics.queue_tokens.set(self._admission.tokens)
+
+    def _close(self, job: Job) -> None:
+        del self._jobs[job.item]
+        self._admission.close(job.item.sample.device)
+        self._metrics.open_items.set(len(self._jobs))
+        if not self._jobs:
+            self.idle.set()

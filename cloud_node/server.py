@@ -1,0 +1,171 @@
+"""The service: one pipeline behind grpc.aio, with health, reflection and metrics, from start to drained end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cloud_node.config import CloudSettings
+from cloud_node.job import Answer, Listener
+from cloud_node.journal import Journal
+from cloud_node.ledger import Ledger, open_ledger
+from cloud_node.metrics import Metrics
+from cloud_node.pipeline import Pipeline
+from cloud_node.roster import Roster
+from cloud_node.session import Sessions, check_identity
+from fusion.clock import Clock, SystemClock
+from fusion.review import Reviewer, load_reviewer
+from fusion.types import Verdict
+from fusion.wire.channel import bind, server_options
+from fusion.wire.messages import DeviceMessage, Refusal, ServiceMessage, Submission
+from fusion.wire.service import SERVICE_NAME, Peer, add_review_service
+
+HEALTH_PERIOD_S = 0.5
+STOP_GRACE_S = 2.0
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class CloudService:
+    """Composed of its parts; `serve` opens the ports, `drain` ends everything in order.
+
+    `reviewers` and `ledger` replace what the settings name, for tests and for whoever brings their own.
+    """
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        *,
+        reviewers: Sequence[Reviewer] | None = None,
+        ledger: Ledger | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.port = 0
+        self.metrics_port = 0
+        self._reviewers = reviewers
+        self._ledger = ledger
+        self._clock = clock or SystemClock()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[CloudService]:
+        """Start, yield while serving, stop. Raises `FusionError` for a port, model or ledger that cannot be had.
+
+        The ports are taken first, so that a port in use is told before a model is loaded.
+        """
+        settings = self.settings
+        async with contextlib.AsyncExitStack() as stack:
+            server = grpc.aio.server(options=server_options())
+            stack.push_async_callback(server.stop, None)
+            self.port = bind(server, settings.listen, settings.tls)
+            self.metrics_port = stack.enter_context(self.metrics.served(settings.metrics))
+            executor = ThreadPoolExecutor(1, "review")
+            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+            reviewers = self._reviewers or await self._load(executor)
+            await asyncio.get_running_loop().run_in_executor(executor, _pin_threads, settings.threads)
+            ledger = self._ledger or open_ledger(settings.ledger, keep_evidence=settings.keep_evidence)
+            journal = Journal(ledger, self.metrics)
+            stack.callback(journal.close)
+            self._compose(reviewers, journal, executor, server)
+            stack.push_async_callback(self._start_background())
+            await self._show_health(healthy=True)
+            await server.start()
+            yield self
+            await server.stop(STOP_GRACE_S)
+            await journal.flush()
+
+    async def failure(self) -> None:
+        """Wait for a part of the service to fail, and raise what it raised; it is a defect in the program."""
+        await self._failed
+
+    async def drain(self) -> None:
+        """Take nothing new, answer what is open (for `drain_seconds` at most), end every stream."""
+        self._pipeline.draining = True
+        await self._show_health(healthy=False)
+        self._sessions.announce_drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self._pipeline.idle.wait()
+        self._sessions.end_all()
+
+    async def exchange(
+        self,
+        messages: AsyncIterator[DeviceMessage],
+        send: Callable[[ServiceMessage], Awaitable[None]],
+        peer: Peer,
+    ) -> None:
+        """One device's stream; see `fusion.wire.service.ReviewHandler`."""
+        await self._sessions.serve(messages, send, peer)
+
+    async def review_item(self, submission: Submission, peer: Peer) -> Verdict:
+        """One item; the caller's gRPC deadline counts as the item's."""
+        check_identity(peer, submission.item.sample.device)
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        listener = Listener(lambda answer: None if answered.done() else answered.set_result(answer))
+        self._pipeline.submit(submission, listener, seconds_left=peer.seconds_left)
+        try:
+            answer = await answered
+        finally:
+            self._pipeline.withdraw(submission.item, listener)
+        if isinstance(answer, Refusal):
+            raise answer.error
+        return answer
+
+    def _compose(
+        self, reviewers: Sequence[Reviewer], journal: Journal, executor: ThreadPoolExecutor, server: grpc.aio.Server
+    ) -> None:
+        settings, clock, metrics = self.settings, self._clock, self.metrics
+        roster = Roster(reviewers)
+        self._pipeline = Pipeline(roster, journal, settings, executor, clock, metrics)
+        self._sessions = Sessions(roster, self._pipeline, journal, settings, clock, metrics)
+        self._health = health.aio.HealthServicer()
+        add_review_service(server, self)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+    def _start_background(self) -> Callable[[], Awaitable[None]]:
+        """Start the pipeline and the health watch; returns what stops them."""
+        tasks = [asyncio.create_task(part) for part in (self._pipeline.run(), self._watch_health())]
+        for task in tasks:
+            task.add_done_callback(self._part_ended)
+
+        async def stop() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+        return stop
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._failed.done():
+            self._failed.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended by itself"))
+
+    async def _load(self, executor: ThreadPoolExecutor) -> list[Reviewer]:
+        loop = asyncio.get_running_loop()
+        return [await loop.run_in_executor(executor, load_reviewer, name) for name in self.settings.reviewers]
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_PERIOD_S)
+            await self._show_health(healthy=self._pipeline.healthy and not self._pipeline.draining)
+
+    async def _show_health(self, *, healthy: bool) -> None:
+        self.metrics.healthy.set(int(healthy))
+        for name in ("", SERVICE_NAME):
+            await self._health.set(name, _SERVING if healthy else _NOT_SERVING)
+
+
+def _pin_threads(threads: int) -> None:
+    """Bound torch's threads in the thread that reviews, if a reviewer brought torch."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)

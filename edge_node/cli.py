@@ -1,0 +1,85 @@
+"""`edge-node`: run the daemon on a device, and ask its spool how things stand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusion.console import add_overrides, guarded
+
+_EXIT_CODES = (
+    "exit codes: 0 done or drained, 2 configuration, 3 recording or input, 4 models, "
+    "5 service or port not there, 6 protocol, 7 spool, 70 a defect, 130 interrupted"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = _parser().parse_args(argv)
+    return guarded("edge-node", lambda: arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-node", description=__doc__, epilog=_EXIT_CODES)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="screen a source and send what deserves a closer look", epilog=_EXIT_CODES)
+    run.add_argument("--config", type=Path, required=True, help="edge.toml")
+    add_overrides(run)
+    run.add_argument("--until-done", action="store_true", help="end once the source ended and all is answered")
+    run.add_argument("--summary", type=Path, help="write what the run came to as JSON")
+    run.set_defaults(run=_run)
+    status = commands.add_parser("status", help="the ledger of a spool, also while a daemon runs")
+    status.add_argument("--config", type=Path, required=True, help="edge.toml")
+    add_overrides(status)
+    status.set_defaults(run=_status)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from edge_node.compose import compose
+    from edge_node.config import EdgeSettings
+    from fusion.config import load_toml
+
+    settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
+    _log_to_stderr(settings.log_level)
+    if arguments.summary:
+        _writable(arguments.summary)
+    daemon = compose(settings, until_done=arguments.until_done)
+    try:
+        daemon.run()
+    finally:
+        if arguments.summary and daemon.summary:
+            arguments.summary.write_text(json.dumps(daemon.summary, indent=1) + "\n", encoding="utf-8")
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from edge_node.config import EdgeSettings
+    from edge_node.status import spool_status
+    from fusion.config import load_toml
+
+    settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
+    for line in spool_status(settings.spool.path):
+        print(line)
+
+
+def _writable(path: Path) -> None:
+    from fusion.errors import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise ConfigError(f"--summary {path}: cannot be written ({error.strerror})") from None
+
+
+def _log_to_stderr(level: str) -> None:
+    import logging
+
+    logging.basicConfig(level=level.upper(), format="edge-node: %(message)s", stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

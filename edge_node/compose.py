@@ -1,0 +1,38 @@
+"""The daemon made from its configuration: everything that can be wrong with files is found here, before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_node.config import EdgeSettings
+from edge_node.daemon import Daemon, Parts
+from edge_node.models import camera_of, load_perception, model_folder
+from edge_node.sources import Source, open_source
+from edge_node.spool import Spool
+from edge_node.synchronizer import Synchronizer
+from fusion.errors import RecordingError
+from fusion.task import Task
+from fusion.wire.channel import channel_credentials
+
+
+def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
+    """Open source, models and spool, cheapest first. Raises `FusionError` naming the key or file that is wrong."""
+    task = Task.load(settings.task)
+    reference = Synchronizer.of_task(task, settings.synchronizer).reference
+    folder = model_folder(task, settings.models)
+    if settings.uplink.tls:
+        channel_credentials(settings.uplink.tls)
+    source = open_source(settings.source, task)
+    perception = load_perception(task, camera_of(task, reference), folder, settings.engine)
+    _check_rig(settings.source.path, source, fused="fusion" in perception.models)
+    spool = Spool.open(settings.spool.path, settings.device, task.name, settings=settings.spool)
+    try:
+        return Daemon(settings, Parts(task, source, perception, spool), until_done=until_done)
+    except BaseException:
+        spool.close()
+        raise
+
+
+def _check_rig(path: Path, source: Source, *, fused: bool) -> None:
+    if fused and source.rig is None:
+        raise RecordingError(f"{path}: no calibration in it, and the task's fusion model needs one")

@@ -1,0 +1,177 @@
+"""The daemon's configuration, `edge.toml`. Every key has a default but `source.path`; units are in the names."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fusion.config import Settings
+from fusion.wire.channel import ClientTls
+
+MIB = 1 << 20
+
+
+def _speed(value: Any) -> Any:
+    """`flat-out` and `realtime` as factors of the recording's own speed."""
+    named = {"flat-out": math.inf, "realtime": 1.0}
+    if isinstance(value, str):
+        if value not in named:
+            raise ValueError("give 'flat-out', 'realtime' or a factor of the recording's speed such as 2.0")
+        return named[value]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError("give 'flat-out', 'realtime' or a factor of the recording's speed such as 2.0")
+    return float(value)
+
+
+Speed = Annotated[float, BeforeValidator(_speed)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class EngineSettings(Settings):
+    """How the graphs are run."""
+
+    backend: str = "auto"
+    threads: int = Field(default=2, ge=1, le=64)
+    precision: str = "auto"
+
+
+class SourceSettings(Settings):
+    """Where readings come from: `kind` is a name of the entry-point group `fusion.sources`.
+
+    `split` is for recordings that have splits. `run` names one reading of a recording: the same name goes on
+    where it stopped, a new one reads it again under new ids. `drop_late_s` > 0 skips frames (as declared gaps)
+    once the pipeline is that far behind a paced recording; 0 lets the recording wait.
+    """
+
+    kind: str = "recording"
+    path: Path
+    split: str = ""
+    pace: Speed = math.inf
+    loop: bool = False
+    run: str = Field(default="first", min_length=1, max_length=64)
+    drop_late_s: Seconds = 0.0
+
+
+class SynchronizerSettings(Settings):
+    """Which readings belong to one sample; milliseconds of capture time, `reference` is a sensor's name.
+
+    A reading up to `ahead_ms` newer than the frame may be used, and that is how long a frame waits for it.
+    Up to `present_ms` old it is present, up to `late_ms` late, beyond that the sensor is absent.
+    """
+
+    reference: str = ""
+    ahead_ms: float = Field(default=50.0, ge=0)
+    present_ms: float = Field(default=75.0, ge=0)
+    late_ms: float = Field(default=500.0, ge=0)
+    audio_window_s: float = Field(default=3.0, gt=0, le=30)
+    depth: int = Field(default=8, ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SynchronizerSettings:
+        if self.late_ms < self.present_ms:
+            raise ValueError("late_ms must not be smaller than present_ms")
+        return self
+
+
+class TrackerSettings(Settings):
+    """Association of detections over time. `enabled` unset follows the source: off for unrelated still images."""
+
+    enabled: bool | None = None
+    min_iou: Share = 0.3
+    max_age_s: Seconds = 1.0
+
+
+class ScreeningSettings(Settings):
+    """What is sent, and why. Scores and margins are in 0..1.
+
+    An item is uncertain when a head's margin is under `uncertain_below`; asked for from `asked` on; novel
+    when its distance in fused-token space exceeds `novelty` (0: off; only where the model folder has
+    reference statistics). `disagree_above` is how sure both sides must be to disagree. `onset_s` is how
+    long a track must have been seen before the first three reasons count. A track's situation is sent once
+    in `repeat_s`. `budget_bytes_per_s` 0 is no budget.
+    """
+
+    uncertain_below: Share = 0.5
+    disagree_above: Share = 0.5
+    asked: Share = 0.5
+    novelty: float = Field(default=0.0, ge=0)
+    audit_rate: Share = 0.01
+    seed: int = 0
+    onset_s: Seconds = 0.2
+    repeat_s: Seconds = 10.0
+    budget_bytes_per_s: float = Field(default=0.0, ge=0)
+    budget_burst_bytes: int = Field(default=65536, ge=1)
+
+
+class SpoolSettings(Settings):
+    """The durable spool. Caps are enforced long before the disk is full, lowest value first.
+
+    `batch` samples at most share one commit. `history_samples` closed samples are kept for reports; older
+    ones are folded into the totals.
+    """
+
+    path: Path = Path("spool.db")
+    max_bytes: int = Field(default=256 * MIB, ge=4096)
+    keep_free_bytes: int = Field(default=64 * MIB, ge=0)
+    batch: int = Field(default=8, ge=1, le=1024)
+    history_samples: int = Field(default=50_000, ge=1)
+
+
+class UplinkSettings(Settings):
+    """The stream to the review service.
+
+    `deadline_s` 0 is never. `window` submissions may be unanswered. `ack_timeout_s` without an answer to
+    the oldest, or `silence_s` without a word, and the stream is opened anew after a jittered pause of at
+    most `backoff_max_s`. `pixels` false answers a request for pixels with none.
+    """
+
+    address: str = Field(default="127.0.0.1:7447", pattern=r"^\S+:\d{1,5}$")
+    tls: ClientTls | None = None
+    deadline_s: Seconds = 0.0
+    window: int = Field(default=64, ge=1, le=4096)
+    pixels: bool = True
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    ack_timeout_s: float = Field(default=120.0, gt=0)
+    silence_s: float = Field(default=45.0, gt=0)
+    ping_s: float = Field(default=10.0, gt=0)
+    backoff_first_s: float = Field(default=0.2, gt=0)
+    backoff_max_s: float = Field(default=30.0, gt=0)
+
+
+class MetricsSettings(Settings):
+    """Prometheus metrics and `/healthz` over HTTP on `listen` (HOST:PORT, port 0 for any); empty is off.
+
+    The daemon is unhealthy after `stalled_s` without progress.
+    """
+
+    listen: str = Field(default="", pattern=r"^(\S+:\d{1,5})?$")
+    stalled_s: float = Field(default=30.0, gt=0)
+
+
+class DrainSettings(Settings):
+    """How long an end may take: `grace_s` after SIGTERM; with `--until-done` `answers_s` without a new answer."""
+
+    grace_s: float = Field(default=10.0, gt=0)
+    answers_s: float = Field(default=60.0, gt=0)
+
+
+class EdgeSettings(Settings):
+    """All of `edge.toml`. `models` is a model folder; empty takes the task's bundled one."""
+
+    device: str = Field(default="edge-1", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+    task: str = "yard"
+    models: str = ""
+    engine: EngineSettings = EngineSettings()
+    source: SourceSettings
+    synchronizer: SynchronizerSettings = SynchronizerSettings()
+    tracker: TrackerSettings = TrackerSettings()
+    screening: ScreeningSettings = ScreeningSettings()
+    spool: SpoolSettings = SpoolSettings()
+    uplink: UplinkSettings = UplinkSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    drain: DrainSettings = DrainSettings()
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")

@@ -1,0 +1,134 @@
+"""What the device sees in a sample, and what it sends of an item: the detector and the fuser behind one door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_node.novelty import ReferenceTokens
+from edge_node.screener import Decision
+from edge_node.spool import OutboxBlobs
+from fusion.codec import Profile
+from fusion.errors import InputError
+from fusion.geometry import Rig
+from fusion.perception.detector import DetectorResult
+from fusion.perception.evidence import crop_pixels, make_evidence
+from fusion.task import Task
+from fusion.types import Detection, DeviceOpinion, FusedObject, FusedScene, Image, Sample, SensorSlot
+from fusion.wire.convert import serialize_evidence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One sample as perceived. Boxes in pixels of the model's input: frame pixels * scale + (dx, dy) = `placement`.
+
+    `novelty` is a distance for each detection, None where it is not known. `detail` is the detector's own
+    result, for `Perception.encode`.
+    """
+
+    detections: tuple[Detection, ...]
+    scene: FusedScene | None = None
+    novelty: tuple[float | None, ...] = ()
+    placement: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    engine_ns: int = 0
+    detail: DetectorResult | None = None
+
+    def fused(self, index: int) -> FusedObject | None:
+        """What fusion makes of detection `index`."""
+        return self.scene.objects[index] if self.scene else None
+
+    def opinion(self, index: int) -> DeviceOpinion:
+        """The device's own answer about detection `index`; empty without fusion."""
+        fused = self.fused(index)
+        if fused is None:
+            return DeviceOpinion()
+        return DeviceOpinion(fused.label_scores, fused.condition_scores, fused.asked_score, fused.box3d)
+
+
+class Perception(Protocol):
+    """What the pipeline asks of the models. `classes` name a detection's scores, `models` the versions in evidence."""
+
+    profile: str
+    classes: tuple[str, ...]
+    models: Mapping[str, str]
+
+    def look(self, sample: Sample) -> Look:
+        """Detect and fuse. Raises `InputError` for a sample that cannot be perceived, `ModelError` for a bad model."""
+
+    def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
+        """The evidence about detection `index`, with its crop. Raises `EvidenceError`."""
+
+
+class Detector(Protocol):
+    """`fusion.perception.DetectorStage`, or its fake."""
+
+    profile: Profile
+
+    def run(self, image: Image) -> DetectorResult:
+        """Detect in one picture."""
+
+
+class Fuser(Protocol):
+    """`models.TimedFusion`, or its fake."""
+
+    engine_ns: int
+
+    def run(
+        self, time_ns: int, slots: Mapping[str, SensorSlot], rig: Rig | None, detector: DetectorResult | None
+    ) -> FusedScene:
+        """Fuse what is there; `objects[i]` belongs to detection i. `engine_ns` is the engines' part of it."""
+
+
+class ModelPerception:
+    """The task's models. `camera` is the sensor the detector reads; `fuser` is None where the task has none."""
+
+    def __init__(
+        self,
+        task: Task,
+        camera: str,
+        detector: Detector,
+        fuser: Fuser | None,
+        models: Mapping[str, str],
+        reference: ReferenceTokens | None = None,
+    ) -> None:
+        self.profile = detector.profile.sha256
+        self.classes = task.classes
+        self.models = models
+        self._task = task
+        self._camera = camera
+        self._detector = detector
+        self._fuser = fuser
+        self._reference = reference
+
+    def look(self, sample: Sample) -> Look:
+        """Detect in the camera's picture, then fuse it with whatever else is there."""
+        found = self._detector.run(self._image(sample))
+        engine_ns, scene = found.engine_ns, None
+        novelty: tuple[float | None, ...] = (None,) * len(found.detections)
+        if self._fuser:
+            scene = self._fuser.run(sample.time_ns, sample.slots, sample.rig, found)
+            engine_ns += self._fuser.engine_ns
+            if self._reference:
+                novelty = tuple(self._reference.distance(thing.token) for thing in scene.objects)
+        place = found.placement
+        return Look(found.detections, scene, novelty, (place.scale, place.dx, place.dy), engine_ns, found)
+
+    def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
+        """Maps, tokens and header as serialised evidence; the crop stays on the device until it is asked for."""
+        assert look.detail is not None
+        found = look.detail
+        evidence = make_evidence(
+            self._detector.profile, decision.item, self._task, sample.time_ns, track, found, look.scene, index,
+            decision.reasons, decision.value, self.models,
+        )  # fmt: skip
+        crop = crop_pixels(self._image(sample), found.placement, found.detections[index].box)
+        maps = evidence.maps.byte_size if evidence.maps else 0
+        tokens = evidence.tokens.values.nbytes if evidence.tokens else 0
+        return OutboxBlobs(serialize_evidence(evidence), self.profile, crop, maps, tokens)
+
+    def _image(self, sample: Sample) -> Image:
+        reading = sample.slots[self._camera].reading
+        if reading is None or not isinstance(reading.payload, Image):
+            raise InputError(f"sample {sample.id}: no picture from {self._camera}")
+        return reading.payload

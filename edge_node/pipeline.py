@@ -1,0 +1,156 @@
+"""From readings to durable records: synchronize, perceive, track, screen, encode.
+
+Driven by `feed`, one reading at a time, in one thread; it keeps no thread and no clock but the one it
+measures with, so replay drives the very same object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edge_node.perception import Look, Perception
+from edge_node.screener import Candidate, Decision, Screener
+from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Record, Resume, SampleRecord, Timing
+from edge_node.synchronizer import Aligned, Synchronizer
+from edge_node.tracker import Tracker, TrackView
+from fusion.clock import Clock
+from fusion.errors import EvidenceError, InputError
+from fusion.geometry import Rig
+from fusion.types import Gap, ItemId, ItemState, Reading, Sample, SampleId
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts a pipeline is made of."""
+
+    synchronizer: Synchronizer
+    perception: Perception
+    tracker: Tracker
+    screener: Screener
+
+
+class Pipeline:
+    """Turns readings into records and hands each to `store`, in order.
+
+    `resume` is where the spool says the run stands: frames before its cursor only warm the synchronizer up.
+    `sequence` is the number of the next sample.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        resume: Resume,
+        store: Callable[[Record], object],
+        clock: Clock,
+        *,
+        device: str,
+        epoch: str,
+        sequence: int,
+        rig: Rig | None = None,
+    ) -> None:
+        self._stages = stages
+        self._resume = resume
+        self._store = store
+        self._clock = clock
+        self._device, self._epoch, self._sequence = device, epoch, sequence
+        self._rig = rig
+        self._source_ns = 0
+        if resume.state:
+            state = json.loads(resume.state)
+            stages.tracker.restore(state["tracker"])
+            stages.screener.restore(state["screener"])
+
+    @property
+    def resume(self) -> Resume:
+        """Where the run stands after the last record."""
+        return self._resume
+
+    def feed(self, cursor: int, reading: Reading, source_ns: int = 0) -> None:
+        """Take a reading; `cursor` is the source's position after it, `source_ns` what reading and decoding it took."""
+        self._source_ns += source_ns
+        self._take(self._stages.synchronizer.push(cursor, reading))
+
+    def skip(self, cursor: int, reason: str) -> None:
+        """Declare the reference frame at `cursor` a gap instead of processing it."""
+        self._take([*self._stages.synchronizer.flush(), Gap(cursor, cursor, reason)])
+
+    def finish(self) -> None:
+        """The source ended: process what still waits, and note the end."""
+        self._take(self._stages.synchronizer.flush())
+        self._resume = replace(self._resume, finished=True)
+        self._store(FinishRecord(self._resume))
+
+    def _take(self, ready: list[Aligned | Gap]) -> None:
+        for one in ready:
+            if isinstance(one, Gap):
+                if one.last > self._resume.cursor:
+                    self._gap(one)
+            elif one.cursor > self._resume.cursor:
+                self._process(one)
+            self._source_ns = 0
+
+    def _gap(self, gap: Gap) -> None:
+        self._resume = replace(self._resume, cursor=gap.last, state=self._state())
+        self._store(GapRecord(gap, self._resume))
+
+    def _process(self, aligned: Aligned) -> None:
+        stages = self._stages
+        if aligned.fresh:
+            stages.tracker.forget()
+            stages.screener.forget()
+        identity = SampleId(self._device, self._epoch, self._sequence)
+        sample = Sample(identity, aligned.time_ns, aligned.slots, self._rig, aligned.cursor)
+        began = self._clock.monotonic_ns()
+        try:
+            look = stages.perception.look(sample)
+        except InputError as error:
+            self._resume = replace(self._resume, warm_cursor=aligned.warm_cursor)
+            self._gap(Gap(aligned.cursor, aligned.cursor, f"cannot be perceived: {error}"))
+            return
+        views = stages.tracker.update(sample.time_ns, look.detections)
+        decisions = stages.screener.decide(sample.time_ns, _candidates(identity, look, views))
+        decided = self._clock.monotonic_ns()
+        items = tuple(self._item(sample, look, *pair) for pair in enumerate(zip(views, decisions, strict=True)))
+        self._resume = replace(
+            self._resume, cursor=aligned.cursor, warm_cursor=aligned.warm_cursor, state=self._state()
+        )
+        coded = self._clock.monotonic_ns()
+        timing = Timing(self._source_ns, decided - began, look.engine_ns, coded - decided)
+        slots = {name: (slot.availability, slot.age_ns) for name, slot in sample.slots.items()}
+        self._sequence += 1
+        self._store(
+            SampleRecord(identity.sequence, sample.time_ns, slots, self._resume, items, timing, look.placement, coded)
+        )
+
+    def _item(self, sample: Sample, look: Look, index: int, chosen: tuple[TrackView, Decision]) -> ItemRecord:
+        view, decision = chosen
+        detection = look.detections[index]
+        scores = dict(zip(self._stages.perception.classes, map(float, detection.class_scores), strict=True))
+        record = ItemRecord(
+            decision.item.item, view.track, detection.box, detection.label, detection.score,
+            scores, look.opinion(index), decision.state, decision.reasons, decision.value,
+            decision.note, decision.into,
+        )  # fmt: skip
+        if decision.state is not ItemState.PENDING:
+            return record
+        try:
+            blobs = self._stages.perception.encode(sample, look, index, view.track, decision)
+        except EvidenceError as error:
+            return replace(record, state=ItemState.QUARANTINED, note=str(error))
+        self._stages.screener.charge(len(blobs.evidence))
+        return replace(record, blobs=blobs)
+
+    def _state(self) -> str:
+        stages = self._stages
+        state = {"tracker": stages.tracker.snapshot(), "screener": stages.screener.snapshot()}
+        return json.dumps(state, separators=(",", ":"))
+
+
+def _candidates(sample: SampleId, look: Look, views: tuple[TrackView, ...]) -> list[Candidate]:
+    candidates = []
+    for index, (view, detection) in enumerate(zip(views, look.detections, strict=True)):
+        novelty = look.novelty[index] if look.novelty else None
+        candidates.append(Candidate(ItemId(sample, index + 1), view, detection, look.fused(index), novelty))
+    return candidates

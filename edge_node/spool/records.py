@@ -1,0 +1,136 @@
+"""What the pipeline hands to the spool, and what the uplink gets back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemId, ItemState, PixelCrop, SendReason
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where a run stands: position after the last sample, position to warm up from, state of tracker and screener."""
+
+    run: int
+    lap: int
+    cursor: int = 0
+    warm_cursor: int = 0
+    state: str = ""
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations of one sample in nanoseconds.
+
+    `source` reading and decoding; `edge` from decoded sample to decision, of which `engine` inside the
+    engines' calls and `beside` the rest; `evidence` coding what is sent, after the decision.
+    """
+
+    source: int = 0
+    edge: int = 0
+    engine: int = 0
+    evidence: int = 0
+
+    @property
+    def beside(self) -> int:
+        """The part of `edge` that is not inside the engines."""
+        return self.edge - self.engine
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxBlobs:
+    """What waits for an answer: serialised Evidence, and the crop the service may ask for."""
+
+    evidence: bytes
+    profile: str
+    crop: PixelCrop | None = None
+    maps_bytes: int = 0
+    tokens_bytes: int = 0
+
+    @property
+    def crop_bytes(self) -> int:
+        """Bytes of the crop's picture."""
+        return len(self.crop.encoded) if self.crop else 0
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes the row takes of the spool's cap."""
+        return len(self.evidence) + self.crop_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """One item as decided; `blobs` exactly when its state is `PENDING`. Box in pixels of the model's input."""
+
+    item: int
+    track: int
+    box: Box2D
+    label: str
+    score: float
+    class_scores: Mapping[str, float]
+    opinion: DeviceOpinion
+    state: ItemState
+    reasons: tuple[SendReason, ...] = ()
+    value: float = 0.0
+    note: str = ""
+    into: ItemId | None = None
+    blobs: OutboxBlobs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """One processed sample: the row, its items, and where the source stands after it, committed as one.
+
+    `placement` is (scale, dx, dy): model pixels are frame pixels * scale + (dx, dy). `handed_ns` is when it was
+    handed over (monotonic), 0 for not known.
+    """
+
+    sequence: int
+    time_ns: int
+    slots: Mapping[str, tuple[Availability, int]]
+    resume: Resume
+    items: tuple[ItemRecord, ...] = ()
+    timing: Timing = field(default_factory=Timing)
+    placement: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    handed_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GapRecord:
+    """Frames that will not be samples, declared; committed with the source's position after them."""
+
+    gap: Gap
+    resume: Resume
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRecord:
+    """The source of a run ended."""
+
+    resume: Resume
+
+
+Record = SampleRecord | GapRecord | FinishRecord
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One unanswered item, in outbox order by `id`. `committed_ns` is monotonic, below 0 for another boot's."""
+
+    id: int
+    item: ItemId
+    evidence: bytes
+    committed_ns: int
+    sent_before: bool
+
+
+def row_digest(item: ItemId, evidence: bytes, crop: bytes, crop_form: str) -> bytes:
+    """Sixteen bytes over everything in an outbox row that must not change (SQLite does not checksum its pages)."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for blob in (str(item).encode(), evidence, crop, crop_form.encode()):
+        hasher.update(len(blob).to_bytes(8, "big"))
+        hasher.update(blob)
+    return hasher.digest()

@@ -1,0 +1,153 @@
+"""The spool's statements: one function a row kind. All run inside the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from edge_node.spool.records import ItemRecord, Resume, SampleRecord, row_digest
+from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, PixelCrop, SampleState
+
+SETTLE_BATCH = 2000
+
+
+class StoredOutbox(NamedTuple):
+    """An outbox row as it lies in the table."""
+
+    id: int
+    sequence: int
+    item: int
+    created_ns: int
+    sent: int
+    evidence: bytes
+    crop: bytes
+    crop_form: str
+    digest: bytes
+
+
+def insert_sample(
+    db: sqlite3.Connection, record: SampleRecord, item_id: Callable[[int, int], ItemId], now_ns: int, wait_ns: int
+) -> int:
+    """Write a sample with its items and outbox rows; returns the bytes added to the outbox."""
+    slots = {name: [availability.value, age] for name, (availability, age) in record.slots.items()}
+    timing = record.timing
+    values = (
+        record.sequence, record.resume.run, record.resume.cursor, record.time_ns, compact(slots), *record.placement,
+        timing.source, timing.edge, timing.engine, timing.beside, timing.evidence, wait_ns,
+    )  # fmt: skip
+    db.execute("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", values)
+    db.executemany(
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, NULL, NULL)",
+        [_item_row(record.sequence, item, now_ns) for item in record.items],
+    )
+    added = 0
+    for item in record.items:
+        if item.blobs:
+            blobs = item.blobs
+            picture, form = crop_columns(blobs.crop)
+            digest = row_digest(item_id(record.sequence, item.item), blobs.evidence, picture, form)
+            db.execute(
+                "INSERT INTO outbox "
+                "(sequence, item, profile, value, created_ns, evidence, crop, crop_form, digest, bytes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (record.sequence, item.item, blobs.profile, float(item.value), now_ns,
+                 blobs.evidence, picture, form, digest, blobs.byte_size),
+            )  # fmt: skip
+            added += blobs.byte_size
+    return added
+
+
+def _item_row(sequence: int, item: ItemRecord, now_ns: int) -> tuple[Any, ...]:
+    box, blobs = item.box, item.blobs
+    scores = {name: round(float(score), 5) for name, score in item.class_scores.items()}
+    return (
+        sequence, item.item, item.track, float(box.x1), float(box.y1), float(box.x2), float(box.y2),
+        item.label, float(item.score), compact(scores), opinion_json(item.opinion),
+        ",".join(item.reasons), float(item.value), item.state.value, item.note, str(item.into) if item.into else None,
+        len(blobs.evidence) if blobs else 0, blobs.maps_bytes if blobs else 0, blobs.tokens_bytes if blobs else 0,
+        blobs.crop_bytes if blobs else 0, now_ns,
+    )  # fmt: skip
+
+
+def crop_columns(crop: PixelCrop | None) -> tuple[bytes, str]:
+    """A crop as its picture and its form."""
+    if crop is None:
+        return b"", ""
+    area = [float(crop.area.x1), float(crop.area.y1), float(crop.area.x2), float(crop.area.y2)]
+    return crop.encoded, compact({"encoding": crop.encoding, "area": area})
+
+
+def read_crop(picture: bytes, form: str) -> PixelCrop | None:
+    """A crop from its picture and its form."""
+    if not form:
+        return None
+    described = json.loads(form)
+    return PixelCrop(picture, described["encoding"], Box2D(*described["area"]))
+
+
+def opinion_json(opinion: DeviceOpinion) -> str:
+    """A device's opinion as JSON; "{}" where the task has no fused heads."""
+    if not opinion.label_scores and opinion.asked_score is None:
+        return "{}"
+    return compact(
+        {
+            "label": {name: round(float(p), 5) for name, p in opinion.label_scores.items()},
+            "condition": {name: round(float(p), 5) for name, p in opinion.condition_scores.items()},
+            "asked": None if opinion.asked_score is None else round(float(opinion.asked_score), 5),
+            "box3d": {k: float(v) for k, v in asdict(opinion.box3d).items()} if opinion.box3d else None,
+        }
+    )
+
+
+def insert_gap(db: sqlite3.Connection, run: int, gap: Gap, now_ns: int) -> None:
+    """Declare a gap; one that goes on where the newest one of the same reason ended extends it."""
+    last = db.execute("SELECT id, run, last, reason FROM gaps ORDER BY id DESC LIMIT 1").fetchone()
+    if last and last[1:] == (run, gap.first - 1, gap.reason):
+        db.execute("UPDATE gaps SET last = ?, count = count + ? WHERE id = ?", (gap.last, gap.count, last[0]))
+        return
+    values = (run, gap.first, gap.last, gap.count, gap.reason, now_ns)
+    db.execute("INSERT INTO gaps VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)
+
+
+def store_resume(db: sqlite3.Connection, resume: Resume, *, finished: bool) -> None:
+    """Where the source stands, and the tracker's and screener's state there."""
+    db.execute(
+        "UPDATE runs SET cursor = ?, warm_cursor = ?, state = ?, finished = ? WHERE run = ?",
+        (resume.cursor, resume.warm_cursor, resume.state, int(finished), resume.run),
+    )
+
+
+def outbox(db: sqlite3.Connection, after: int, limit: int, profiles: Iterable[str] | None) -> Iterator[StoredOutbox]:
+    """Outbox rows with `id > after`, in order, of the given trunks (None: of all)."""
+    query = (
+        "SELECT id, sequence, item, created_ns, sent, evidence, crop, crop_form, digest FROM outbox "
+        "WHERE id > ? AND (? IS NULL OR profile IN (SELECT value FROM json_each(?))) ORDER BY id LIMIT ?"
+    )
+    named = None if profiles is None else compact(list(profiles))
+    return map(StoredOutbox._make, db.execute(query, (after, named, named, limit)).fetchall())
+
+
+def settle(db: sqlite3.Connection, keep: int) -> None:
+    """Fold closed samples beyond the newest `keep` into the totals, so that the file stays bounded."""
+    newest = db.execute("SELECT coalesce(max(sequence), 0) FROM samples").fetchone()[0]
+    oldest_open = db.execute("SELECT min(sequence) FROM outbox").fetchone()[0]
+    end = newest - keep if oldest_open is None else min(newest - keep, oldest_open - 1)
+    first = db.execute("SELECT coalesce(min(sequence), 0) FROM samples").fetchone()[0]
+    end = min(end, first + SETTLE_BATCH)
+    if end < first or not first:
+        return
+    totals = db.execute("SELECT state, count(*) FROM items WHERE sequence <= ? GROUP BY state", (end,)).fetchall()
+    gone = db.execute("DELETE FROM samples WHERE sequence <= ?", (end,)).rowcount
+    db.execute("DELETE FROM items WHERE sequence <= ?", (end,))
+    db.executemany(
+        "INSERT INTO settled VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET count = count + excluded.count",
+        [*totals, (SampleState.PROCESSED.value, gone)],
+    )
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,58 @@
+"""Paired bootstrap: how sure a difference between two ways of answering the same questions is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.types import Float64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean (or difference of means) with its central interval; `draws` resamples."""
+
+    value: float
+    low: float
+    high: float
+    draws: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def mean_interval(
+    values: NDArray[np.generic],
+    groups: NDArray[np.generic],
+    *,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """The mean of `values` (N,), resampled by whole groups (Efron's percentile interval, cluster bootstrap).
+
+    Items of one scene are not independent, so scenes are drawn, with replacement, and the mean is taken over
+    all items of those drawn. Pass `a - b`, item by item, to compare two ways of answering. Raises `ValueError`
+    without items.
+    """
+    numbers: Float64Array = np.asarray(values, np.float64)
+    if not len(numbers) or numbers.shape != groups.shape:
+        raise ValueError(f"{numbers.shape} values in {groups.shape} groups cannot be resampled")
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, weights=numbers)
+    counts = np.bincount(group).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for draw in range(draws):
+        times = np.bincount(rng.integers(0, len(sums), len(sums)), minlength=len(sums))
+        means[draw] = times @ sums / (times @ counts)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(numbers.mean()), float(low), float(high), draws)

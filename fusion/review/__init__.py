@@ -1,0 +1,12 @@
+"""The reviewer as a model: what the cloud serves, training trains and replay runs."""
+
+from fusion.review.base import (
+    ANY_PROFILE,
+    PreparedItem,
+    Reviewer,
+    check_answers,
+    load_reviewer,
+    serves,
+)
+
+__all__ = ["ANY_PROFILE", "PreparedItem", "Reviewer", "check_answers", "load_reviewer", "serves"]

@@ -1,0 +1,114 @@
+"""`reviewer-mini`: the bundled small vision-language model, one forward for a whole batch of verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from fusion.errors import EvidenceError, ModelError, UnknownProfileError
+from fusion.review.base import PreparedItem
+from fusion.review.batch import collate
+from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
+from fusion.review.features import ReviewFeatures, extract_features
+from fusion.task import Task
+from fusion.types import Evidence, SlotAnswer
+
+
+class MiniReviewer:
+    """Reads maps, fused tokens, opinions and, when it has them, pixels; answers every slot of the task.
+
+    The prompt's keys and values are computed once. A row's answer does not depend on its batch mates beyond
+    float rounding (tests hold it to 1e-5 in probability).
+    """
+
+    def __init__(self, files: ReviewerFiles, *, device: str = "cpu") -> None:
+        self._files = files
+        self._device = device
+        with torch.inference_mode():
+            self._prefix = files.network.prefix_cache()
+
+    @classmethod
+    def load(cls, argument: str, *, device: str = "cpu") -> Self:
+        """The reviewer of a bundled task (`yard`) or of a folder. Raises `ModelError` in one line."""
+        folder = Path(argument)
+        if not folder.is_dir():
+            folder = Path(str(resources.files("fusion").joinpath("weights", argument, "reviewer")))
+        if not folder.is_dir():
+            raise ModelError(f"reviewer mini:{argument}: neither a folder nor a task with a bundled reviewer")
+        return cls(load_reviewer_files(folder, device=device), device=device)
+
+    @property
+    def name(self) -> str:
+        """`mini:TASK@FINGERPRINT`."""
+        return f"mini:{self.task.name}@{self._files.fingerprint[:12]}"
+
+    @property
+    def task(self) -> Task:
+        """The task it was trained for."""
+        return self._files.task
+
+    @property
+    def profiles(self) -> frozenset[str]:
+        """Trunks whose maps it reads."""
+        return frozenset(self._files.profiles)
+
+    @property
+    def files(self) -> ReviewerFiles:
+        """The loaded parts."""
+        return self._files
+
+    def cost(self, evidence: Evidence) -> int:
+        """Visual tokens of the lanes that are there, the opinion, and a marker a slot."""
+        layout = self._files.network.layout
+        maps = layout.map_tokens if evidence.maps is not None else 0
+        tokens = len(evidence.tokens.values) if evidence.tokens is not None else 0
+        pixels = self._files.network.crop_tokens if evidence.pixels is not None else 0
+        return maps + tokens + pixels + 1 + len(self.task.slots)
+
+    def prepare(self, evidence: Evidence) -> PreparedItem:
+        """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for another trunk."""
+        if evidence.task != self.task.name:
+            raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {self.task.name!r}")
+        profile = self._files.profiles.get(evidence.profile)
+        if profile is None:
+            served = ", ".join(sorted(sha256[:12] for sha256 in self.profiles))
+            raise UnknownProfileError(
+                f"{evidence.item}: trunk {evidence.profile[:12]!r} is not served; served: {served}"
+            )
+        features = extract_features(evidence, profile, self._files.network.layout)
+        return PreparedItem(evidence.item, self.cost(evidence), features)
+
+    def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
+        """Answer every slot of every row in one forward; probabilities are softmax(logits / temperature)."""
+        rows = [row.payload for row in batch if isinstance(row.payload, ReviewFeatures)]
+        if len(rows) != len(batch):
+            raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
+        if not rows:
+            return []
+        probabilities = [p.tolist() for p in self.probabilities(rows)]
+        return [
+            {
+                slot.name: _answer(slot.options, table[i])
+                for slot, table in zip(self.task.slots, probabilities, strict=True)
+            }
+            for i in range(len(rows))
+        ]
+
+    @torch.inference_mode()
+    def probabilities(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
+        """Calibrated probabilities (B, options) float64 a slot."""
+        batch = collate(rows, self._files.network.layout).to(self._device)
+        logits = self._files.network(batch, self._prefix)
+        return [
+            torch.softmax(scores.double() / temperature, 1).cpu()
+            for scores, temperature in zip(logits, self._files.temperatures, strict=True)
+        ]
+
+
+def _answer(options: Sequence[str], probabilities: Sequence[float]) -> SlotAnswer:
+    best = max(range(len(options)), key=probabilities.__getitem__)
+    return SlotAnswer(options[best], dict(zip(options, probabilities, strict=True)))

@@ -1,0 +1,154 @@
+"""Writes a fusion model's four graphs and weights, and proves them equal to the model they came from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from fusion.engines import load_engine
+from fusion.errors import ModelError
+from fusion.model.build import FusionModel
+from fusion.model.checkpoint import round_to_half, save_fusion
+from fusion.model.export import Graph, fuser_ports, fusion_graphs
+from fusion.model.fuser import SENSORS
+from fusion.training.onnx_file import export_onnx
+
+_SMALL = 256
+PARITY = 1e-4
+"""Largest difference between a graph and its model that is let through, relative to values of 1 or more."""
+
+
+def export_fusion(model: FusionModel, folder: Path, *, backend: str = "onnxruntime") -> dict[str, float]:
+    """Write `camera.onnx lidar.onnx speech.onnx fuser.onnx fusion.safetensors fusion.json` into `folder`.
+
+    Weights are rounded to float16 and stored so; the model given is left as it is. Returns the largest difference a
+    graph and availability pattern. Raises `ModelError` when one exceeds `PARITY`.
+    """
+    model = round_to_half(copy.deepcopy(model).eval())
+    folder.mkdir(parents=True, exist_ok=True)
+    for graph in fusion_graphs(model):
+        path = folder / f"{graph.name}.onnx"
+        export_onnx(
+            graph.module,
+            tuple(graph.inputs.values()),
+            path,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            half_weights=False,
+        )
+        _store_exact_halves(path)
+    save_fusion(folder, model, half=True)
+    found = check_parity(model, folder, backend=backend)
+    worst = max(found, key=lambda name: found[name])
+    if found[worst] > PARITY:
+        raise ModelError(f"{folder}: {worst} differs from its model by {found[worst]:.2e}; {PARITY} is allowed")
+    return found
+
+
+def _store_exact_halves(path: Path) -> None:
+    """Store as float16 every tensor that loses nothing by it; constants the exporter computed stay as they are."""
+    model = onnx.load(path)
+    casts = []
+    for initializer in model.graph.initializer:
+        if initializer.data_type != TensorProto.FLOAT or np.prod(initializer.dims) < _SMALL:
+            continue
+        name, values = initializer.name, numpy_helper.to_array(initializer)
+        half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            initializer.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    kept = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *kept])
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def check_parity(model: FusionModel, folder: Path, *, backend: str = "onnxruntime", seed: int = 7) -> dict[str, float]:
+    """Largest difference between graphs in `folder` and `model` on random inputs, by graph and availability pattern.
+
+    Absent sensors are filled with NaN, which must not reach any output.
+    """
+    found: dict[str, float] = {}
+    for graph in fusion_graphs(model):
+        engine = load_engine(folder / f"{graph.name}.onnx", backend=backend, threads=1, precision="f32")
+        for pattern, inputs in _cases(model, graph, seed):
+            with torch.inference_mode():
+                expected = graph.module(*inputs.values())
+            answer = engine.run({name: value.numpy() for name, value in inputs.items()})
+            name = graph.name if not pattern else f"{graph.name} with {pattern}"
+            pairs = zip(graph.outputs, expected, strict=True)
+            found[name] = max(_difference(value.numpy(), answer[port]) for port, value in pairs)
+    return found
+
+
+def _difference(expected: NDArray[np.float32], answer: NDArray[np.float32]) -> float:
+    if not (np.isfinite(answer).all() and np.isfinite(expected).all()):
+        return float("inf")
+    return float((np.abs(expected - answer) / np.maximum(1.0, np.abs(expected))).max())
+
+
+def _cases(model: FusionModel, graph: Graph, seed: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    generator = torch.Generator().manual_seed(seed)
+    if graph.name != "fuser":
+        yield "", {name: _random(name, value, generator) for name, value in graph.inputs.items()}
+        return
+    full = random_fuser_inputs(model, generator)
+    for there in product((True, False), repeat=len(SENSORS)):
+        present = dict(zip(SENSORS, there, strict=True))
+        pattern = "+".join(name for name in SENSORS if present[name]) or "nothing"
+        yield pattern, absent_as_nan(full, present)
+
+
+def random_fuser_inputs(model: FusionModel, generator: torch.Generator) -> dict[str, Tensor]:
+    """Every port of the fuser filled at random, all sensors available and half of the boxes valid."""
+    ports = {name: _random(name, value, generator) for name, value in fuser_ports(model).items()}
+    for name in SENSORS:
+        ports[f"{name}_available"] = torch.ones(1, dtype=torch.bool)
+    return ports
+
+
+def absent_as_nan(ports: Mapping[str, Tensor], present: Mapping[str, bool]) -> dict[str, Tensor]:
+    """`ports` with absent sensors unavailable and their tokens, and what is made of them, NaN."""
+    result = dict(ports)
+    for name, there in present.items():
+        if there:
+            continue
+        result[f"{name}_available"] = torch.zeros(1, dtype=torch.bool)
+        for part in ("tokens", "position", "age"):
+            result[f"{name}_{part}"] = torch.full_like(ports[f"{name}_{part}"], float("nan"))
+    if not present["camera"]:
+        result["box_valid"] = torch.zeros_like(ports["box_valid"])
+        for name in item_ports_of_boxes():
+            result[name] = torch.full_like(ports[name], float("nan"))
+    if not present["lidar"]:
+        result["item_points_valid"] = torch.zeros_like(ports["item_points_valid"])
+        result["item_points"] = torch.full_like(ports["item_points"], float("nan"))
+    return result
+
+
+def item_ports_of_boxes() -> tuple[str, ...]:
+    """Item ports that mean nothing without a box."""
+    return ("boxes", "box_rays", "class_scores", "item_place")
+
+
+def _random(name: str, value: Tensor, generator: torch.Generator) -> Tensor:
+    if value.dtype == torch.bool:
+        return torch.rand(value.shape, generator=generator) < 0.5
+    if value.dtype == torch.int8:
+        return torch.randint(-31, 32, value.shape, generator=generator, dtype=torch.int8)
+    drawn = torch.rand(value.shape, generator=generator)
+    if name in {"points", "rays", "box_rays", "item_place"}:
+        return drawn * 24 - 4
+    if name == "pcm":
+        return drawn - 0.5
+    return drawn

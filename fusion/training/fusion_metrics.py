@@ -1,0 +1,111 @@
+"""What a fusion model is worth, head by head and for each set of sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fusion.model.build import FusionModel
+from fusion.model.heads import FusedOutputs
+from fusion.training.fusion_data import PATTERNS, SceneSampler, collate
+from fusion.training.fusion_targets import IGNORED, Targets, assign
+
+_HIT_M = 1.0
+
+
+@dataclass(slots=True)
+class FusionLog:
+    """Counts over many scenes; `summary` gives the shares."""
+
+    conditions: Sequence[str]
+    _hits: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, outputs: FusedOutputs, targets: Targets, batch: dict[str, Tensor], classes: int) -> None:
+        """One batch's outputs and what they should have been."""
+        boxed, found = batch["box_valid"], targets.truth >= 0
+        label = outputs.label_logits.argmax(-1)
+        self._count("label", (label == targets.label)[boxed & found])
+        self._count("nothing", (label == classes)[boxed & ~found])
+        known = boxed & (targets.condition != IGNORED)
+        right = outputs.condition_logits.argmax(-1) == targets.condition
+        self._count("condition", right[known])
+        for index, name in enumerate(self.conditions):
+            self._count(f"condition {name}", right[known & (targets.condition == index)])
+        self._count("intent", outputs.intent_logits.argmax(-1) == batch["intent"])
+        self._count("asked", ((outputs.asked_logits > 0) == (targets.asked > 0.5))[boxed & found])
+        self._asked(outputs, targets, batch)
+        error = (outputs.box3d[..., :2] - targets.box3d[..., :2]).norm(dim=-1)
+        self._count("box centre error m", error[boxed & targets.has_box3d])
+        self._anchors(outputs, batch, classes)
+
+    def _asked(self, outputs: FusedOutputs, targets: Targets, batch: dict[str, Tensor]) -> None:
+        for row in (batch["asked"] >= 0).nonzero()[:, 0].tolist():
+            wanted = batch["box_valid"][row] & (targets.truth[row] == batch["asked"][row])
+            if bool(wanted.any()):
+                logits = outputs.asked_logits[row].masked_fill(~batch["box_valid"][row], -torch.inf)
+                self._count("asked object found", wanted[logits.argmax()][None])
+
+    def _anchors(self, outputs: FusedOutputs, batch: dict[str, Tensor], classes: int) -> None:
+        """Objects that LiDAR alone finds, with no box at all."""
+        chosen = ~batch["box_valid"] & (outputs.label_logits.argmax(-1) != classes)
+        for row in range(len(chosen)):
+            if bool(batch["box_valid"][row].any()) or not bool(batch["lidar_available"][row]):
+                continue
+            wanted = batch["truth_clear"][row] & batch["truth_has_box3d"][row]
+            truth, guess = batch["truth_box3d"][row, wanted, :2], outputs.box3d[row, chosen[row], :2]
+            if not len(truth) or not len(guess):
+                self._count("anchor recall", torch.zeros(len(truth)))
+                continue
+            distance = torch.cdist(truth, guess)
+            self._count("anchor recall", distance.amin(1) < _HIT_M)
+            self._count("anchor precision", distance.amin(0) < _HIT_M)
+
+    def _count(self, name: str, values: Tensor) -> None:
+        self._hits.setdefault(name, []).extend(values.float().tolist())
+
+    def summary(self) -> dict[str, float]:
+        """Mean of each figure (median for distances), the balanced condition accuracy and the number of items."""
+        result = {
+            name: round(float(np.median(values) if name.endswith(" m") else np.mean(values)), 4)
+            for name, values in self._hits.items()
+            if values
+        }
+        recalls = [result[f"condition {c}"] for c in self.conditions if f"condition {c}" in result]
+        if recalls:
+            result["condition balanced"] = round(float(np.mean(recalls)), 4)
+        result["items"] = float(len(self._hits.get("label", ())))
+        return result
+
+
+@torch.inference_mode()
+def evaluate_fusion(
+    model: FusionModel, sampler: SceneSampler, *, patterns: Sequence[str] = tuple(PATTERNS), limit: int | None = None
+) -> dict[str, dict[str, float]]:
+    """The figures of `model` on the scenes of `sampler`, by availability pattern."""
+    model.eval()
+    classes = len(model.spec.classes)
+    scenes = range(len(sampler.cache))[:limit]
+    results = {}
+    for pattern in patterns:
+        log = FusionLog(model.spec.conditions)
+        for start in range(0, len(scenes), 32):
+            batch = collate([sampler.evaluation(i, PATTERNS[pattern]) for i in scenes[start : start + 32]])
+            outputs, _, _ = model(batch)
+            log.add(outputs, assign(batch, model.fuser.anchors[0], classes), batch, classes)
+        results[pattern] = log.summary()
+    return results
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    """`evaluate_fusion`'s answer as lines of text."""
+    names = list(dict.fromkeys(name for figures in results.values() for name in figures))
+    width = max(map(len, names), default=0)
+    lines = [" " * width + "".join(f"{pattern:>13}" for pattern in results)]
+    for name in names:
+        cells = (f"{results[p][name]:13.3f}" if name in results[p] else " " * 13 for p in results)
+        lines.append(f"{name:<{width}}" + "".join(cells))
+    return "\n".join(lines)

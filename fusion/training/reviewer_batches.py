@@ -1,0 +1,128 @@
+"""Training batches of the reviewer: rows of an item cache with lanes left out and values disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fusion.review.batch import EvidenceBatch, to_pixels
+from fusion.review.item_cache import ItemCache
+from fusion.types import BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """How rows are disturbed. Shares are of rows; noise is in standard deviations of each feature.
+
+    Lanes are left out so that the reviewer can do without any of them, and the fused heads' opinions so that it
+    does not merely repeat them. `flips` mirrors maps and crop: only for tasks where left and right mean nothing.
+    """
+
+    without_maps: float = 0.15
+    without_tokens: float = 0.15
+    without_heads: float = 0.15
+    with_pixels: float = 0.4
+    noise: float = 0.05
+    brightness: float = 0.15
+    shift_pixels: int = 4
+    flips: bool = False
+
+
+UNDISTURBED = Disturbance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, flips=False)
+
+
+def batches(
+    cache: ItemCache, chosen: NDArray[np.int64], disturbance: Disturbance, size: int, rng: np.random.Generator
+) -> Iterator[list[tuple[EvidenceBatch, Tensor]]]:
+    """The rows `chosen` in random order, in steps of `size`.
+
+    A step comes as at most two parts, rows without and rows with pixels, so that little is padded; each is a
+    batch and its right options (B, slots) int64.
+    """
+    order = rng.permutation(chosen)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        seen = rng.random(len(rows)) < disturbance.with_pixels
+        yield [disturbed_batch(cache, part, disturbance, rng, pixels=bool(pixels)) for part, pixels in
+               ((rows[~seen], False), (rows[seen], True)) if len(part)]  # fmt: skip
+
+
+def disturbed_batch(
+    cache: ItemCache, rows: NDArray[np.int64], disturbance: Disturbance, rng: np.random.Generator, *, pixels: bool
+) -> tuple[EvidenceBatch, Tensor]:
+    """The batch of `rows` and their right options (B, slots)."""
+    columns, count, everyone = cache.columns, len(rows), np.arange(len(rows))
+    mapped = everyone[rng.random(count) >= disturbance.without_maps]
+    spoken = (rng.random(count) >= disturbance.without_tokens) & (columns["token_count"][rows] > 0)
+    turns = rng.integers(0, 4 if disturbance.flips else 1, count)
+    maps = tuple(
+        _noisy(_flipped(_floats(columns[f"maps{level}"][rows[mapped]]), turns[mapped], 1), disturbance.noise, rng)
+        for level in range(len(cache.layout.strides))
+    )
+    tokens, token_rows, token_index = _tokens(cache, rows, spoken)
+    opinion = _floats(columns["opinion"][rows])
+    opinion[torch.from_numpy(rng.random(count) < disturbance.without_heads), cache.layout.heads] = 0.0
+    seen = everyone if pixels else everyone[:0]
+    crops = _flipped(to_pixels(torch.from_numpy(columns["crop"][rows[seen]])), turns[seen], 2)
+    batch = EvidenceBatch(
+        opinion=opinion,
+        maps=maps,
+        map_rows=torch.from_numpy(mapped),
+        tokens=_noisy(tokens, disturbance.noise, rng),
+        token_rows=token_rows,
+        token_index=token_index,
+        crops=_relit(crops, disturbance, rng),
+        crop_rows=torch.from_numpy(seen),
+    )
+    return batch, torch.from_numpy(columns["truth"][rows])
+
+
+def _floats(values: NDArray[np.floating]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _tokens(cache: ItemCache, rows: NDArray[np.int64], spoken: BoolArray) -> tuple[Tensor, Tensor, Tensor]:
+    counts = np.where(spoken, cache.columns["token_count"][rows], 0)
+    token_rows = np.repeat(np.arange(len(rows)), counts)
+    token_index = np.concatenate([np.arange(n) for n in counts]) if len(counts) else counts
+    values = cache.columns["tokens"][rows[token_rows], token_index]
+    return _floats(values), torch.from_numpy(token_rows), torch.from_numpy(token_index)
+
+
+def _noisy(values: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
+    """`values` (..., features) plus Gaussian noise in units of each feature's spread over the batch."""
+    if not noise or len(values) < 2:
+        return values
+    drawn = torch.from_numpy(rng.standard_normal(values.shape, np.float32))
+    return values + noise * values.flatten(0, -2).std(0) * drawn
+
+
+def _flipped(values: Tensor, turns: NDArray[np.int64], rows_axis: int) -> Tensor:
+    """`values` mirrored up-down where `turns` has bit 0, left-right where it has bit 1."""
+    for bit, axis in ((1, rows_axis), (2, rows_axis + 1)):
+        chosen = torch.from_numpy((turns & bit) > 0)
+        if bool(chosen.any()):
+            values = values.clone()
+            values[chosen] = values[chosen].flip(axis)
+    return values
+
+
+def _relit(crops: Tensor, disturbance: Disturbance, rng: np.random.Generator) -> Tensor:
+    """Crops (P, 3, S, S) with brightness and contrast changed a picture, and the step's shift."""
+    count, reach = len(crops), disturbance.shift_pixels
+    if not count:
+        return crops
+    if disturbance.brightness:
+        gain = torch.from_numpy(1 + disturbance.brightness * rng.uniform(-1, 1, (count, 1, 1, 1)).astype(np.float32))
+        lift = torch.from_numpy(disturbance.brightness * rng.uniform(-1, 1, (count, 1, 1, 1)).astype(np.float32))
+        crops = (crops * gain + lift).clamp(-1, 1)
+    if reach:
+        side, (dy, dx) = crops.shape[-1], rng.integers(0, 2 * reach + 1, 2)
+        padded = torch.nn.functional.pad(crops, (reach, reach, reach, reach), mode="replicate")
+        crops = padded[:, :, dy : dy + side, dx : dx + side]
+    return crops

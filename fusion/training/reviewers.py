@@ -1,0 +1,107 @@
+"""`fusion train reviewer` and `fusion evaluate reviewer`: items, training, calibration, the gate, the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from fusion.errors import ModelError
+from fusion.evaluation.reviewer import calibrate_reviewer, escalated, evaluate_reviewer, markdown
+from fusion.review.item_cache import ItemCache
+from fusion.review.mini import MiniReviewer
+from fusion.task import Task
+from fusion.training.bundle import add_to_card, write_digests
+from fusion.training.review_items import ItemRecipe, build_item_cache
+from fusion.training.review_sources import FolderMoments, MomentSource, YardMoments, held_out
+from fusion.training.reviewer import recipe_for, train_reviewer
+from fusion.training.sources import image_folder
+
+PCB_VARIANTS = 3
+"""How many ways each training picture is shown to the device."""
+ABSENT = 0.1
+"""Share of training scenes without LiDAR, and of scenes without a microphone."""
+
+
+def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> None:
+    """Cache items, train, calibrate, and bundle `reviewer/`; a reviewer worse on validation is not bundled."""
+    out = Path(arguments.out) / task.name
+    learn, validate = _training_sources(task, arguments)
+    for name, source in (("review-train", learn), ("review-val", validate)):
+        build_item_cache(out / name, task, folder, source, ItemRecipe(), workers=arguments.threads)
+    cache, validation = ItemCache.load(out / "review-train"), ItemCache.load(out / "review-val")
+    recipe = recipe_for(flips=not task.conditions, threads=arguments.threads)
+    recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
+    run = train_reviewer(cache, out / "reviewer", recipe, validation=validation, resume=arguments.resume)
+    trained = out / "reviewer" / "reviewer"
+    facts = calibrate_reviewer(trained, validation, rows=escalated(validation))
+    _gate(run.best, folder)
+    shutil.rmtree(folder / "reviewer", ignore_errors=True)
+    shutil.copytree(trained, folder / "reviewer")
+    plain = {k: v for k, v in asdict(recipe).items() if not isinstance(v, dict)}
+    add_to_card(
+        folder,
+        {
+            "Reviewer, recipe": plain
+            | {
+                "items": len(cache),
+                "parameters": run.parameters,
+                "command": f"fusion train reviewer --task {task.name}",
+            },
+            "Reviewer, validation": {name: round(value, 4) for name, value in run.best.items()},
+            "Reviewer, calibration": {
+                name: f"ECE {slot['ece_before']:.3f} before, {slot['ece']:.3f} after"
+                for name, slot in facts["slots"].items()
+            },
+        },
+    )
+    write_digests(folder)
+
+
+def measure_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> str:
+    """The table of the bundled reviewer on held-out items, written under `--out` too."""
+    out = Path(arguments.out)
+    name = f"items-{task.name}-{arguments.split}"
+    build_item_cache(out / name, task, folder, _test_source(task, arguments), ItemRecipe(), workers=arguments.threads)
+    reviewer = MiniReviewer.load(str(folder / "reviewer"))
+    report: dict[str, Any] = evaluate_reviewer(reviewer, ItemCache.load(out / name), out / task.name)
+    return markdown(report)
+
+
+def _training_sources(task: Task, arguments: argparse.Namespace) -> tuple[MomentSource, MomentSource]:
+    from fusion.training.commands import REVIEW_FIRST_SEED, REVIEW_SCENES, _pictures, scenes
+
+    if not task.conditions:
+        pictures = image_folder(task, _pictures(task, arguments))
+        learn, held = held_out(pictures.stems("trainval"))
+        return FolderMoments(pictures, task, learn, PCB_VARIANTS), FolderMoments(pictures, task, held)
+    from fusion.simulation import Split
+    from fusion.simulation.scene_set import write_scene_set
+
+    root = Path(arguments.out) / task.name / "review-scenes"
+    write_scene_set(root, Split.TRAIN, REVIEW_SCENES, REVIEW_FIRST_SEED, workers=arguments.threads)
+    return YardMoments.of_split(root, task, "train", absent=ABSENT), YardMoments.of_split(
+        scenes(task, arguments), task, "val"
+    )
+
+
+def _test_source(task: Task, arguments: argparse.Namespace) -> MomentSource:
+    from fusion.training.commands import _pictures, held_out_scenes
+
+    if not task.conditions:
+        pictures = image_folder(task, _pictures(task, arguments))
+        return FolderMoments(pictures, task, tuple(pictures.stems(arguments.split)))
+    return YardMoments.of_split(held_out_scenes(task, arguments), task, arguments.split)
+
+
+def _gate(best: dict[str, float], folder: Path) -> None:
+    card = folder / "card.json"
+    shipped = json.loads(card.read_text(encoding="utf-8")).get("Reviewer, validation") if card.is_file() else None
+    if shipped and best["verdict"] < shipped["verdict"] - 0.01:
+        raise ModelError(
+            f"{folder}: the new reviewer is right in {best['verdict']:.3f}, the bundled one in {shipped['verdict']:.3f} "
+            "of the validation items; kept the old one"
+        )

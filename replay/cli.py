@@ -1,0 +1,115 @@
+"""`replay`: run recordings through both nodes, and show what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fusion.console import add_overrides, guarded
+
+_HEADLINES = (
+    ("samples", "samples"),
+    ("items", "items"),
+    ("reviewed", "reviewed"),
+    ("lost", "lost"),
+    ("duplicates", "duplicates"),
+    ("edge_ms_p50", "edge, ms (median)"),
+    ("edge_ms_p99", "edge, ms (p99)"),
+    ("evidence_bytes_p50", "evidence, bytes an item (median)"),
+    ("detector_map50", "detector mAP50"),
+    ("verdict_accuracy_n", "escalated items with truth"),
+    ("verdict_accuracy", "all slots right: reviewer"),
+    ("verdict_accuracy_edge_fused", "all slots right: device, fused"),
+    ("verdict_accuracy_detector_only", "all slots right: detector only"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = _parser().parse_args(argv)
+    return guarded("replay", lambda: arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="replay", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="both nodes in one process, deterministic")
+    run.add_argument("recording", type=Path, help="a recording, or a folder of labelled pictures")
+    run.add_argument("--task", default="yard")
+    run.add_argument("--split", help="of a folder of pictures: SPLIT.txt, test when left out")
+    run.add_argument("--out", type=Path, default=Path("out/run"))
+    run.add_argument("--reviewer", default="", help="default: mini:TASK")
+    run.add_argument("--models", default="", help="a model folder; default: the bundled one")
+    run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
+    add_overrides(run)
+    run.set_defaults(run=_run)
+    demo = commands.add_parser("demo", help="both nodes as real processes on the bundled recording")
+    demo.add_argument("recording", type=Path, nargs="?", help="default: the bundled held-out patrol")
+    demo.add_argument("--task", default="yard")
+    demo.add_argument("--out", type=Path, default=Path("out/demo"))
+    demo.add_argument("--pace", default="realtime", help="realtime, flat-out or a factor")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from cloud_node.config import CloudSettings
+    from edge_node.config import EdgeSettings
+    from fusion.config import from_overrides
+    from fusion.recording.base import RecordingReader, open_recording
+    from fusion.task import Task
+    from replay.outputs import write_outputs
+    from replay.player import play
+    from replay.summary import gather
+
+    task = Task.load(arguments.task)
+    edge_keys, cloud_keys = _split_overrides(arguments.overrides)
+    split = arguments.split or ("test" if arguments.recording.is_dir() else None)
+    keys = [f"task={task.name}", f"source.path={arguments.recording}", f"models={arguments.models}", "device=replay"]
+    keys += [f"source.split={split}"] if split else []
+    edge = from_overrides(EdgeSettings, [*keys, *edge_keys])
+    reviewer = arguments.reviewer or f"mini:{task.name}"
+    cloud = from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *cloud_keys])
+
+    def reader() -> RecordingReader:
+        return open_recording(arguments.recording, task, split)
+
+    played = play(edge, cloud, arguments.out)
+    results = gather(task, arguments.recording, split or "", played, reader, {})
+    write_outputs(results, reader, arguments.out, scene=not arguments.no_scene)
+    _tell(results.summary)
+
+
+def _split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`edge.KEY=VALUE` and `cloud.KEY=VALUE`, without their first word."""
+    from fusion.errors import ConfigError
+
+    found: dict[str, list[str]] = {"edge": [], "cloud": []}
+    for override in overrides:
+        side, _, rest = override.partition(".")
+        if side not in found:
+            raise ConfigError(f"--set {override}: keys begin with 'edge.' or 'cloud.'")
+        found[side].append(rest)
+    return found["edge"], found["cloud"]
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from replay.demo import demo
+
+    pace = arguments.pace if arguments.pace in ("realtime", "flat-out") else float(arguments.pace)
+    results = demo(arguments.recording, arguments.out, task_name=arguments.task, pace=pace)
+    _tell(results.summary)
+
+
+def _tell(summary: Mapping[str, float | int | str | None]) -> None:
+    width = max(len(text) for _, text in _HEADLINES)
+    for name, text in _HEADLINES:
+        value = summary.get(name)
+        shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+        print(f"{text:<{width}}  {shown}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

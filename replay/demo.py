@@ -1,0 +1,122 @@
+"""The main job as a user would run it: both nodes as real processes over loopback, then the report."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from importlib import resources
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fusion.errors import RecordingError, UnavailableError
+from fusion.recording.base import RecordingReader, open_recording
+from fusion.task import Task
+from replay.outputs import write_outputs
+from replay.player import LEDGER_NAME, SPOOL_NAME, Played, remove_database
+from replay.processes import Node, daemon, service
+from replay.results import RunResults
+from replay.summary import gather
+
+DEVICE = "cart-1"
+CLOUD_TOML = """\
+listen = "127.0.0.1:0"
+reviewers = ["mini:{task}"]
+ledger = "{out}/{ledger}"
+threads = 1
+"""
+EDGE_TOML = """\
+device = "{device}"
+task = "{task}"
+
+[source]
+path = "{recording}"
+pace = {pace}
+
+[spool]
+path = "{out}/{spool}"
+
+[uplink]
+address = "{address}"
+"""
+
+
+def bundled_recording(task: str) -> Path:
+    """The recording that comes with the package. Raises `RecordingError` when there is none of the task."""
+    path = Path(str(resources.files("fusion").joinpath("recordings", f"{task}.mcap")))
+    if not path.is_file():
+        raise RecordingError(f"{path}: no recording of task {task} is bundled; give one by name")
+    return path
+
+
+def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: float | str = 2.0) -> RunResults:
+    """Run the recording through an edge daemon and a review service, and write report, scene and summary to `out`."""
+    task = Task.load(task_name)
+    recording = recording or bundled_recording(task.name)
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    played = Played(out / SPOOL_NAME, out / LEDGER_NAME)
+    for path in (played.spool, played.ledger):
+        remove_database(path)
+
+    def reader() -> RecordingReader:
+        return open_recording(recording, task)
+
+    total = reader().info().sensors[next(iter(task.sensors))].count
+    device = _run(task, recording, out, total, pace)
+    measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}
+    results = gather(task, recording, "test", played, reader, measured)
+    write_outputs(results, reader, out)
+    return results
+
+
+def _run(task: Task, recording: Path, out: Path, total: int, pace: float | str) -> dict[str, float | int | str | None]:
+    """Both processes, from start to drained end; the daemon's own summary."""
+    cloud_toml, edge_toml, told = out / "cloud.toml", out / "edge.toml", out / "edge.json"
+    cloud_toml.write_text(CLOUD_TOML.format(task=task.name, out=out, ledger=LEDGER_NAME), encoding="utf-8")
+    for log in ("cloud.log", "edge.log"):
+        (out / log).unlink(missing_ok=True)
+    print("starting the review service ...", flush=True)
+    with service(cloud_toml, out / "cloud.log") as (_, address):
+        print(f"review service on {address}; starting the edge daemon ...", flush=True)
+        text = EDGE_TOML.format(
+            device=DEVICE, task=task.name, recording=recording, pace=json.dumps(pace),
+            out=out, spool=SPOOL_NAME, address=address,
+        )  # fmt: skip
+        edge_toml.write_text(text, encoding="utf-8")
+        node = daemon(edge_toml, out / "edge.log", told)
+        print(node.ready, flush=True)
+        follow(node, out / SPOOL_NAME, total)
+    found: dict[str, float | int | str | None] = json.loads(told.read_text(encoding="utf-8"))
+    return found
+
+
+def follow(node: Node, spool: Path, total: int) -> None:
+    """Show the daemon's progress until it ends. Raises `UnavailableError` with its last words when it fails."""
+    with tqdm(total=total, desc="patrol", unit="sample") as progress:
+        while node.running:
+            samples, waiting, reviewed = _state(spool)
+            progress.update(max(0, samples - progress.n))
+            progress.set_postfix(reviewed=reviewed, waiting=waiting)
+            time.sleep(0.25)
+        samples, waiting, reviewed = _state(spool)
+        progress.update(max(0, samples - progress.n))
+        progress.set_postfix(reviewed=reviewed, waiting=waiting)
+    if node.process.returncode:
+        raise UnavailableError(f"the edge daemon failed: {node.last_words()}; all of it in {node.log}")
+
+
+def _state(spool: Path) -> tuple[int, int, int]:
+    """Samples processed, items waiting, items reviewed; zeros while the spool cannot be read yet."""
+    try:
+        db = sqlite3.connect(f"file:{spool}?mode=ro", uri=True, timeout=1.0)
+        try:
+            (samples,) = db.execute("SELECT count(*) FROM samples").fetchone()
+            (waiting,) = db.execute("SELECT count(*) FROM outbox").fetchone()
+            (reviewed,) = db.execute("SELECT count(*) FROM items WHERE state = 'reviewed'").fetchone()
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return 0, 0, 0
+    return samples, waiting, reviewed

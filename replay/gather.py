@@ -1,0 +1,179 @@
+"""Joins what a run left in the spool with the recording's truth: `SampleResult` and `ItemResult` rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusion.errors import SpoolError
+from fusion.evaluation.answers import detector_answers, device_answers
+from fusion.review.answers import match_truth, truth_answers
+from fusion.task import Task
+from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, Truth, TruthObject
+from replay.results import ItemResult, SampleResult
+
+TRUTH_TOLERANCE_NS = 60_000_000
+"""How far a truth may be from a sample's time and still be its truth."""
+_MS = 1e-6
+
+
+@contextmanager
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """A node's database, read only. Raises `SpoolError` naming the file."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            yield db
+    except sqlite3.Error as error:
+        raise SpoolError(f"{path}: cannot be read ({error}); run the recording first") from None
+
+
+class TruthIndex:
+    """Truths of a recording, found by time. Empty when the recording tells none."""
+
+    def __init__(self, truths: Iterable[Truth]) -> None:
+        self._truths = sorted(truths, key=lambda truth: truth.time_ns)
+        self._times = [truth.time_ns for truth in self._truths]
+
+    def __bool__(self) -> bool:
+        return bool(self._truths)
+
+    def at(self, time_ns: int) -> Truth | None:
+        """The truth nearest to `time_ns`, within `TRUTH_TOLERANCE_NS`."""
+        index = bisect_left(self._times, time_ns)
+        near = self._truths[max(0, index - 1) : index + 1]
+        best = min(near, key=lambda truth: abs(truth.time_ns - time_ns), default=None)
+        return best if best and abs(best.time_ns - time_ns) <= TRUTH_TOLERANCE_NS else None
+
+    def intent(self, time_ns: int) -> str:
+        """What was said in the utterance in effect; empty when nothing was."""
+        truth = self.at(time_ns)
+        return truth.intent or "" if truth else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolRows:
+    """What one spool holds, still without truth."""
+
+    samples: list[dict[str, Any]]
+    items: list[dict[str, Any]]
+    gaps: list[dict[str, Any]]
+    device: str
+    epoch: str
+
+    @classmethod
+    def read(cls, path: Path) -> SpoolRows:
+        """Every sample, item and gap of the spool at `path`, in order."""
+        with open_database(path) as db:
+            db.row_factory = sqlite3.Row
+            meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+            samples = [dict(row) for row in db.execute("SELECT * FROM samples ORDER BY sequence")]
+            items = [dict(row) for row in db.execute("SELECT * FROM items ORDER BY sequence, item")]
+            gaps = [dict(row) for row in db.execute("SELECT * FROM gaps ORDER BY id")]
+        return cls(samples, items, gaps, meta["device"], meta["epoch"])
+
+    def counts(self) -> LedgerCounts:
+        """The device's ledger, counted from its rows."""
+        states = dict.fromkeys(ItemState, 0)
+        for item in self.items:
+            states[ItemState(item["state"])] += 1
+        return LedgerCounts(len(self.samples), sum(gap["count"] for gap in self.gaps), states)
+
+
+def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, ...]:
+    """The spool's samples as results."""
+    return tuple(
+        SampleResult(
+            sequence=row["sequence"],
+            cursor=row["cursor"],
+            time_ns=row["time_ns"],
+            edge_ms=row["edge_ns"] * _MS,
+            engine_ms=row["engine_ns"] * _MS,
+            commit_ms=(row["commit_ns"] or 0) * _MS,
+            decode_ms=row["source_ns"] * _MS,
+            ages_ms={name: age * _MS for name, (state, age) in json.loads(row["slots"]).items() if state != "absent"},
+            intent=truths.intent(row["time_ns"]),
+        )
+        for row in rows.samples
+    )
+
+
+def item_results(task: Task, rows: SpoolRows, truths: TruthIndex) -> tuple[ItemResult, ...]:
+    """The spool's items as results, each with the truth its box overlaps best."""
+    samples = {row["sequence"]: row for row in rows.samples}
+    return tuple(_item(task, rows, row, samples[row["sequence"]], truths) for row in rows.items)
+
+
+def _item(
+    task: Task, rows: SpoolRows, row: Mapping[str, Any], sample: Mapping[str, Any], truths: TruthIndex
+) -> ItemResult:
+    scale, dx, dy = sample["scale"], sample["dx"], sample["dy"]
+    box = Box2D((row["x1"] - dx) / scale, (row["y1"] - dy) / scale, (row["x2"] - dx) / scale, (row["y2"] - dy) / scale)
+    opinion = read_opinion(row["opinion"])
+    truth = _truth(box, truths, sample["time_ns"])
+    verdict = json.loads(row["verdict"]) if row["verdict"] else {}
+    answered = row["answered_ns"]
+    return ItemResult(
+        id=f"{rows.device}/{rows.epoch}/{row['sequence']}#{row['item']}",
+        sequence=row["sequence"],
+        time_ns=sample["time_ns"],
+        track=row["track"],
+        box=box,
+        label=row["label"],
+        score=row["score"],
+        state=ItemState(row["state"]),
+        reasons=tuple(filter(None, row["reasons"].split(","))),
+        into=row["into_item"] or "",
+        state_reason=row["note"],
+        evidence_bytes=row["evidence_bytes"],
+        maps_bytes=row["maps_bytes"],
+        crop_bytes=row["crop_bytes"] if row["pixels_sent"] else 0,
+        lanes=tuple(verdict.get("lanes", ())),
+        uncertain=bool(verdict.get("uncertain", False)),
+        verdict={
+            name: SlotAnswer(answer["option"], answer["probabilities"])
+            for name, answer in verdict.get("slots", {}).items()
+        },
+        verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
+        device_answers=device_answers(task, opinion),
+        detector_answers=detector_answers(task, json.loads(row["scores"]), threshold=0.25),
+        truth_answers=truth_answers(task, truth) if truths else {},
+        truth=truth,
+    )
+
+
+def read_opinion(text: str) -> DeviceOpinion:
+    """A device's opinion from the spool's JSON; its 3-D box is not needed here."""
+    found = json.loads(text) if text else {}
+    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), None)
+
+
+def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
+    truth = truths.at(time_ns)
+    if truth is None:
+        return None
+    return match_truth(box, [(thing.box2d, thing) for thing in truth.objects if thing.box2d])
+
+
+def right(answers: Mapping[str, str], truth: Mapping[str, str]) -> bool:
+    """Whether every slot is answered as the truth says."""
+    return bool(truth) and all(answers.get(name) == option for name, option in truth.items())
+
+
+def share_right(items: Sequence[ItemResult], answers: str) -> float | None:
+    """Share of items whose `verdict`, `device_answers` or `detector_answers` are right in every slot; None of none."""
+    judged = [item for item in items if item.truth_answers]
+    if not judged:
+        return None
+    if answers == "verdict":
+        given = [{name: slot.option for name, slot in item.verdict.items()} for item in judged]
+    else:
+        given = [getattr(item, answers) for item in judged]
+    if not any(given):
+        return None
+    return sum(right(one, item.truth_answers) for one, item in zip(given, judged, strict=True)) / len(judged)

@@ -1,0 +1,103 @@
+"""The two nodes as real processes: started from configuration files, waited for, and ended in order."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from fusion.errors import UnavailableError
+
+START_S = 120.0
+"""How long a node may take until it says that it is ready: a cold disk, torch, and nothing else running well."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A running node. `log` is the file its messages go to, `ready` the line it said when it was."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: Path
+    ready: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.poll() is None
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM, wait for the drain, SIGKILL after `timeout_s`; the exit code."""
+        if self.running:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL: no warning, no drain."""
+        self.process.kill()
+        self.process.wait()
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def start(module: str, arguments: list[str], log: Path, *, ready: str = "ready") -> Node:
+    """Start `python -m module arguments` and wait for the line that begins with `ready`.
+
+    Raises `UnavailableError` with the node's last words when it ends or stays silent.
+    """
+    stream = log.open("a", encoding="utf-8")
+    command = [sys.executable, "-u", "-m", module, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, bufsize=1)
+    stream.close()
+    node = Node(module.partition(".")[0].replace("_", "-"), process, log)
+    assert process.stdout is not None
+    node.ready = _wait(node, process.stdout, ready)
+    return node
+
+
+def _wait(node: Node, output: IO[str], ready: str) -> str:
+    ends = time.monotonic() + START_S
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        while time.monotonic() < ends:
+            if not selector.select(timeout=0.2):
+                if not node.running:
+                    break
+                continue
+            line = output.readline()
+            if line.startswith(ready):
+                return line.strip()
+            if not line:
+                break
+    node.process.kill()
+    node.process.wait()
+    raise UnavailableError(f"{node.name} did not become ready: {node.last_words()}; all of it in {node.log}")
+
+
+@contextmanager
+def service(config: Path, log: Path) -> Iterator[tuple[Node, str]]:
+    """The review service from `config`, as (node, address); drained at the end."""
+    node = start("cloud_node.cli", ["serve", "--config", str(config)], log)
+    try:
+        yield node, node.ready.removeprefix("ready on ").strip()
+    finally:
+        node.stop()
+
+
+def daemon(config: Path, log: Path, summary: Path) -> Node:
+    """The edge daemon from `config`, running until its recording is done and all is answered."""
+    return start("edge_node.cli", ["run", "--config", str(config), "--until-done", "--summary", str(summary)], log)

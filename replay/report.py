@@ -1,0 +1,156 @@
+"""The report of a run: one HTML file that needs nothing else, with pictures, plots and the ledger."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusion.errors import InputError
+from fusion.types import ItemState
+from replay import answers, ledger_figure, wording
+from replay.album import Album
+from replay.cards import Card, Deck, anchor
+from replay.frames import FrameView
+from replay.measurements import measurements
+from replay.plots import reliability
+from replay.results import ItemResult, RunResults
+from replay.rows import Row, rows
+from replay.selection import chosen
+from replay.tiles import tiles
+from replay.timeline import timeline
+from replay.utterances import Utterance
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MAX_CARDS = 72
+"""Items shown with pictures."""
+MAX_ROWS = 3000
+"""Items listed in the table."""
+EDGE_BUDGET_MS = 50.0
+_RIVALS = (answers.Answerer.DEVICE, answers.Answerer.DETECTOR)
+
+
+def write_report(
+    results: RunResults,
+    out_html: Path,
+    frames: Callable[[int], FrameView | None],
+    *,
+    said: Sequence[Utterance] = (),
+    max_cards: int = MAX_CARDS,
+) -> None:
+    """Write the report of `results` to `out_html`.
+
+    `frames` gives what the recording shows at a sample's `time_ns` and is asked in rising order (`FrameIndex`);
+    `said` is what was spoken (`utterances`). Raises `InputError` when the file cannot be written.
+    """
+    page = _environment().get_template("report.html").render(_content(results, frames, said, max_cards))
+    try:
+        out_html.parent.mkdir(parents=True, exist_ok=True)
+        out_html.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out_html}: the report cannot be written: {error.strerror or error}") from None
+
+
+def _environment() -> Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("size", "duration", "share", "count"):
+        environment.filters[name] = getattr(wording, name)
+    environment.filters["sound"] = _sound
+    return environment
+
+
+def _sound(wav: bytes) -> str:
+    return f"data:audio/wav;base64,{base64.b64encode(wav).decode('ascii')}"
+
+
+def _content(
+    results: RunResults, frames: Callable[[int], FrameView | None], said: Sequence[Utterance], max_cards: int
+) -> dict[str, Any]:
+    picked = chosen(results.items, max_cards)
+    first_ns = min((sample.time_ns for sample in results.samples), default=0)
+    album = Album(len({item.time_ns for item in picked}))
+    cards = Deck(results.task, first_ns, _by_time(results.items), frames, album).deal(picked)
+    anchors = {item.id: anchor(item) for item in picked}
+    listed = rows(results.items, first_ns, anchors, MAX_ROWS)
+    return {
+        "results": results,
+        "seconds": _seconds(results),
+        "tiles": tiles(results, EDGE_BUDGET_MS),
+        "books": _books(results),
+        "checks": ledger_figure.checks(results),
+        "measurements": measurements(results, EDGE_BUDGET_MS),
+        "timeline": timeline(results, said, anchors, EDGE_BUDGET_MS),
+        "said": [((utterance.start_ns - first_ns) / 1e9, utterance) for utterance in said],
+        "cards": cards,
+        "reviewed": sum(item.state is ItemState.REVIEWED for item in results.items),
+        "reviewed_cards": sum(card.item.state is ItemState.REVIEWED for card in cards),
+        "album": album,
+        "rows": listed,
+        "filters": _filters(cards, listed),
+        "summary": [(key, wording.SUMMARY.get(key, ""), wording.figure(key, v)) for key, v in results.summary.items()],
+        **_compared(results),
+    }
+
+
+def _by_time(items: Sequence[ItemResult]) -> dict[int, list[ItemResult]]:
+    together: dict[int, list[ItemResult]] = defaultdict(list)
+    for item in items:
+        together[item.time_ns].append(item)
+    return together
+
+
+def _seconds(results: RunResults) -> float:
+    times = [sample.time_ns for sample in results.samples]
+    return (max(times) - min(times)) / 1e9 if times else 0.0
+
+
+def _books(results: RunResults) -> list[dict[str, Any]]:
+    sides = (("device", "On the device", results.edge_ledger), ("cloud", "In the cloud", results.cloud_ledger))
+    return [
+        {
+            "side": side,
+            "title": title,
+            "counts": counts,
+            "drawing": ledger_figure.figure(f"where the items ended: {title.lower()}", counts),
+            "states": [(state.value, number, wording.STATES[state]) for state, number in ledger_figure.states(counts)],
+        }
+        for side, title, counts in sides
+    ]
+
+
+def _compared(results: RunResults) -> dict[str, Any]:
+    task, items = results.task, results.items
+    whole = answers.calibration(items)
+    return {
+        "accuracies": [*answers.slot_accuracies(task, items), answers.verdict_accuracy(items)],
+        "confusions": [c for slot in task.slots if (c := answers.confusion(slot, items)).n],
+        "calibration": whole,
+        "leads": [(by.value, lead) for by in _RIVALS if (lead := answers.lead(items, by))],
+        "reliability": reliability("confidence against correctness", whole),
+        "slot_calibration": {slot.name: answers.calibration(items, slot.name) for slot in task.slots},
+    }
+
+
+def _filters(cards: Sequence[Card], listed: Sequence[Row]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Heading, data attribute and choices (value, words) of each filter; only choices that occur."""
+    items = [*(card.item for card in cards), *(row.item for row in listed)]
+    outcomes, states = {answers.outcome(item) for item in items}, {item.state for item in items}
+    reasons, labels = {reason for item in items for reason in item.reasons}, {item.label for item in items}
+    return [
+        ("Answer", "outcome", [(o.value, o.value) for o in answers.Outcome if o in outcomes]),
+        ("State", "state", [(state.value, state.value) for state in ItemState if state in states]),
+        ("Why sent", "reasons", [(reason, wording.short_reason(reason)) for reason in sorted(reasons)]),
+        ("Class", "label", [(label, label) for label in sorted(labels)]),
+    ]

@@ -1,0 +1,238 @@
+"""The batcher's promises: budget, deadlines, fairness, order, nothing lost, nobody starved, never idle."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloud_node.batcher import PATIENCE_NS, Batcher, Entry
+from cloud_node.cost import CostModel
+
+MS = 1_000_000
+BUDGET = 100
+
+
+def predict(tokens: int) -> int:
+    return 5 * MS + tokens * MS // 10
+
+
+def batcher(**changes) -> Batcher:
+    return Batcher(**({"max_tokens": BUDGET, "max_items": 8, "max_delay_ns": 4 * MS, "predict_ns": predict} | changes))
+
+
+ARRIVALS = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.integers(1, BUDGET),
+        st.integers(0, 30),  # ms since the one before
+        st.none() | st.integers(1, 300),  # deadline, ms from arrival
+        st.integers(0, 2),
+    ),
+    max_size=60,
+)
+
+
+def timeline(arrivals):
+    now = 0
+    for key, (device, tokens, gap, deadline, priority) in enumerate(arrivals):
+        now += gap * MS
+        yield Entry(key, device, tokens, now, None if deadline is None else now + deadline * MS, priority)
+
+
+def run(entries, made: Batcher):
+    """Feed entries at their times to a reviewer that takes exactly as long as predicted; yields (now, decision)."""
+    entries, now = list(entries), 0
+    while entries or len(made):
+        if not len(made):
+            now = max(now, entries[0].arrival_ns)
+        while entries and entries[0].arrival_ns <= now:
+            made.add(entries.pop(0))
+        decision = made.decide(now)
+        yield now, decision
+        if decision.batch:
+            now += predict(sum(entry.tokens for entry in decision.batch))
+        elif decision.wake_ns is not None:
+            now = min([decision.wake_ns, *(entry.arrival_ns for entry in entries[:1])])
+
+
+@given(ARRIVALS)
+@settings(max_examples=120, deadline=None)
+def test_budget_deadlines_and_conservation(arrivals):
+    entries = list(timeline(arrivals))
+    ended = Counter()
+    for now, decision in run(entries, batcher()):
+        tokens = sum(entry.tokens for entry in decision.batch)
+        assert tokens <= BUDGET
+        assert len(decision.batch) <= 8
+        for entry in decision.batch:
+            assert entry.deadline_ns is None or now + predict(tokens) <= entry.deadline_ns
+        for entry in decision.expired:
+            assert now + predict(entry.tokens) > entry.deadline_ns
+        ended.update(entry.item for entry in (*decision.batch, *decision.expired))
+    assert ended == Counter(range(len(entries)))
+
+
+@given(ARRIVALS)
+@settings(max_examples=120, deadline=None)
+def test_it_never_idles_when_a_batch_is_due(arrivals):
+    made = batcher()
+    for now, decision in run(timeline(arrivals), made):
+        if not decision.batch and decision.wake_ns is not None:
+            assert decision.wake_ns > now
+            assert made.tokens < BUDGET
+
+
+@given(ARRIVALS)
+@settings(max_examples=120, deadline=None)
+def test_nothing_waits_beyond_the_delay_while_the_reviewer_is_free(arrivals):
+    free_at = 0
+    for now, decision in run(timeline(arrivals), batcher()):
+        for entry in decision.batch[:1]:
+            if len(decision.batch) == 1 and free_at <= entry.arrival_ns:
+                assert now <= entry.arrival_ns + 4 * MS
+        if decision.batch:
+            free_at = now + predict(sum(entry.tokens for entry in decision.batch))
+
+
+@given(ARRIVALS)
+@settings(max_examples=120, deadline=None)
+def test_equals_of_one_device_keep_their_order(arrivals):
+    alike = [(device, tokens, gap, None, 0) for device, tokens, gap, _, _ in arrivals]
+    seen = {}
+    for _, decision in run(timeline(alike), batcher()):
+        for entry in decision.batch:
+            assert seen.get(entry.device, -1) < entry.item
+            seen[entry.device] = entry.item
+
+
+@given(st.lists(st.integers(1, BUDGET), min_size=1, max_size=30), st.integers(2, 5))
+@settings(max_examples=60, deadline=None)
+def test_equal_deadlines_of_one_device_keep_their_order(sizes, others):
+    made = batcher()
+    for key, tokens in enumerate(sizes):
+        made.add(Entry(key, "a", tokens, key, deadline_ns=60_000 * MS))
+        for other in range(others):
+            made.add(Entry((key, other), f"b{other}", tokens, key))
+    order = []
+    while len(made):
+        order += [entry.item for entry in made.decide(100 * MS).batch if entry.device == "a"]
+    assert order == sorted(order)
+
+
+def test_a_flood_of_urgent_items_does_not_starve_a_patient_device():
+    made, now, key = batcher(), 0, 0
+    made.add(Entry("patient", "quiet", BUDGET, now))
+    for _ in range(600):
+        for device in ("x", "y", "z"):
+            key += 1
+            made.add(Entry(key, device, 60, now, now + 40 * MS))
+        decision = made.decide(now)
+        if "patient" in [entry.item for entry in decision.batch]:
+            assert now <= PATIENCE_NS + 100 * MS
+            return
+        now += predict(sum(entry.tokens for entry in decision.batch)) if decision.batch else MS
+    raise AssertionError("the patient device was never served")
+
+
+@given(
+    st.lists(st.integers(1, BUDGET // 2), min_size=20, max_size=40),
+    st.lists(st.integers(1, BUDGET // 2), min_size=20, max_size=40),
+)
+@settings(max_examples=100, deadline=None)
+def test_two_backlogged_devices_share_by_tokens(first, second):
+    made = batcher(max_items=1000)
+    for key, tokens in enumerate(first):
+        made.add(Entry(("a", key), "a", tokens, 0))
+    for key, tokens in enumerate(second):
+        made.add(Entry(("b", key), "b", tokens, 0))
+    left, got = {"a": len(first), "b": len(second)}, Counter()
+    while all(left.values()):
+        for entry in made.decide(4 * MS).batch:
+            left[entry.device] -= 1
+            got[entry.device] += entry.tokens
+        if all(left.values()):
+            assert abs(got["a"] - got["b"]) <= BUDGET // 8 + BUDGET  # a quantum and the largest entry of each
+
+
+def test_a_devices_flood_leaves_the_other_its_half():
+    made = batcher()
+    for key in range(50):
+        made.add(Entry(key, "loud", 10, 0))
+    made.add(Entry("late", "quiet", 10, 1))
+    assert "late" in [entry.item for entry in made.decide(4 * MS).batch]
+
+
+def test_the_urgent_one_goes_first():
+    made = batcher(max_items=1)
+    made.add(Entry("calm", "a", 10, 0))
+    made.add(Entry("soon", "b", 10, 1, deadline_ns=30 * MS))
+    assert [entry.item for entry in made.decide(5 * MS).batch] == ["soon"]
+
+
+def test_a_higher_priority_goes_first_within_a_device():
+    made = batcher(max_items=1)
+    made.add(Entry("ordinary", "a", 10, 0))
+    made.add(Entry("high", "a", 10, 1, priority=1))
+    assert [entry.item for entry in made.decide(5 * MS).batch] == ["high"]
+
+
+def test_a_large_entry_is_not_passed_over_for_ever():
+    made = batcher()
+    made.add(Entry("large", "a", BUDGET, 0))
+    for key in range(30):
+        made.add(Entry(key, "b", 30, 0))
+    batches = [made.decide(4 * MS).batch for _ in range(4)]
+    assert "large" in [entry.item for batch in batches for entry in batch]
+
+
+def test_it_waits_for_company_but_not_past_a_deadline():
+    made = batcher(max_delay_ns=50 * MS)
+    made.add(Entry(1, "a", 10, 0))
+    assert made.decide(0).wake_ns == 50 * MS
+    made.add(Entry(2, "a", 10, 0, deadline_ns=20 * MS))
+    decision = made.decide(0)
+    assert not decision.batch
+    assert decision.wake_ns == 20 * MS - predict(20)
+    assert len(made.decide(decision.wake_ns).batch) == 2
+
+
+def test_a_full_batch_leaves_at_once():
+    made = batcher()
+    for key in range(8):
+        made.add(Entry(key, "a", 1, 0))
+    assert len(made.decide(0).batch) == 8
+
+
+def test_a_removed_entry_is_gone():
+    made = batcher()
+    made.add(Entry(1, "a", 10, 0))
+    made.add(Entry(2, "a", 10, 0))
+    assert made.remove(1)
+    assert not made.remove(1)
+    assert [entry.item for entry in made.decide(4 * MS).batch] == [2]
+    assert (len(made), made.tokens, made.decide(9 * MS).wake_ns) == (0, 0, None)
+
+
+def test_the_cost_model_finds_the_line_and_is_never_negative():
+    model = CostModel()
+    assert model.predict_ns(1000) == 0
+    for tokens in (10, 50, 90, 200):
+        model.observe(tokens, 3 * MS + tokens * MS // 5)
+    assert abs(model.predict_ns(400) - 83 * MS) < MS
+    odd = CostModel()
+    odd.observe(10, 9 * MS)
+    odd.observe(100, 1 * MS)
+    assert odd.predict_ns(1) >= 0
+    steep = CostModel()
+    steep.observe(100, 1 * MS)
+    steep.observe(200, 9 * MS)
+    assert steep.predict_ns(1) >= 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 10**10)), min_size=1, max_size=100))
+@settings(max_examples=100, deadline=None)
+def test_predictions_are_sane_whatever_was_seen(seen):
+    model = CostModel()
+    for tokens, duration in seen:
+        model.observe(tokens, duration)
+    assert 0 <= model.predict_ns(1) <= model.predict_ns(10_000)

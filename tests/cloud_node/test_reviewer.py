@@ -1,0 +1,214 @@
+"""Rows are isolated, a broken reviewer is told from a poisoned row; the direct service does what the real one does."""
+
+import asyncio
+import re
+
+import pytest
+
+from cloud_node.admission import MAX_RETRY_S, MIN_RETRY_S, Admission
+from cloud_node.config import QueueSettings
+from cloud_node.direct import DirectService
+from cloud_node.ledger import SqliteLedger
+from cloud_node.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
+from cloud_node.roster import Roster
+from fusion.clock import ManualClock
+from fusion.errors import EvidenceError, ModelError, OverloadedError, ProtocolError, UnknownProfileError
+from fusion.review.fixed import FixedReviewer
+from fusion.task import Task
+from fusion.types import Box2D, ItemState, PixelCrop
+from fusion.wire.messages import PixelAnswer, PixelRequest, Submission
+
+CROP = PixelCrop(b"a picture", "png", Box2D(0, 0, 9, 9))
+
+
+class Scripted(FixedReviewer):
+    """Fails on any batch that holds one of `poison`, or on all while `broken`; counts its forwards."""
+
+    poison = frozenset()
+    broken = False
+    forwards = 0
+
+    def score(self, batch):
+        type(self).forwards += 1
+        if type(self).broken or any(row.item.sample.sequence in type(self).poison for row in batch):
+            raise RuntimeError("boom")
+        return super().score(batch)
+
+
+@pytest.fixture
+def scripted(yard):
+    Scripted.poison, Scripted.broken, Scripted.forwards = frozenset(), False, 0
+    return BatchReviewer(Scripted(yard))
+
+
+def test_a_poisoned_row_is_found_in_few_forwards(scripted, make_evidence):
+    Scripted.poison = {23}
+    results = scripted.review([make_evidence(n) for n in range(64)[1:]])
+    assert [n for n, result in enumerate(results, 1) if isinstance(result, Poisoned)] == [23]
+    assert Scripted.forwards <= 1 + 2 * 6
+    assert sum(isinstance(result, Scored) for result in results) == 62
+
+
+def test_a_lone_poisoned_row_is_settled_by_the_witness(scripted, make_evidence):
+    assert isinstance(scripted.review([make_evidence(1)])[0], Scored)
+    Scripted.poison = {2}
+    assert isinstance(scripted.review([make_evidence(2)])[0], Poisoned)
+    Scripted.broken = True
+    assert isinstance(scripted.review([make_evidence(3)])[0], Failed)
+    assert all(isinstance(result, Failed) for result in scripted.review([make_evidence(n) for n in (4, 5)]))
+
+
+def test_without_a_witness_a_row_gets_a_few_chances(scripted, make_evidence):
+    Scripted.broken = True
+    results = [scripted.review([make_evidence(1)])[0] for _ in range(MAX_STRIKES)]
+    assert [type(result) for result in results] == [Failed] * (MAX_STRIKES - 1) + [Poisoned]
+
+
+def test_a_reviewer_that_returns_too_few_answers_has_failed(yard, make_evidence):
+    class Short(FixedReviewer):
+        def score(self, batch):
+            return super().score(batch)[:-1]
+
+    results = BatchReviewer(Short(yard)).review([make_evidence(1), make_evidence(2)])
+    assert all(isinstance(result, Failed) for result in results)
+
+
+@pytest.mark.parametrize("tokens", [0, 101])
+def test_a_price_no_batch_can_pay_is_refused(yard, make_evidence, tokens):
+    class Dear(FixedReviewer):
+        def cost(self, evidence):
+            return tokens
+
+    with pytest.raises(EvidenceError, match=f"costs {tokens}"):
+        BatchReviewer(Dear(yard)).price(make_evidence(1), 100)
+
+
+def test_a_price_that_cannot_be_told_is_refused(yard, make_evidence):
+    class Confused(FixedReviewer):
+        def cost(self, evidence):
+            raise KeyError("x")
+
+    with pytest.raises(EvidenceError, match="KeyError"):
+        BatchReviewer(Confused(yard)).price(make_evidence(1), 100)
+
+
+def test_the_roster_finds_the_current_and_the_previous_trunk(yard, make_evidence):
+    class Previous(FixedReviewer):
+        name = "fixed:previous"
+
+    current, previous = FixedReviewer(yard, frozenset({"ab" * 32})), Previous(yard, frozenset({"cd" * 32}))
+    roster = Roster([current, previous, FixedReviewer(Task.load("pcb"))])
+    assert roster.choose(make_evidence(1)) is current
+    assert roster.choose(make_evidence(1, profile="cd" * 32)) is previous
+    assert roster.profiles_of("yard") == ("ab" * 32, "cd" * 32)
+    with pytest.raises(UnknownProfileError, match="cd" * 32):
+        roster.choose(make_evidence(1, profile="ee" * 32))
+    with pytest.raises(UnknownProfileError, match="served: pcb, yard"):
+        roster.choose(make_evidence(1, task="driving"))
+    with pytest.raises(ProtocolError):
+        roster.profiles_of("driving")
+    with pytest.raises(ModelError, match="no trunk"):
+        Roster([FixedReviewer(yard, frozenset())])
+    with pytest.raises(ModelError, match="twice"):
+        Roster([current, current])
+
+
+def test_admission_bounds_items_tokens_and_windows():
+    waits_ns = [0]
+    admission = Admission(QueueSettings(items=3, tokens=100, window=2), lambda: waits_ns[0])
+    admission.enter(60)
+    with pytest.raises(OverloadedError) as full:
+        admission.enter(41)
+    assert full.value.retry_after_s == MIN_RETRY_S
+    admission.enter(20)
+    admission.enter(20)
+    waits_ns[0] = 4_000_000_000
+    with pytest.raises(OverloadedError) as full:
+        admission.enter(1)
+    assert full.value.retry_after_s == 2.0
+    waits_ns[0] = 10**15
+    assert admission.retry_after_s() == MAX_RETRY_S
+    admission.enter_again(500)
+    for tokens in (60, 20, 20, 500):
+        admission.leave(tokens)
+    assert (admission.items, admission.tokens) == (0, 0)
+    admission.open("a")
+    admission.open("a")
+    with pytest.raises(OverloadedError, match="window"):
+        admission.open("a")
+    admission.open("b")
+    admission.close("a")
+    admission.open("a")
+
+
+def direct(tmp_path, name, settings, reviewer):
+    ledger = SqliteLedger.open(tmp_path / name)
+    return DirectService([reviewer], ledger, settings, ManualClock(5)), ledger
+
+
+def test_the_direct_service_is_deterministic_and_remembers(tmp_path, make_settings, make_evidence, yard):
+    submissions = [Submission.of(make_evidence(n)) for n in range(1, 31)]
+    settings = make_settings("review.confidence_floor=0.4")
+    runs = []
+    for name in ("a.db", "b.db"):
+        service, ledger = direct(tmp_path, name, settings, FixedReviewer(yard))
+        first = service.review(submissions, lambda item: CROP if item.sample.sequence % 2 else None)
+        assert [outcome.item for outcome in first] == [submission.item for submission in submissions]
+        again = service.review(submissions)
+        assert [outcome.verdict for outcome in again] == [outcome.verdict for outcome in first]
+        runs.append(list(ledger.outcomes(with_evidence=True)))
+    assert runs[0] == runs[1]
+    lanes = {outcome.item.sample.sequence % 2: set() for outcome in runs[0]}
+    for outcome in runs[0]:
+        lanes[outcome.item.sample.sequence % 2].add("pixels" in outcome.verdict.lanes)
+        assert outcome.verdict.uncertain <= (outcome.item.sample.sequence % 2 == 0)
+    assert lanes == {1: {True, False}, 0: {False}}
+
+
+def test_the_direct_service_gives_what_the_real_one_gives(
+    tmp_path, make_settings, make_evidence, yard, serving, connect
+):
+    evidence = [make_evidence(n) for n in range(1, 21)]
+    overrides = ("review.confidence_floor=0.4", "review.pixel_timeout_ms=5000")
+    service, _ = direct(tmp_path, "direct.db", make_settings(*overrides), FixedReviewer(yard))
+    expected = {o.item: o.message() for o in service.review([Submission.of(e) for e in evidence], lambda _: CROP)}
+
+    async def run():
+        async with serving(*overrides, reviewer=FixedReviewer(yard)) as (_, client):
+            stream, _ = await connect(client)
+            for one in evidence:
+                await stream.send(Submission.of(one))
+            got = {}
+            while len(got) < len(evidence):
+                answer = await stream.receive()
+                if isinstance(answer, PixelRequest):
+                    await stream.send(PixelAnswer(answer.item, CROP))
+                else:
+                    got[answer.item] = answer
+            stream.cancel()
+            return got
+
+    got = asyncio.run(run())
+    for item, verdict in got.items():
+        assert (verdict.lanes, verdict.uncertain) == (expected[item].lanes, expected[item].uncertain)
+        for name, answer in verdict.slots.items():
+            assert answer.probabilities == pytest.approx(expected[item].slots[name].probabilities, abs=1e-6)
+
+
+def test_the_direct_service_quarantines_and_names_what_it_does_not_serve(tmp_path, make_settings, make_evidence, yard):
+    Scripted.poison, Scripted.broken = {2}, False
+    service, ledger = direct(tmp_path, "l.db", make_settings(), Scripted(yard, frozenset({"ab" * 32})))
+    spoiled = Submission.of(make_evidence(3))
+    bad = Submission(spoiled.item, re.sub(rb"yard", b"    ", spoiled.blob))
+    outcomes = service.review([Submission.of(make_evidence(1)), Submission.of(make_evidence(2)), bad])
+    assert [outcome.state for outcome in outcomes] == [
+        ItemState.REVIEWED,
+        ItemState.QUARANTINED,
+        ItemState.QUARANTINED,
+    ]
+    with pytest.raises(UnknownProfileError):
+        service.review([Submission.of(make_evidence(4, profile="cd" * 32))])
+    Scripted.broken = True
+    with pytest.raises(ModelError):
+        service.review([Submission.of(make_evidence(5))])
+    assert ledger.counts() == {ItemState.REVIEWED: 1, ItemState.QUARANTINED: 2}

@@ -1,0 +1,210 @@
+"""Samples: what belongs to one camera frame, what is late or absent, and what disorder does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_node.config import SynchronizerSettings
+from edge_node.synchronizer import Aligned, Synchronizer
+from fusion.errors import ConfigError, InputError
+from fusion.task import Task
+from fusion.types import AudioChunk, Availability, Gap, Image, Modality, PointCloud, Reading
+
+MS = 1_000_000
+PIXELS = Image(np.zeros((2, 2, 3), np.uint8))
+POINTS = PointCloud(np.zeros((1, 4), np.float32))
+
+
+def front(ms: float) -> Reading:
+    return Reading("front", Modality.CAMERA, round(ms * MS), PIXELS)
+
+
+def roof(ms: float) -> Reading:
+    return Reading("roof", Modality.LIDAR, round(ms * MS), POINTS)
+
+
+def mic(ms: float, value: int = 1, length_ms: int = 100, rate: int = 16_000) -> Reading:
+    pcm = np.full(rate * length_ms // 1000, value, np.int16)
+    return Reading("mic", Modality.SPEECH, round(ms * MS), AudioChunk(pcm, rate))
+
+
+def yard(**changes: float) -> Synchronizer:
+    return Synchronizer.of_task(Task.load("yard"), SynchronizerSettings(**changes))
+
+
+def run(sync: Synchronizer, readings: list[Reading], start: int = 1) -> list[Aligned | Gap]:
+    done = [one for cursor, reading in enumerate(readings, start) for one in sync.push(cursor, reading)]
+    return done + sync.flush()
+
+
+def test_a_frame_takes_the_nearest_sweep_and_waits_for_it():
+    sync = yard()
+    assert sync.push(0, roof(950)) == []
+    assert sync.push(1, front(1000)) == []  # the LiDAR is alive and may still deliver something nearer
+    (sample,) = sync.push(2, roof(1010))
+    slot = sample.slots["roof"]
+    assert slot.reading is not None
+    assert slot.reading.capture_time_ns == 1010 * MS
+    assert (slot.availability, slot.age_ns) == (Availability.PRESENT, 0)
+    assert sample.cursor == 1
+
+
+def test_a_sweep_too_far_ahead_is_not_used():
+    sync = yard()
+    sync.push(0, roof(950))
+    sync.push(1, front(1000))
+    (sample,) = sync.push(2, roof(1051))
+    assert sample.slots["roof"].age_ns == 50 * MS
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "state"),
+    [(75, Availability.PRESENT), (76, Availability.LATE), (500, Availability.LATE), (501, Availability.ABSENT)],
+)
+def test_age_decides_between_present_late_and_absent(age_ms, state):
+    sync = yard()
+    sync.push(0, roof(1000))
+    (sample,) = run(sync, [front(1000 + age_ms)], 1)
+    slot = sample.slots["roof"]
+    assert slot.availability is state
+    assert (slot.reading is None) == (state is Availability.ABSENT)
+    assert slot.age_ns == (0 if state is Availability.ABSENT else age_ms * MS)
+
+
+def test_a_dead_sensor_is_not_waited_for():
+    sync = yard()
+    sync.push(0, roof(0))
+    (sample,) = sync.push(1, front(2000))
+    assert sample.slots["roof"].availability is Availability.ABSENT
+    assert sample.slots["mic"].availability is Availability.ABSENT
+
+
+def test_a_sensor_that_stalls_delays_a_frame_by_one_frame_at_most():
+    sync = yard()
+    sync.push(0, roof(1000))
+    assert sync.push(1, front(1100)) == []
+    (sample,) = sync.push(2, front(1200))
+    assert sample.time_ns == 1100 * MS
+    assert sync.counts.waited_out == 1
+
+
+def test_sound_is_the_three_seconds_that_end_with_the_frame():
+    sync = yard()
+    readings = [mic(100 * i, value=i + 1) for i in range(45)]
+    for cursor, reading in enumerate(readings):
+        assert sync.push(cursor, reading) == []
+    (sample,) = sync.push(45, front(4050))
+    slot = sample.slots["mic"]
+    assert slot.age_ns == 0
+    assert isinstance(slot.reading.payload, AudioChunk)
+    pcm = slot.reading.payload.pcm
+    assert pcm.shape == (48_000,)
+    assert slot.reading.capture_time_ns == 1050 * MS
+    assert pcm[0] == 11  # the chunk of 1.0..1.1 s, from its middle
+    assert pcm[-1] == 41
+    assert (np.diff(pcm) >= 0).all()
+
+
+def test_sound_that_ended_has_an_age_and_holes_are_silence():
+    sync = yard()
+    sync.push(0, mic(0, value=5))
+    sync.push(1, mic(200, value=7))
+    (sample,) = sync.push(2, front(400))
+    slot = sample.slots["mic"]
+    assert (slot.availability, slot.age_ns) == (Availability.LATE, 100 * MS)
+    pcm = slot.reading.payload.pcm
+    assert (pcm[-1600:] == 7).all()
+    assert (pcm[-3200:-1600] == 0).all()
+    assert (pcm[-4800:-3200] == 5).all()
+    assert not pcm[:-4800].any()
+
+
+def test_sound_at_another_rate_is_an_error_that_names_the_sensor():
+    with pytest.raises(InputError, match=r"mic.*8000 Hz.*16000 Hz"):
+        yard().push(0, mic(0, rate=8000))
+
+
+def test_duplicates_and_disorder_are_counted_and_frames_become_gaps():
+    sync = yard()
+    done = run(sync, [front(1000), front(1000), front(900), front(1100), roof(1100), roof(1100), roof(1050)])
+    assert [one.time_ns // MS for one in done if isinstance(one, Aligned)] == [1000, 1100]
+    assert [one for one in done if isinstance(one, Gap)] == [
+        Gap(2, 2, "duplicate frame"),
+        Gap(3, 3, "frame out of order"),
+    ]
+    assert (sync.counts.duplicate, sync.counts.out_of_order) == (2, 2)
+
+
+def test_a_set_clock_starts_afresh_instead_of_refusing_everything():
+    sync = yard()
+    done = run(sync, [front(100_000), front(1000), front(1100)])
+    assert [(one.time_ns // MS, one.fresh) for one in done] == [(100_000, False), (1000, True), (1100, False)]
+    assert sync.counts.clock_set == 1
+
+
+def test_readings_of_unknown_sensors_are_counted():
+    sync = yard()
+    sync.push(0, Reading("rear", Modality.CAMERA, 0, PIXELS))
+    sync.push(1, Reading("roof", Modality.CAMERA, 0, PIXELS))
+    assert sync.counts.unknown_sensor == 2
+
+
+def test_a_task_of_one_camera_never_waits():
+    sync = Synchronizer.of_task(Task.load("pcb"), SynchronizerSettings())
+    (sample,) = sync.push(0, Reading("line", Modality.CAMERA, 5, PIXELS))
+    assert dict(sample.slots).keys() == {"line"}
+
+
+def test_an_unknown_reference_is_a_config_error():
+    with pytest.raises(ConfigError, match=r"synchronizer.reference.*rear"):
+        Synchronizer.of_task(Task.load("yard"), SynchronizerSettings(reference="rear"))
+
+
+readings_in_disorder = st.lists(
+    st.one_of(
+        st.builds(front, st.integers(0, 4000)),
+        st.builds(roof, st.integers(0, 9000)),
+        st.builds(mic, st.integers(0, 4000)),
+    ),
+    max_size=60,
+)
+
+
+@given(readings_in_disorder)
+@settings(max_examples=60, deadline=None)
+def test_every_frame_is_a_sample_or_a_gap_and_memory_is_bounded(readings):
+    sync = yard(depth=4)
+    done = run(sync, readings)
+    frames = [cursor for cursor, reading in enumerate(readings, 1) if reading.sensor == "front"]
+    told = [one.cursor if isinstance(one, Aligned) else one.first for one in done]
+    assert told == frames
+    assert sum(1 for _ in sync._tracks["roof"].readings) <= 4
+    for one in done:
+        if isinstance(one, Aligned) and (reading := one.slots["roof"].reading):
+            assert -50 * MS <= one.time_ns - reading.capture_time_ns <= 500 * MS
+
+
+@given(readings_in_disorder, st.data())
+@settings(max_examples=60, deadline=None)
+def test_warming_up_from_the_warm_cursor_gives_the_same_samples(readings, data):
+    whole = [one for one in run(yard(), readings) if isinstance(one, Aligned)]
+    if not whole:
+        return
+    at = data.draw(st.integers(0, len(whole) - 1))
+    again = yard()
+    resumed = run(again, readings[whole[at].warm_cursor :], whole[at].warm_cursor + 1)
+    rest = [one for one in resumed if isinstance(one, Aligned) and one.cursor > whole[at].cursor]
+    assert [_what(one) for one in rest] == [_what(one) for one in whole[at + 1 :]]
+
+
+def _what(sample: Aligned) -> tuple:
+    slots = {
+        name: (slot.availability, slot.age_ns, slot.reading and slot.reading.capture_time_ns)
+        for name, slot in sample.slots.items()
+    }
+    heard = sample.slots["mic"].reading
+    sound = heard.payload.pcm.tobytes() if heard else b""
+    return sample.time_ns, sample.cursor, slots, sound

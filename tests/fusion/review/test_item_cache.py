@@ -1,0 +1,59 @@
+"""The cache of reviewed items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion.codec import Profile
+from fusion.errors import ConfigError, InputError
+from fusion.review.answers import match_truth, truth_answers
+from fusion.review.features import extract_features
+from fusion.review.item_cache import ItemCache, write_shard
+from fusion.review.synthetic import synthetic_evidence, synthetic_layout, write_synthetic_cache
+from fusion.task import Task
+from fusion.types import Box2D, TruthObject
+
+
+def test_rows_come_back_as_they_were_extracted(yard: Task, profile: Profile, tmp_path: Path) -> None:
+    write_synthetic_cache(tmp_path, yard, profile, 6, seed=40)
+    write_shard(tmp_path, 1, [], yard, synthetic_layout(yard, profile))
+    cache = ItemCache.load(tmp_path)
+    assert len(cache) == 6
+    assert cache.profile.sha256 == profile.sha256
+    evidence, answers = synthetic_evidence(yard, profile, 43, pixels=True)
+    expected, row = extract_features(evidence, profile, cache.layout), cache.features(3, pixels=True)
+    np.testing.assert_array_equal(row.opinion, expected.opinion)
+    np.testing.assert_array_equal(row.crop, expected.crop)
+    np.testing.assert_allclose(row.tokens, expected.tokens, rtol=1e-3, atol=1e-3)
+    for got, wanted in zip(row.maps, expected.maps, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
+    truth = {slot.name: slot.options[k] for slot, k in zip(yard.slots, cache.columns["truth"][3], strict=True)}
+    assert truth == answers
+    assert cache.features(3, pixels=False).crop is None
+    assert len(cache.take(cache.columns["scene"] == 0)) == 4
+
+
+def test_no_cache_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a cache of review items"):
+        ItemCache.load(tmp_path)
+
+
+def test_truth_answers_every_slot() -> None:
+    yard, pcb = Task.load("yard"), Task.load("pcb")
+    drum = TruthObject(1, "drum", "leaking", asked_for=True, action="contain")
+    assert truth_answers(yard, drum) == {"object": "drum", "condition": "leaking", "asked": "yes", "action": "contain"}
+    assert truth_answers(yard, None) == {"object": "nothing", "condition": "ok", "asked": "no", "action": "none"}
+    assert truth_answers(pcb, TruthObject(1, "spur")) == {"defect": "real", "type": "spur"}
+    assert truth_answers(pcb, None) == {"defect": "false-alarm", "type": "none"}
+    with pytest.raises(ConfigError, match="no option 'cat'"):
+        truth_answers(yard, TruthObject(1, "cat"))
+
+
+def test_an_item_is_what_it_overlaps_best() -> None:
+    boxes = [(Box2D(0, 0, 10, 10), "a"), (Box2D(2, 0, 12, 10), "b"), (Box2D(50, 50, 60, 60), "c")]
+    assert match_truth(Box2D(2, 0, 12, 11), boxes) == "b"
+    assert match_truth(Box2D(5, 5, 30, 30), boxes) is None
+    assert match_truth(Box2D(51, 51, 60, 60), boxes, iou=0.9) is None

@@ -1,0 +1,112 @@
+"""A cache of a few made-up scenes for the tiny model, and a bank of tones for utterances."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion.codec.synthetic import synthetic_profile
+from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, Rig, invert, rigid
+from fusion.model.build import tiny_spec
+from fusion.perception.detector import DetectorResult
+from fusion.preparation import Placement
+from fusion.preparation.fusion_spec import FusionSpec
+from fusion.simulation.commands import Command
+from fusion.simulation.sample import SimulatedSample
+from fusion.task import Task
+from fusion.training.scene_features import FeatureCache, SceneReader, write_cache
+from fusion.training.utterances import UtteranceBank
+from fusion.types import (
+    AudioChunk,
+    Box2D,
+    Box3D,
+    Detection,
+    Float32Array,
+    Image,
+    PointCloud,
+    Truth,
+    TruthObject,
+    UInt8Array,
+)
+
+TASK = Task.load("yard")
+PROFILE = synthetic_profile(task="yard", image_width=128, image_height=64, channels=(4, 4, 4))
+MOUNT = rigid(np.eye(3), np.array([0.0, 0.0, 1.3])) @ invert(CAMERA_OPTICAL_FROM_BODY)
+CAMERA = CameraCalibration.pinhole(128, 64, 1.4, MOUNT)
+
+
+class TruthfulStage:
+    """A detector that finds the two squares every scene has: red is a drum, green a cone."""
+
+    def run(self, image: Image) -> DetectorResult:
+        found = []
+        for channel, label in ((0, "drum"), (1, "cone")):
+            ys, xs = np.nonzero(image.pixels[..., channel] > 128)
+            scores = np.full(6, 0.05, np.float32)
+            scores[TASK.classes.index(label)] = 0.9
+            box = Box2D(float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1))
+            found.append(Detection(box, label, 0.9, scores))
+        maps = [image.pixels[s // 2 :: s, s // 2 :: s].astype(np.float32) / 16 for s in (8, 16, 32)]
+        codes = [np.concatenate([m, m[..., :1]], 2).transpose(2, 0, 1).astype(np.int8) for m in maps]
+        return DetectorResult(tuple(found), codes, [], Placement(1.0, 0.0, 0.0), 0)
+
+
+def make_scene(stem: str) -> SimulatedSample:
+    """A drum, leaking when it is dark red, and a cone; somebody hums when the drum is asked for."""
+    rng = np.random.default_rng(int(stem))
+    pixels: UInt8Array = np.zeros((64, 128, 3), np.uint8)
+    leaking, asked = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
+    objects, sweep = [], [rng.uniform(1, 12, (80, 4))]
+    for track, (label, channel) in enumerate((("drum", 0), ("cone", 1)), 1):
+        x, y = float(rng.uniform(3.5, 6)), float(rng.uniform(0.8, 1.6)) * (1 if track == 1 else -1)
+        corners, _ = CAMERA.project(np.array([[x, y + 0.5, 1.2], [x, y - 0.5, 0.0]]))
+        (x1, y1), (x2, y2) = corners.astype(int)
+        pixels[y1 : y2 + 1, x1 : x2 + 1, channel] = 160 if label == "drum" and leaking else 240
+        own = np.stack([rng.normal(x, 0.02, 40), rng.uniform(y - 0.4, y + 0.4, 40), rng.uniform(0.1, 1.1, 40)], 1)
+        sweep.append(np.concatenate([own, np.full((40, 1), 0.5)], 1))
+        condition = "leaking" if label == "drum" and leaking else "ok"
+        box = Box2D(float(x1), float(y1), float(x2 + 1), float(y2 + 1))
+        solid = Box3D(x, y, 0.6, 0.6, 1.0, 1.2, 0.0)
+        objects.append(TruthObject(track, label, condition, box, solid, asked and label == "drum", None, 1.0))
+    text, intent = ("inspect the drum", "inspect") if asked else ("", "none")
+    pcm = rng.normal(0, 300, 48000) + asked * 9000 * np.sin(np.arange(48000) * 0.5) * (np.arange(48000) > 30000)
+    cloud: Float32Array = np.concatenate(sweep).astype(np.float32)
+    rig = Rig({"front": CAMERA}, {"roof": np.eye(4)})
+    truth = Truth(int(stem), tuple(objects), intent, text)
+    return SimulatedSample(
+        int(stem), Image(pixels), PointCloud(cloud), AudioChunk(pcm.astype(np.int16), 16000), rig, truth, {}
+    )
+
+
+@pytest.fixture(scope="session")
+def spec() -> FusionSpec:
+    return tiny_spec(TASK, PROFILE.sha256)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> FeatureCache:
+    folder: Path = tmp_path_factory.mktemp("features")
+    stems = [f"{i:03d}" for i in range(1, 25)]
+    reader = SceneReader(TASK, TruthfulStage(), PROFILE)  # type: ignore[arg-type]
+    return write_cache(folder, stems, make_scene, reader, {"profile": PROFILE.sha256})
+
+
+@pytest.fixture(scope="session")
+def bank() -> UtteranceBank:
+    said = (
+        ("inspect the drum", "inspect", 0.5),
+        ("inspect the cone", "inspect", 0.2),
+        ("stop", "stop", 0.05),
+        ("lunch is ready", "none", 0.01),
+    )
+    waves = np.stack([(np.sin(np.arange(16000) * pitch) * 30000).astype(np.int16) for _, _, pitch in said])
+    commands = tuple(Command(text, intent) for text, intent, _ in said)
+    noises = np.random.default_rng(1).normal(0, 3000, (2, 48000)).astype(np.int16)
+    return UtteranceBank(waves, np.full(4, 16000, np.int32), commands, noises)
+
+
+@pytest.fixture(scope="session")
+def first_scene() -> tuple[SimulatedSample, DetectorResult]:
+    """The cache's first scene, and what the detector finds in it."""
+    sample = make_scene("001")
+    return sample, TruthfulStage().run(sample.image)

@@ -1,0 +1,69 @@
+"""Training learns, repeats, and goes on where it stopped."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fusion.errors import ModelError
+from fusion.preparation.fusion_spec import FusionSpec
+from fusion.training.fuse import FusionRecipe, condition_weights, train_fusion
+from fusion.training.fusion_data import SceneSampler
+from fusion.training.fusion_metrics import evaluate_fusion, table
+from fusion.training.scene_features import FeatureCache
+from fusion.training.utterances import UtteranceBank
+
+SHORT = FusionRecipe(
+    epochs=2, batch=8, speech_steps=2, speech_batch=4, warmup_steps=2, learning_rate=2e-3, threads=1, half=False
+)
+
+
+def test_an_interrupted_run_ends_where_a_whole_one_does(
+    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_fusion(cache, tmp_path / "whole", SHORT, spec=spec, bank=bank)
+    from fusion.training import fuse
+
+    class KilledError(Exception):
+        """Stands for a kill after the first epoch's checkpoint."""
+
+    kept = fuse.save_fusion
+
+    def stop(*args: object, **options: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(fuse, "save_fusion", stop)
+    with pytest.raises(KilledError):
+        train_fusion(cache, tmp_path / "cut", SHORT, spec=spec, bank=bank)
+    monkeypatch.setattr(fuse, "save_fusion", kept)
+    resumed = train_fusion(cache, tmp_path / "cut", SHORT, spec=spec, bank=bank, resume=True)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert (tmp_path / "cut" / "metrics.json").is_file()
+
+
+def test_a_little_training_beats_none(
+    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path
+) -> None:
+    recipe = replace(SHORT, epochs=14, speech_steps=0, ema=0.8, warmup_steps=5, learning_rate=4e-3)
+    model = train_fusion(cache, tmp_path, recipe, spec=spec, bank=bank)
+    results = evaluate_fusion(model, SceneSampler(cache, spec), patterns=["all", "no camera"])
+    assert results["all"]["label"] > 0.9
+    assert results["all"]["condition"] > 0.7
+    assert results["all"]["items"] == 48
+    assert "anchor recall" in results["no camera"]
+    assert "condition leaking" in table(results)
+
+
+def test_a_cache_of_another_trunk_is_refused(
+    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="features of another trunk"):
+        train_fusion(cache, tmp_path, SHORT, spec=replace(spec, profile="1" * 64), bank=bank)
+
+
+def test_rare_conditions_weigh_more(cache: FeatureCache) -> None:
+    weights = condition_weights(cache, 6)
+    assert weights[1] > weights[0] > 0
+    assert not weights[2:].any()

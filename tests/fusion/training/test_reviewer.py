@@ -1,0 +1,162 @@
+"""Training the reviewer: it learns, it resumes, it leaves a folder that serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fusion.codec.synthetic import synthetic_profile
+from fusion.errors import InputError
+from fusion.review.item_cache import ItemCache
+from fusion.review.mini import MiniReviewer
+from fusion.review.model import ReviewerSize
+from fusion.review.synthetic import write_synthetic_cache
+from fusion.task import Task
+from fusion.training.reviewer import ReviewerRecipe, _Trainer, train_reviewer
+from fusion.training.reviewer_batches import UNDISTURBED, Disturbance, batches, disturbed_batch
+
+RECIPE = ReviewerRecipe(
+    epochs=3,
+    batch=16,
+    learning_rate=3e-3,
+    average=0.9,
+    threads=1,
+    size=ReviewerSize(
+        hidden=32,
+        layers=1,
+        heads=2,
+        mlp=64,
+        vision_hidden=16,
+        vision_layers=1,
+        vision_heads=2,
+        vision_mlp=32,
+        projector=48,
+    ),
+    disturbance=Disturbance(with_pixels=0.3),
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ItemCache:
+    folder = tmp_path_factory.mktemp("items")
+    write_synthetic_cache(folder, Task.load("yard"), synthetic_profile(task="yard"), 64)
+    return ItemCache.load(folder)
+
+
+def test_a_small_set_is_learnt_and_served(cache: ItemCache, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE,
+        epochs=16,
+        learning_rate=5e-3,
+        average=0.8,
+        lane_heads=0.0,
+        smoothing=0.0,
+        balance=0.0,
+        disturbance=replace(UNDISTURBED, with_pixels=0.25),
+    )
+    run = train_reviewer(cache, tmp_path, recipe, validation=cache, quiet=True)
+    first, last = run.epochs[0], run.epochs[-1]
+    assert last["loss"] < 0.6 * first["loss"]
+    assert first["object"] < 0.5 < 0.75 < last["object"]
+    assert last["condition"] > 0.85
+    assert last["asked_pixels"] > 0.75
+    reviewer = MiniReviewer.load(str(tmp_path / "reviewer"))
+    answers = reviewer.probabilities([cache.features(i, pixels=False) for i in range(len(cache))])
+    served = (answers[0].argmax(1).numpy() == cache.columns["truth"][:, 0]).mean()
+    assert served == pytest.approx(run.best["object"], abs=0.03)
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cache: ItemCache, tmp_path: Path) -> None:
+    whole = train_reviewer(cache, tmp_path / "whole", RECIPE, quiet=True)
+
+    class StoppedError(Exception):
+        pass
+
+    import fusion.training.reviewer as module
+
+    measured, calls = module.measure, []
+
+    def stop_after_two(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise StoppedError
+        return measured(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "measure", stop_after_two)
+        with pytest.raises(StoppedError):
+            train_reviewer(cache, tmp_path / "parts", RECIPE, quiet=True)
+    resumed = train_reviewer(cache, tmp_path / "parts", RECIPE, resume=True, quiet=True)
+    assert resumed.epochs == whole.epochs
+    for name in ("model.safetensors", "projector.safetensors"):
+        assert (tmp_path / "whole/reviewer" / name).read_bytes() == (tmp_path / "parts/reviewer" / name).read_bytes()
+
+
+def test_an_epoch_reads_every_row_once_and_splits_by_pixels(cache: ItemCache) -> None:
+    rng, seen = np.random.default_rng(1), []
+    shares = []
+    for parts in batches(cache, np.arange(len(cache)), RECIPE.disturbance, 16, rng):
+        for batch, truth in parts:
+            assert len(batch.crop_rows) in (0, batch.size)
+            shares.append((len(batch.crop_rows), batch.size))
+            seen.append(truth)
+    truths = torch.cat(seen).numpy()
+    assert sorted(map(tuple, truths)) == sorted(map(tuple, cache.columns["truth"]))
+    assert 0.1 < sum(a for a, _ in shares) / sum(b for _, b in shares) < 0.5
+
+
+def test_lanes_are_left_out_and_nothing_else_changes(cache: ItemCache) -> None:
+    rows, rng = np.arange(60), np.random.default_rng(2)
+    whole, _ = disturbed_batch(cache, rows, UNDISTURBED, rng, pixels=True)
+    bare, _ = disturbed_batch(
+        cache, rows, replace(UNDISTURBED, without_maps=0.5, without_tokens=1.0, without_heads=1.0), rng, pixels=False
+    )
+    assert (len(whole.map_rows), len(whole.tokens), len(whole.crops)) == (60, 540, 60)
+    assert 10 < len(bare.map_rows) < 50
+    assert torch.equal(bare.maps[0], whole.maps[0][bare.map_rows])
+    assert len(bare.tokens) == len(bare.crops) == 0
+    heads = cache.layout.heads
+    assert not bare.opinion[:, heads].any()
+    assert torch.equal(bare.opinion[:, : heads.start], whole.opinion[:, : heads.start])
+    np.testing.assert_allclose(whole.opinion.numpy(), cache.columns["opinion"][rows])
+
+
+def test_flips_move_maps_and_crop_together(cache: ItemCache) -> None:
+    rows, rng = np.arange(40), np.random.default_rng(3)
+    straight, _ = disturbed_batch(cache, rows, UNDISTURBED, rng, pixels=True)
+    flipped, _ = disturbed_batch(cache, rows, replace(UNDISTURBED, flips=True), rng, pixels=True)
+    kinds = set()
+    for row in range(40):
+        for kind, axes in enumerate(((), (0,), (1,), (0, 1))):
+            if torch.equal(flipped.crops[row], straight.crops[row].flip([a + 1 for a in axes])):
+                kinds.add(kind)
+                for level in range(3):
+                    assert torch.equal(flipped.maps[level][row], straight.maps[level][row].flip(axes))
+                break
+        else:
+            pytest.fail(f"row {row} is no mirror image")
+    assert kinds == {0, 1, 2, 3}
+
+
+def test_an_epoch_draws_hard_items_more_often(cache: ItemCache, tmp_path: Path) -> None:
+    """Half of the items are easy; of a quarter drawn, most are hard ones."""
+    columns = {name: values.copy() for name, values in cache.columns.items()}
+    easy = np.arange(len(cache)) % 2 == 0
+    columns["asked_score"][:] = np.where(easy, 0.0, 1.0)
+    for name in ("label_scores", "condition_scores", "class_scores"):
+        columns[name][:] = np.eye(columns[name].shape[1])[0]
+    halves = ItemCache(cache.task, cache.layout, cache.profile, columns)
+    trainer = _Trainer(halves, replace(RECIPE, items_per_epoch=20, hard=8.0))
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate([trainer.draw(rng) for _ in range(40)])
+    assert 0.7 < (~easy[drawn]).mean() < 0.95
+    assert all(len(set(trainer.draw(rng))) == 20 for _ in range(3))
+
+
+def test_too_few_scenes_to_validate_is_said(cache: ItemCache, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too few to set a tenth aside"):
+        train_reviewer(cache.take(cache.columns["scene"] < 3), tmp_path, RECIPE, quiet=True)

@@ -1,0 +1,55 @@
+"""The README's commands exist, answer quickly, and the demo does what it says."""
+
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROGRAMS = ("fusion", "edge-node", "cloud-node", "replay")
+COMMANDS = [c for c in re.findall(r"`([^`\n]+)`", README) if c.split()[0] in PROGRAMS and len(c.split()) > 1]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_answers_in_under_a_second(program: str) -> None:
+    best = 9.0
+    for _ in range(3):
+        began = time.monotonic()
+        done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+        best = min(best, time.monotonic() - began)
+    assert program in done.stdout
+    assert best < 1.0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command: str) -> None:
+    words = shlex.split(command)
+    parser = {
+        "fusion": "fusion.cli",
+        "edge-node": "edge_node.cli",
+        "cloud-node": "cloud_node.cli",
+        "replay": "replay.cli",
+    }[words[0]]
+    script = f"from {parser} import _parser; _parser().parse_args({words[1:]!r})"
+    done = subprocess.run(["python", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_two_commands_are_targets() -> None:
+    block = re.search(r"```console\n(.*?)```", README, re.DOTALL)
+    assert block
+    commands = [line.removeprefix("$ ") for line in block[1].splitlines()]
+    assert commands == ["make demo", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for command in commands:
+        assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
