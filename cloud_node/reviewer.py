@@ -79,7 +79,8 @@ class BatchReviewer:
         try:
             return self.reviewer.prepare(evidence)
         except FusionError as error:
-            return Poisoned(str(error))
+            named = str(evidence.item) in str(error)
+            return Poisoned(str(error) if named else f"{evidence.item}: {error}")
         except Exception as error:  # noqa: BLE001 whatever one row does to the reviewer, its batch mates are answered
             _log.exception("%s cannot prepare %s", self.reviewer.name, evidence.item)
             return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})")

@@ -66,7 +66,7 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
     total = reader().info().sensors[next(iter(task.sensors))].count
     device = _run(task, recording, out, total, pace)
     measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}
-    results = gather(task, recording, "test", played, reader, measured)
+    results = gather(task, recording, "", played, reader, measured)
     write_outputs(results, reader, out)
     return results
 

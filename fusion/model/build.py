@@ -67,7 +67,7 @@ def tiny_spec(task: Task, profile: str = "0" * 64) -> FusionSpec:
         words=("drum", "inspect", "left", "right", "stop"),
     )
     grid = PillarGrid(x=0.0, y=-8.0, cell=2.0, rows=8, columns=8)
-    return replace(spec, name="tiny", width=32, heads=2, layers=2, hidden=48, latents=3, grid=grid, points=128)
+    return replace(spec, name="tiny", width=32, heads=2, layers=2, hidden=48, latents=3, grid=grid, points=512)
 
 
 class FusionModel(nn.Module):

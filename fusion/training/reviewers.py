@@ -102,6 +102,6 @@ def _gate(best: dict[str, float], folder: Path) -> None:
     shipped = json.loads(card.read_text(encoding="utf-8")).get("Reviewer, validation") if card.is_file() else None
     if shipped and best["verdict"] < shipped["verdict"] - 0.01:
         raise ModelError(
-            f"{folder}: the new reviewer is right in {best['verdict']:.3f}, the bundled one in {shipped['verdict']:.3f} "
+            f"{folder}: the new reviewer is right in {best['verdict']:.3f}, bundled: {shipped['verdict']:.3f} "
             "of the validation items; kept the old one"
         )

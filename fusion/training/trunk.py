@@ -97,6 +97,7 @@ def _convolution(projection: Projection) -> nn.Conv2d:
     channels, inputs = projection.weight.shape
     layer = nn.Conv2d(inputs, channels, 1)
     weight = torch.from_numpy(projection.weight / projection.step)
+    assert layer.bias is not None
     with torch.no_grad():
         layer.weight.copy_(weight[:, :, None, None])
         layer.bias.copy_(-weight @ torch.from_numpy(projection.mean))

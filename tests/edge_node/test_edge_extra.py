@@ -22,7 +22,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edge") / "venv"
     done = subprocess.run(
         [uv, "sync", "--frozen", "--extra", "edge", "--no-dev", "--quiet"],
-        cwd=ROOT, env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         pytest.skip(f"the packages of the edge extra cannot be fetched here: {done.stderr[-200:]}")
