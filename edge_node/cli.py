@@ -68,9 +68,12 @@ def _status(arguments: argparse.Namespace) -> None:
 def _writable(path: Path) -> None:
     from fusion.errors import ConfigError
 
+    known = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+        if not known:
+            path.unlink()
     except OSError as error:
         raise ConfigError(f"--summary {path}: cannot be written ({error.strerror})") from None
 

@@ -32,11 +32,17 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class EngineSettings(Settings):
-    """How the graphs are run."""
+    """How the graphs are run, and what of the detector's answer counts.
+
+    Detections score at least `score_floor`; of one class none overlaps a better one by more than `max_iou`.
+    """
 
     backend: str = "auto"
     threads: int = Field(default=2, ge=1, le=64)
     precision: str = "auto"
+    score_floor: Share = 0.05
+    max_iou: Share = 0.6
+    max_detections: int = Field(default=32, ge=1, le=1024)
 
 
 class SourceSettings(Settings):

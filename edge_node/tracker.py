@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edge_node.config import TrackerSettings
-from fusion.types import Box2D, Detection
+from fusion.types import Box2D, Detection, Float64Array
 
 OTHER_LABEL = 0.7
 """What an overlap is worth when the labels differ: the detector's label may flicker on one object."""
+_LEAST = 1e-6
 SMOOTHING = 0.5
 """Share of the newest displacement in a track's velocity."""
 
@@ -95,14 +98,14 @@ class Tracker:
         self._tracks = []
 
     def _associate(self, time_ns: int, detections: Sequence[Detection]) -> dict[int, _Track]:
+        if not self._tracks or not detections:
+            return {}
+        expected = np.array([_corners(track.predicted(time_ns)) for track in self._tracks])
+        overlap = _overlaps(expected, np.array([_corners(detection.box) for detection in detections]))
         pairs = []
-        for place, track in enumerate(self._tracks):
-            expected = track.predicted(time_ns)
-            for index, detection in enumerate(detections):
-                overlap = expected.iou(detection.box)
-                if overlap >= self.settings.min_iou:
-                    worth = overlap * (1.0 if detection.label == track.label else OTHER_LABEL)
-                    pairs.append((-worth, place, index))
+        for place, index in np.argwhere(overlap >= max(self.settings.min_iou, _LEAST)).tolist():
+            same = detections[index].label == self._tracks[place].label
+            pairs.append((-overlap[place, index] * (1.0 if same else OTHER_LABEL), place, index))
         owner: dict[int, _Track] = {}
         taken: set[int] = set()
         for _, place, index in sorted(pairs):
@@ -134,3 +137,17 @@ def _centre(box: Box2D) -> tuple[float, float]:
 
 def _plain(box: Box2D) -> Box2D:
     return Box2D(float(box.x1), float(box.y1), float(box.x2), float(box.y2))
+
+
+def _corners(box: Box2D) -> tuple[float, float, float, float]:
+    return box.x1, box.y1, box.x2, box.y2
+
+
+def _overlaps(first: Float64Array, second: Float64Array) -> Float64Array:
+    """Intersection over union of boxes (n, 4) and (m, 4) of corners, (n, m)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)  # (n, m)
+    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None), axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))

@@ -117,6 +117,7 @@ class Session:
     _served: frozenset[str] | None = None
     _heard_ns: int = 0
     said_goodbye: bool = False
+    _leaving: bool = False
 
     def __post_init__(self) -> None:
         self._window = Window(self.settings.window)
@@ -232,9 +233,11 @@ class Session:
     async def _say_goodbye(self) -> None:
         counts = await self._ask(lambda spool: spool.counts())
         await self.stream.send(LedgerReport(counts))
+        self._leaving = True  # from here on the service may end the stream
         await self.stream.send(Goodbye("done"))
-        await self.stream.finish()
         self.said_goodbye = True
+        with contextlib.suppress(UnavailableError):
+            await self.stream.finish()
 
     async def _watch(self) -> None:
         """Ping now and then; give the stream up when the service is silent or an answer is overdue."""
@@ -247,7 +250,7 @@ class Session:
                 raise UnavailableError(f"the service has been silent for {self.settings.silence_s:g} s")
             if self._window.oldest_wait_ns(now) > self.settings.ack_timeout_s * 1e9:
                 raise UnavailableError(f"no answer to an item within {self.settings.ack_timeout_s:g} s")
-            if now - pinged_ns >= self.settings.ping_s * 1e9 and not self.said_goodbye:
+            if now - pinged_ns >= self.settings.ping_s * 1e9 and not self._leaving:
                 pinged_ns = now
                 self._say(ClockPing(self.clock.wall_ns()))
 
@@ -255,7 +258,7 @@ class Session:
         while True:
             message = await self.stream.receive()
             if message is None:
-                if self.said_goodbye or self.draining:
+                if self._leaving or self.draining:
                     return
                 raise UnavailableError("the service ended the stream")
             self._heard_ns = self.clock.monotonic_ns()

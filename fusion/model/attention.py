@@ -34,6 +34,25 @@ class FusionLayer(nn.Module):
         return result
 
 
+def standing(place: Tensor, class_scores: Tensor) -> Tensor:
+    """How many items of its class stand further left, further right, nearer and farther than each item: (B, Q, 4).
+
+    Soft counts, each other item weighted by its score for the class. "The left drum" is the drum with none to its
+    left. `place` (B, Q, 3) metres, `class_scores` (B, Q, C), zeros where there is no item.
+    """
+    flat = place[..., :2]
+    distance = (flat * flat).sum(-1).clamp(min=0.01).sqrt()
+    side = flat[..., 1] / distance  # (B, Q), larger is further left
+    own = class_scores / class_scores.sum(-1, keepdim=True).clamp(min=1e-3)
+    alike = own @ class_scores.transpose(1, 2)  # (B, Q, Q): row's class, column's score for it
+    alike = alike * (1 - torch.eye(place.shape[1], device=place.device))
+    left = torch.sigmoid(60 * (side[:, None, :] - side[:, :, None]) - 1)
+    right = torch.sigmoid(60 * (side[:, :, None] - side[:, None, :]) - 1)
+    nearer = torch.sigmoid(4 * (distance[:, :, None] - distance[:, None, :]) - 1)
+    farther = torch.sigmoid(4 * (distance[:, None, :] - distance[:, :, None]) - 1)
+    return torch.stack([(alike * order).sum(-1) for order in (left, right, nearer, farther)], -1)
+
+
 class RelationBias(nn.Module):
     """How two items stand to each other, as a number an attention head: who is further left, who is nearer, whether
     both are of the same class. This is what "the left drum" is about.

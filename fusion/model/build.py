@@ -53,6 +53,7 @@ def small_spec(
         latents=8,
         grid=PillarGrid(),
         dropout=0.05,
+        point_scale=POINT_SCALE,
     )
 
 
@@ -120,7 +121,7 @@ def build_fusion(spec: FusionSpec) -> FusionModel:
         ),
         heads=FusionHeads(spec.width, len(spec.classes), len(spec.conditions), len(spec.intents)),
         relation=RelationBias(spec.heads, spec.layers),
-        item_points=ItemPointEncoder(POINT_SCALE, spec.width),
+        item_points=ItemPointEncoder(spec.point_scale, spec.width),
         width=spec.width,
         classes=len(spec.classes),
         queries=spec.queries,

@@ -11,7 +11,7 @@ from fusion.model.build import FusionModel
 from fusion.model.fuser import SENSORS, Fuser, Items, SensorTokens
 from fusion.model.heads import FusedOutputs
 from fusion.preparation.fusion_spec import FusionSpec
-from fusion.preparation.items import ITEM_POINTS, POINT_CHANNELS
+from fusion.preparation.items import ITEM_POINTS
 from fusion.preparation.rays import RAY_DEPTHS
 
 TOKEN_OUTPUTS = ("tokens", "position")
@@ -94,6 +94,6 @@ def item_ports(spec: FusionSpec) -> dict[str, Tensor]:
         "class_scores": torch.zeros(1, rows, len(spec.classes)),
         "box_valid": torch.zeros(1, rows, dtype=torch.bool),
         "item_place": torch.zeros(1, rows, 3),
-        "item_points": torch.zeros(1, rows, ITEM_POINTS, POINT_CHANNELS),
+        "item_points": torch.zeros(1, rows, ITEM_POINTS, len(spec.point_scale)),
         "item_points_valid": torch.zeros(1, rows, ITEM_POINTS, dtype=torch.bool),
     }

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fusion.encoders.lidar import pooled
 from fusion.encoders.position import PlanePosition, RayPosition
-from fusion.model.attention import RelationBias
+from fusion.model.attention import RelationBias, standing
 from fusion.model.heads import FusedOutputs, FusionHeads
 from fusion.model.item_points import ItemPointEncoder
 from fusion.model.window import box_window, read_windows
@@ -85,7 +85,7 @@ class Fuser(nn.Module):
         self.ray, self.plane, self.layers, self.heads = ray, plane, layers, heads
         self.relation, self.item_points = relation, item_points
         self.camera_map, self.grid, self.latent_count = camera_map, grid, latents
-        self.box_seed = nn.Sequential(nn.Linear(7 + classes, width), nn.GELU(), nn.Linear(width, width))
+        self.box_seed = nn.Sequential(nn.Linear(11 + classes, width), nn.GELU(), nn.Linear(width, width))
         self.anchor_seed = nn.Parameter(torch.randn(width) * 0.02)
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
         self.latent_position = nn.Parameter(torch.randn(latents, width) * 0.02)
@@ -117,7 +117,8 @@ class Fuser(nn.Module):
 
     def _queries(self, sensors: Mapping[str, SensorTokens], items: Items, place: Tensor) -> tuple[Tensor, Tensor]:
         valid = items.box_valid[..., None]
-        seed = self.box_seed(torch.cat([items.boxes * 2 - 1, items.class_scores, place / 10], -1))
+        order = standing(place, items.class_scores).clamp(max=3.0)
+        seed = self.box_seed(torch.cat([items.boxes * 2 - 1, items.class_scores, place / 10, order], -1))
         x = torch.where(valid, seed, self.anchor_seed)
         if (camera := sensors.get("camera")) is not None:
             rows, columns = self.camera_map

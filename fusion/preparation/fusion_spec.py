@@ -44,6 +44,7 @@ class FusionSpec:
     points: int = PILLAR_POINTS
     samples: int = WINDOW_SAMPLES
     dropout: float = 0.0
+    point_scale: tuple[float, ...] = (1.0,) * 6
 
     @property
     def camera_map(self) -> tuple[int, int]:

@@ -107,6 +107,9 @@ def _read_points(
         own = _foreground(own, reach, place)
         if len(own) >= _LEAST_POINTS:
             _fill(arrays, row, above[own], place[own], eye)
+    count = len(corners)
+    own_points = arrays.item_points[:count]
+    own_points[..., 6] = surface_residuals(own_points, arrays.item_points_valid[:count])
 
 
 def _foreground(own: NDArray[np.intp], reach: Float64Array, place: Float64Array) -> NDArray[np.intp]:
@@ -136,26 +139,26 @@ def _fill(arrays: ItemArrays, row: int, points: Float32Array, place: Float64Arra
     values[:, 2] = offset[:, 2]
     values[:, 3] = points[:, 3]
     values[:, 4:6] = place
-    values[:, 6] = surface_residual(values[:, 0], values[:, 1])
     arrays.item_points_valid[row, :count] = True
     arrays.item_place[row] = centre
 
 
-def surface_residual(forward: Float32Array, left: Float32Array) -> Float32Array:
-    """How far each point lies behind the parabola over `left` that fits `forward`: (n,) metres, at most half a metre.
+def surface_residuals(points: Float32Array, valid: BoolArray) -> Float32Array:
+    """How far each point lies behind its item's smooth surface: (n, K) metres, at most half a metre.
 
-    A drum's side seen from afar is nearly such a parabola at every height, so a dent stands out. Points far off the
-    surface are left out of the fit and fitted again, three times.
+    `points` (n, K, >= 2) hold metres along the line of sight and to its left, `valid` (n, K) says which count. The
+    surface is the parabola over the second that fits the first: a drum's side seen from afar is nearly that at
+    every height, so a dent stands out. Points far off it are left out and the rest is fitted again, three times.
     """
-    depth, aside = forward.astype(np.float64), left.astype(np.float64)
-    terms = np.stack([np.ones_like(aside), aside, aside * aside], 1)
-    residual = depth - np.median(depth)
-    near = np.abs(residual) < _SURFACE_M
+    depth, aside = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
+    terms = np.stack([np.ones_like(aside), aside, aside * aside], -1)  # (n, K, 3)
+    residual = np.where(valid, depth, 0.0)
+    near = valid & (np.abs(residual) < _SURFACE_M)
     for _ in range(3):
-        if np.count_nonzero(near) < _SURFACE_POINTS:
-            break
-        kept = terms[near]
-        curve = np.linalg.solve(kept.T @ kept + 1e-4 * np.eye(3), kept.T @ depth[near])
-        residual = depth - terms @ curve
-        near = np.abs(residual) < _ON_SURFACE_M
-    return np.clip(residual, -_FARTHEST_M, _FARTHEST_M).astype(np.float32)
+        weighted = terms * near[..., None]
+        normal = weighted.swapaxes(1, 2) @ terms + 1e-4 * np.eye(3)  # (n, 3, 3)
+        curve = np.linalg.solve(normal, weighted.swapaxes(1, 2) @ depth[..., None])  # (n, 3, 1)
+        enough = near.sum(1, keepdims=True) >= _SURFACE_POINTS
+        residual = np.where(enough, depth - (terms @ curve)[..., 0], residual)
+        near = valid & (np.abs(residual) < _ON_SURFACE_M)
+    return np.where(valid, np.clip(residual, -_FARTHEST_M, _FARTHEST_M), 0.0).astype(np.float32)

@@ -86,6 +86,8 @@ def train_fusion(
     torch.manual_seed(recipe.seed)
     if spec.profile != cache.meta["profile"]:
         raise ModelError(f"{cache.folder}: features of another trunk than {spec.profile[:12]}; cache them again")
+    if cache.features.item_points.shape[-1] < len(spec.point_scale):
+        raise ModelError(f"{cache.folder}: features of an older format; cache them again")
     model = build_fusion(spec)
     run = _Run(model, recipe, SceneSampler(cache, spec, bank), out)
     state = load_state(out / "last") if resume else None

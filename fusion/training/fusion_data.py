@@ -137,6 +137,7 @@ class SceneSampler:
         }
         for name in ("boxes", "box_rays", "class_scores", "item_place", "item_points"):
             sample[name] = _filled(np.asarray(getattr(features, name)[index][kept], np.float32), count, 0)
+        sample["item_points"] = sample["item_points"][..., : len(spec.point_scale)]
         counts: NDArray[np.uint8] = _filled(features.item_point_count[index][kept], count, 0)
         sample["item_points_valid"] = (np.arange(ITEM_POINTS) < counts[:, None]) & presence.lidar
         sample["points"], sample["points_valid"] = _some_points(
@@ -215,7 +216,8 @@ def _shake(sample: dict[str, NDArray[np.generic]], rng: np.random.Generator) -> 
     own = np.asarray(sample["item_points"], np.float32)
     noise = rng.normal(0, 0.006, (*own.shape[:-1], 3)).astype(np.float32)
     own[..., :3] += noise
-    own[..., 6] += noise[..., 0]
+    if own.shape[-1] > 6:
+        own[..., 6] += noise[..., 0]
     own[..., 3] *= np.float32(rng.uniform(0.8, 1.2))
     sample["item_points"] = own
     scores = np.asarray(sample["class_scores"], np.float32)

@@ -22,6 +22,8 @@ from fusion.training.sources import image_folder
 
 PCB_VARIANTS = 3
 """How many ways each training picture is shown to the device."""
+TUNING_SCENES = 100
+"""Scenes the detector's threshold is chosen on, as the reviewer's rival."""
 ABSENT = 0.1
 """Share of training scenes without LiDAR, and of scenes without a microphone."""
 
@@ -65,9 +67,13 @@ def measure_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) ->
     """The table of the bundled reviewer on held-out items, written under `--out` too."""
     out = Path(arguments.out)
     name = f"items-{task.name}-{arguments.split}"
-    build_item_cache(out / name, task, folder, _test_source(task, arguments), ItemRecipe(), workers=arguments.threads)
+    tuning = f"items-{task.name}-val"
+    for items, source in ((name, _test_source(task, arguments)), (tuning, _tuning_source(task, arguments))):
+        build_item_cache(out / items, task, folder, source, ItemRecipe(), workers=arguments.threads)
     reviewer = MiniReviewer.load(str(folder / "reviewer"))
-    report: dict[str, Any] = evaluate_reviewer(reviewer, ItemCache.load(out / name), out / task.name)
+    report: dict[str, Any] = evaluate_reviewer(
+        reviewer, ItemCache.load(out / name), out / task.name, validation=ItemCache.load(out / tuning)
+    )
     return markdown(report)
 
 
@@ -95,6 +101,21 @@ def _test_source(task: Task, arguments: argparse.Namespace) -> MomentSource:
         pictures = image_folder(task, _pictures(task, arguments))
         return FolderMoments(pictures, task, tuple(pictures.stems(arguments.split)))
     return YardMoments.of_split(held_out_scenes(task, arguments), task, arguments.split)
+
+
+def _tuning_source(task: Task, arguments: argparse.Namespace) -> MomentSource:
+    """Where the rivals' thresholds are chosen: never on the test items."""
+    from fusion.training.commands import VAL_FIRST_SEED, _pictures
+
+    if not task.conditions:
+        pictures = image_folder(task, _pictures(task, arguments))
+        return FolderMoments(pictures, task, held_out(pictures.stems("trainval"))[1])
+    from fusion.simulation import Split
+    from fusion.simulation.scene_set import write_scene_set
+
+    root = Path(arguments.out) / f"scenes-{task.name}-val"
+    write_scene_set(root, Split.VAL, TUNING_SCENES, VAL_FIRST_SEED, workers=arguments.threads)
+    return YardMoments.of_split(root, task, "val")
 
 
 def _gate(best: dict[str, float], folder: Path) -> None:

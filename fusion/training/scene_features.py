@@ -31,6 +31,8 @@ from fusion.task import Task
 from fusion.types import Box2D, Box3D, Float32Array, Modality, TruthObject
 
 META_NAME = "cache.json"
+FORMAT = 2
+"""Grows when the arrays mean something else; older caches are made again."""
 ROWS = 48
 """Item rows a scene: at most 24 of the detector, then moved truth boxes."""
 DETECTOR_ROWS = 24
@@ -198,7 +200,14 @@ def cache_features(
     stems = sorted(p.stem for p in (scenes / "truth").iterdir() if p.is_file())[:limit]
     if not stems:
         raise InputError(f"{scenes}: no scenes; make some with 'fusion simulate yard --scenes N -o {scenes}'")
-    meta = {"profile": profile.sha256, "task": task.name, "scenes": str(scenes), "seed": seed, "stems": stems}
+    meta = {
+        "format": FORMAT,
+        "profile": profile.sha256,
+        "task": task.name,
+        "scenes": str(scenes),
+        "seed": seed,
+        "stems": stems,
+    }
     if (ready := _finished(out, meta)) is not None:
         return ready
     engine = load_engine(bundle / "detector.onnx", backend=backend, threads=threads)

@@ -161,10 +161,10 @@ def test_killed_again_and_again_it_goes_on_as_if_nothing_had_happened(tmp_path):
     with serving(service) as address:
         device = Device(tmp_path / "killed")
         while True:
-            process = device.start(f"uplink.address={address}", ms=6)
+            process = device.start(f"uplink.address={address}", ms=10)
             assert process.stdout.readline().startswith("ready")
             try:
-                _, errors = process.communicate(timeout=draw.uniform(0.0, 0.25) if kills < 6 else 200)
+                _, errors = process.communicate(timeout=draw.uniform(0.0, 0.2) if kills < 6 else 200)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROGRAM = Path(__file__).parent / "programs" / "daemon_with_fakes.py"
 CLOUD = Path(sys.executable).parent / "cloud-node"
-FRAMES = 120
+FRAMES = 300
 
 
 class Cloud:
@@ -70,7 +70,7 @@ def test_either_side_killed_at_random_loses_nothing_and_reviews_nothing_twice(tm
             device = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             assert device.stdout.readline().startswith("ready")
             try:
-                _, errors = device.communicate(timeout=draw.uniform(0.1, 0.6) if device_kills < 3 else 200)
+                _, errors = device.communicate(timeout=draw.uniform(0.1, 0.5) if device_kills < 3 else 200)
             except subprocess.TimeoutExpired:
                 device.kill()
                 device.communicate()

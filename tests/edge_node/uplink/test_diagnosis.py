@@ -10,7 +10,11 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
+from edge_node.config import UplinkSettings
+from edge_node.spool import Spool, SpoolWorker
+from edge_node.uplink import Identity, Uplink
 from edge_node.uplink.diagnosis import LinkState, diagnose
+from fusion.clock import SystemClock
 from fusion.wire.channel import ClientTls, ServerTls, bind, server_options
 
 if shutil.which("openssl") is None:
@@ -124,3 +128,27 @@ def test_nothing_there_is_offline(address, named):
     told = asyncio.run(diagnose(address, None, "unused"))
     assert told.state is LinkState.OFFLINE
     assert named in told.reason
+
+
+def test_the_uplink_tells_a_matter_of_identity_from_an_outage(keys, tmp_path, caplog):
+    spool = Spool.open(tmp_path / "spool.db", "cart-1", "yard")
+    worker = SpoolWorker(spool)
+    worker.start()
+
+    async def scenario() -> Uplink:
+        async with service(server_tls(keys, mutual=True)) as address:
+            settings = UplinkSettings(address=address, tls=client_tls(keys, "stranger"), connect_timeout_s=2.0)
+            uplink = Uplink(settings, Identity("cart-1", spool.epoch, "yard", {}, "p"), worker, SystemClock())
+            running = asyncio.create_task(uplink.run())
+            async with asyncio.timeout(20):
+                while not uplink.counts.broken or uplink.state is LinkState.STARTING:
+                    await asyncio.sleep(0.01)
+            uplink.leave()
+            await running
+            return uplink
+
+    uplink = asyncio.run(scenario())
+    worker.close()
+    assert uplink.state is LinkState.IDENTITY
+    (line,) = [record.message for record in caplog.records if record.name.startswith("edge_node")]
+    assert "do not accept each other" in line

@@ -5,7 +5,7 @@ import pytest
 
 from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, invert, rigid, rotation_y
 from fusion.preparation import Placement
-from fusion.preparation.items import ITEM_POINTS, ItemArrays, item_arrays, surface_residual
+from fusion.preparation.items import ITEM_POINTS, ItemArrays, item_arrays, surface_residuals
 from fusion.preparation.rays import RAY_DEPTHS, cell_rays, ground_points, input_calibration, ray_points
 from fusion.types import Box2D, Float32Array
 
@@ -110,12 +110,14 @@ def test_a_dent_stands_out_of_the_surface() -> None:
     dented = np.hypot(left, up) < 0.12
     behind = np.arange(90) < 5
     forward = round_side + 0.1 * dented + 0.9 * behind
-    residual = surface_residual(forward.astype(np.float32), left.astype(np.float32))
+    points = np.stack([forward, left], 1)[None].astype(np.float32)
+    residual = surface_residuals(points, np.ones((1, 90), np.bool_))[0]
     assert residual[dented & ~behind].min() > 0.05
     assert np.abs(residual[~dented & ~behind]).max() < 0.05
     assert residual[behind].max() == pytest.approx(0.5)
 
 
 def test_too_few_points_make_no_surface() -> None:
-    forward = np.array([0.0, 0.1, 0.3], np.float32)
-    np.testing.assert_allclose(surface_residual(forward, forward), [-0.1, 0.0, 0.2], atol=1e-6)
+    points = np.array([[[0.0, 0.0], [0.1, 0.1], [0.3, 0.3], [9.0, 9.0]]], np.float32)
+    valid = np.array([[True, True, True, False]])
+    np.testing.assert_allclose(surface_residuals(points, valid), [[0.0, 0.1, 0.3, 0.0]], atol=1e-6)
