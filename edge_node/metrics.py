@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 from edge_node.spool import Record, SampleRecord
 from edge_node.uplink import LinkState
-from fusion.errors import UnavailableError
+from fusion.errors import FusionError, UnavailableError
 
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2)
 
@@ -56,6 +56,12 @@ class Metrics:
             self.uplink.labels(state.value).set(int(state is now))
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scraper that went away is nobody's concern."""
+        del request, client_address
+
+
 class MetricsServer:
     """Answers `/metrics` and `/healthz` until `close`.
 
@@ -72,7 +78,11 @@ class MetricsServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    refresh()
+                    try:
+                        refresh()
+                    except (TimeoutError, FusionError) as error:
+                        self._answer(503, "text/plain", f"the spool does not answer: {error}\n".encode())
+                        return
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
                 elif self.path == "/healthz":
                     healthy, details = health()
@@ -93,7 +103,7 @@ class MetricsServer:
 
         host, _, port = listen.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
+            self._server = _Server((host.strip("[]"), int(port)), Handler)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UnavailableError(

@@ -125,8 +125,8 @@ def evaluate_reviewer(
     usual = _usual_condition(validation or cache)
     threshold = best_threshold(validation or cache, usual)
     right = {
-        REVIEWER: _right(np.stack([t.argmax(1) for t in plain], 1), cache),
-        ASK_BACK: _right(np.stack([t.argmax(1) for t in final], 1), cache),
+        REVIEWER: _right(reviewer.choose(plain), cache),
+        ASK_BACK: _right(reviewer.choose(final), cache),
         DETECTOR: _right(_detector(cache, threshold, usual), cache),
     }
     if cache.columns["label_scores"].any():

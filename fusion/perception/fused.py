@@ -181,8 +181,9 @@ class FusionStage:
     def _item_ports(self, items: ItemArrays) -> Arrays:
         """The items' arrays; a model made before the newest point channels gets the ones it knows."""
         ports: Arrays = dict(items.batched())
-        known = int(self._engines["fuser"].inputs["item_points"][-1])
-        ports["item_points"] = np.ascontiguousarray(ports["item_points"][..., :known])
+        known = self._engines["fuser"].inputs.get("item_points")
+        if known is not None:
+            ports["item_points"] = np.ascontiguousarray(ports["item_points"][..., : int(known[-1])])
         return ports
 
     def _ports(self, time_ns: int) -> tuple[Arrays, dict[str, int]]:

@@ -25,6 +25,7 @@ from fusion.review.layout import FeatureLayout
 from fusion.review.model import ReviewerNetwork, ReviewerSize, build_vlm
 from fusion.review.projector import EvidenceProjector
 from fusion.review.prompt import PromptIds, build_tokenizer
+from fusion.review.together import Combinations, load_together
 from fusion.task import Task
 
 FORMAT = 1
@@ -43,6 +44,7 @@ class ReviewerFiles:
     profiles: dict[str, Profile]
     temperatures: tuple[float, ...]
     fingerprint: str
+    together: Combinations | None = None
 
 
 def build_network(task: Task, layout: FeatureLayout, size: ReviewerSize) -> tuple[ReviewerNetwork, Any]:
@@ -116,7 +118,15 @@ def load_reviewer_files(folder: Path, *, device: str = "cpu") -> ReviewerFiles:
             raise ModelError(f"{folder / 'profiles' / sha256}: holds profile {profile.sha256[:12]} instead; {_RETRAIN}")
         profiles[sha256] = profile
     network = network.to(device).eval()
-    return ReviewerFiles(task, network, tokenizer, profiles, _temperatures(folder, task), _fingerprint(folder))
+    return ReviewerFiles(
+        task,
+        network,
+        tokenizer,
+        profiles,
+        _temperatures(folder, task),
+        _fingerprint(folder),
+        load_together(folder, task),
+    )
 
 
 def _network(folder: Path, task: Task, layout: FeatureLayout, hidden: int) -> tuple[ReviewerNetwork, Any]:

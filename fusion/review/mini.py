@@ -7,13 +7,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fusion.errors import EvidenceError, ModelError, UnknownProfileError
 from fusion.review.base import PreparedItem
 from fusion.review.batch import collate
 from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
 from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.together import Combinations, choose
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
 
@@ -89,14 +92,19 @@ class MiniReviewer:
             raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
         if not rows:
             return []
-        probabilities = [p.tolist() for p in self.probabilities(rows)]
+        tables = [p.numpy() for p in self.probabilities(rows)]
+        chosen = self.choose(tables)
         return [
             {
-                slot.name: _answer(slot.options, table[i])
-                for slot, table in zip(self.task.slots, probabilities, strict=True)
+                slot.name: _answer(slot.options, table[i].tolist(), int(chosen[i, column]))
+                for column, (slot, table) in enumerate(zip(self.task.slots, tables, strict=True))
             }
             for i in range(len(rows))
         ]
+
+    def choose(self, tables: Sequence[NDArray[np.floating]]) -> Combinations:
+        """Option indices (B, slots) of the most probable answers that go together."""
+        return choose(tables, self._files.together)
 
     @torch.inference_mode()
     def probabilities(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
@@ -109,6 +117,5 @@ class MiniReviewer:
         ]
 
 
-def _answer(options: Sequence[str], probabilities: Sequence[float]) -> SlotAnswer:
-    best = max(range(len(options)), key=probabilities.__getitem__)
-    return SlotAnswer(options[best], dict(zip(options, probabilities, strict=True)))
+def _answer(options: Sequence[str], probabilities: Sequence[float], chosen: int) -> SlotAnswer:
+    return SlotAnswer(options[chosen], dict(zip(options, probabilities, strict=True)))

@@ -13,6 +13,7 @@ from fusion.errors import ModelError
 from fusion.evaluation.reviewer import calibrate_reviewer, escalated, evaluate_reviewer, markdown
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
+from fusion.review.together import combinations_of, save_together
 from fusion.task import Task
 from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.review_items import ItemRecipe, build_item_cache
@@ -39,6 +40,7 @@ def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> No
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
     run = train_reviewer(cache, out / "reviewer", recipe, validation=validation, resume=arguments.resume)
     trained = out / "reviewer" / "reviewer"
+    save_together(trained, task, combinations_of(cache.columns["truth"]))
     facts = calibrate_reviewer(trained, validation, rows=escalated(validation))
     _gate(run.best, folder)
     shutil.rmtree(folder / "reviewer", ignore_errors=True)

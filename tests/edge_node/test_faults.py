@@ -321,20 +321,20 @@ def test_a_damaged_spool_is_met_once_and_the_run_goes_on(tmp_path):
 
 def test_a_disk_that_refuses_ends_the_daemon_with_one_line_and_loses_nothing_that_was_committed(tmp_path):
     device = Device(tmp_path)
-    limit = 600_000
+    limit = 300_000
 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    process = device.start("uplink.address=127.0.0.1:1", frames=3000, preexec_fn=small_files)
+    process = device.start("uplink.address=127.0.0.1:1", frames=1500, preexec_fn=small_files)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 7, errors
     (line,) = [line for line in errors.splitlines() if "uplink" not in line]
     assert "spool.db: cannot be used" in line
     ((samples, last),) = device.query("SELECT count(*), max(cursor) FROM samples")
-    assert 0 < samples == last < 3000
-    assert device.finish("uplink.address=127.0.0.1:1", "drain.answers_s=0.2", frames=3000)[0] == 5
-    assert device.summary["samples"] == 3000
+    assert 0 < samples == last < 1500
+    assert device.finish("uplink.address=127.0.0.1:1", "drain.answers_s=0.2", frames=1500)[0] == 5
+    assert device.summary["samples"] == 1500
 
 
 def _quiet(errors: str) -> str:

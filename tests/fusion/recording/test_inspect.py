@@ -175,7 +175,7 @@ def test_a_patrol_is_recorded_as_it_is_simulated(tmp_path):
     assert [r.capture_time_ns for r in sound] == [START_NS + (n - 1) * STEP_NS for n in range(3)]
     assert [r.payload.pcm[0] for r in sound] == [0, 1, 2]
     sweeps = [r.payload.points for _, r in reader.readings() if r.sensor == "roof"]
-    assert all(np.abs(points - n / 7).max() <= 1 / 256 for n, points in enumerate(sweeps))
+    assert all(np.abs(points - n / 7).max() <= 1 / 128 for n, points in enumerate(sweeps))
     assert [t.time_ns for t in reader.truth()] == [START_NS + n * STEP_NS for n in range(3)]
 
 
