@@ -15,6 +15,7 @@ from typing import IO
 
 from fusion.errors import UnavailableError
 
+CLOUD_NICENESS = 10
 START_S = 120.0
 """How long a node may take until it says that it is ready: a cold disk, torch, and nothing else running well."""
 
@@ -54,13 +55,15 @@ class Node:
         return lines[-1] if lines else "it said nothing"
 
 
-def start(module: str, arguments: list[str], log: Path, *, ready: str = "ready") -> Node:
+def start(module: str, arguments: list[str], log: Path, *, ready: str = "ready", niceness: int = 0) -> Node:
     """Start `python -m module arguments` and wait for the line that begins with `ready`.
+
+    A positive `niceness` leaves the processors to others first.
 
     Raises `UnavailableError` with the node's last words when it ends or stays silent.
     """
     stream = log.open("a", encoding="utf-8")
-    command = [sys.executable, "-u", "-m", module, *arguments]
+    command = ["nice", "-n", str(niceness), sys.executable, "-u", "-m", module, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, bufsize=1)
     stream.close()
     node = Node(module.partition(".")[0].replace("_", "-"), process, log)
@@ -90,8 +93,11 @@ def _wait(node: Node, output: IO[str], ready: str) -> str:
 
 @contextmanager
 def service(config: Path, log: Path) -> Iterator[tuple[Node, str]]:
-    """The review service from `config`, as (node, address); drained at the end."""
-    node = start("cloud_node.cli", ["serve", "--config", str(config)], log)
+    """The review service from `config`, as (node, address); drained at the end.
+
+    It shares this machine with the device, which would have its processors for itself: the device goes first.
+    """
+    node = start("cloud_node.cli", ["serve", "--config", str(config)], log, niceness=CLOUD_NICENESS)
     try:
         yield node, node.ready.removeprefix("ready on ").strip()
     finally:
