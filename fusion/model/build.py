@@ -54,6 +54,7 @@ def small_spec(
         grid=PillarGrid(),
         dropout=0.05,
         point_scale=POINT_SCALE,
+        standing=True,
     )
 
 
@@ -128,6 +129,7 @@ def build_fusion(spec: FusionSpec) -> FusionModel:
         latents=spec.latents,
         camera_map=spec.camera_map,
         grid=spec.grid,
+        orders=spec.standing,
     )
     return FusionModel(spec, camera, lidar, speech, fuser)
 

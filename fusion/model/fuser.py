@@ -80,12 +80,13 @@ class Fuser(nn.Module):
         latents: int,
         camera_map: tuple[int, int],
         grid: PillarGrid,
+        orders: bool = True,
     ) -> None:
         super().__init__()
         self.ray, self.plane, self.layers, self.heads = ray, plane, layers, heads
         self.relation, self.item_points = relation, item_points
-        self.camera_map, self.grid, self.latent_count = camera_map, grid, latents
-        self.box_seed = nn.Sequential(nn.Linear(11 + classes, width), nn.GELU(), nn.Linear(width, width))
+        self.camera_map, self.grid, self.latent_count, self.orders = camera_map, grid, latents, orders
+        self.box_seed = nn.Sequential(nn.Linear(7 + classes + 4 * orders, width), nn.GELU(), nn.Linear(width, width))
         self.anchor_seed = nn.Parameter(torch.randn(width) * 0.02)
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
         self.latent_position = nn.Parameter(torch.randn(latents, width) * 0.02)
@@ -117,8 +118,10 @@ class Fuser(nn.Module):
 
     def _queries(self, sensors: Mapping[str, SensorTokens], items: Items, place: Tensor) -> tuple[Tensor, Tensor]:
         valid = items.box_valid[..., None]
-        order = standing(place, items.class_scores).clamp(max=3.0)
-        seed = self.box_seed(torch.cat([items.boxes * 2 - 1, items.class_scores, place / 10, order], -1))
+        known = [items.boxes * 2 - 1, items.class_scores, place / 10]
+        if self.orders:
+            known.append(standing(place, items.class_scores).clamp(max=3.0))
+        seed = self.box_seed(torch.cat(known, -1))
         x = torch.where(valid, seed, self.anchor_seed)
         if (camera := sensors.get("camera")) is not None:
             rows, columns = self.camera_map
