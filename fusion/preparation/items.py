@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,25 +34,28 @@ class ItemArrays:
     """One row an item query, Q = 32 in all; rows beyond the detections are zero and not valid.
 
     `boxes` (Q, 4) float32 cx cy w h in 0..1 of the model's input image; `box_rays` (Q, 48) metres;
-    `class_scores` (Q, C); `box_valid` (Q,) bool; `item_place` (Q, 3) metres in the ego frame: the median LiDAR
-    point, or where the box's foot meets the ground; `item_points` (Q, 96, 7) and `item_points_valid` (Q, 96).
+    `class_scores` (Q, C) and `condition_scores` (Q, K) are the detector's; `box_valid` (Q,) bool; `item_place` (Q, 3)
+    metres in the ego frame: the median LiDAR point, or where the box's foot meets the ground; `item_points` (Q, 96, 7)
+    and `item_points_valid` (Q, 96).
     """
 
     boxes: Float32Array
     box_rays: Float32Array
     class_scores: Float32Array
+    condition_scores: Float32Array
     box_valid: BoolArray
     item_place: Float32Array
     item_points: Float32Array
     item_points_valid: BoolArray
 
     @classmethod
-    def empty(cls, classes: int, rows: int = MAX_ITEMS) -> ItemArrays:
+    def empty(cls, classes: int, rows: int = MAX_ITEMS, *, conditions: int = 0) -> ItemArrays:
         """No item at all."""
         return cls(
             np.zeros((rows, 4), np.float32),
             np.zeros((rows, 3 * len(RAY_DEPTHS)), np.float32),
             np.zeros((rows, classes), np.float32),
+            np.zeros((rows, conditions), np.float32),
             np.zeros(rows, np.bool_),
             np.zeros((rows, 3), np.float32),
             np.zeros((rows, ITEM_POINTS, POINT_CHANNELS), np.float32),
@@ -69,14 +73,16 @@ def item_arrays(
     calibration: CameraCalibration,
     points: Float32Array | None,
     *,
+    condition_scores: Float32Array | None = None,
     rows: int = MAX_ITEMS,
 ) -> ItemArrays:
     """The item queries of `boxes`, in pixels of the image `calibration` describes; the first `rows` of them.
 
-    `class_scores` (n, C) belong to the boxes. `points` (M, 4) float32 x y z intensity in the ego frame are the
-    sweep, None when there is none.
+    `class_scores` (n, C) and `condition_scores` (n, K) belong to the boxes. `points` (M, 4) float32 x y z intensity in
+    the ego frame are the sweep, None when there is none.
     """
-    arrays = ItemArrays.empty(class_scores.shape[1], rows)
+    conditions = 0 if condition_scores is None else condition_scores.shape[1]
+    arrays = ItemArrays.empty(class_scores.shape[1], rows, conditions=conditions)
     count = min(len(boxes), rows)
     if not count:
         return arrays
@@ -86,6 +92,8 @@ def item_arrays(
     arrays.boxes[:count] = np.concatenate([centres / image, sizes / image], 1)
     arrays.box_rays[:count] = ray_points(calibration, centres)
     arrays.class_scores[:count] = class_scores[:count]
+    if condition_scores is not None:
+        arrays.condition_scores[:count] = condition_scores[:count]
     arrays.box_valid[:count] = True
     arrays.item_place[:count] = ground_points(calibration, np.stack([centres[:, 0], corners[:, 3]], 1))
     if points is not None and len(points):
@@ -101,31 +109,34 @@ def _read_points(
     above, pixels = above[inside], pixels[inside]
     eye = calibration.ego_from_camera[:2, 3]
     reach = np.hypot(above[:, 0] - eye[0], above[:, 1] - eye[1])
+    across = np.argsort(pixels[:, 0], kind="stable")
+    columns = pixels[across, 0]
     for row, (x1, y1, x2, y2) in enumerate(corners):
-        place = np.stack([(2 * pixels[:, 0] - x1 - x2) / (x2 - x1), (2 * pixels[:, 1] - y1 - y2) / (y2 - y1)], 1)
-        own = np.flatnonzero((np.abs(place) <= 1.0).all(1))
-        own = _foreground(own, reach, place)
-        if len(own) >= _LEAST_POINTS:
-            _fill(arrays, row, above[own], place[own], eye)
+        near = np.sort(across[slice(*np.searchsorted(columns, (x1, np.nextafter(x2, np.inf))))])
+        own = near[(pixels[near, 1] >= y1) & (pixels[near, 1] <= y2)]
+        place = (2 * pixels[own] - (x1 + x2, y1 + y2)) / (x2 - x1, y2 - y1)
+        front = _foreground(reach[own], place)
+        if np.count_nonzero(front) >= _LEAST_POINTS:
+            _fill(arrays, row, above[own[front]], place[front], eye)
     count = len(corners)
     own_points = arrays.item_points[:count]
     own_points[..., 6] = surface_residuals(own_points, arrays.item_points_valid[:count])
 
 
-def _foreground(own: NDArray[np.intp], reach: Float64Array, place: Float64Array) -> NDArray[np.intp]:
-    """Of the points inside a box, those about as far as the nearer ones in its middle."""
-    middle = own[(np.abs(place[own]) < 0.6).all(1)]
+def _foreground(reach: Float64Array, place: Float64Array) -> BoolArray:
+    """Of the points inside a box, those about as far as the nearer ones in its middle: (n,) by distance and place."""
+    middle = reach[(np.abs(place) < 0.6).all(1)]
     if len(middle) < _LEAST_POINTS:
-        middle = own
+        middle = reach
     if not len(middle):
-        return own
-    distance = float(np.percentile(reach[middle], 30))
-    return own[(reach[own] > distance - _BEFORE_M) & (reach[own] < distance + _BEHIND_M)]
+        return np.zeros(0, np.bool_)
+    distance = float(_quantile(middle, 0.3))
+    return np.asarray((reach > distance - _BEFORE_M) & (reach < distance + _BEHIND_M))
 
 
 def _fill(arrays: ItemArrays, row: int, points: Float32Array, place: Float64Array, eye: Float64Array) -> None:
     """Write one item's points, turned into the line of sight, evenly thinned to `ITEM_POINTS`."""
-    centre = np.median(points[:, :3], axis=0)
+    centre = _quantile(points[:, :3], 0.5)
     sight = centre[:2] - eye
     sight = sight / max(float(np.linalg.norm(sight)), 1e-6)
     if len(points) > ITEM_POINTS:
@@ -141,6 +152,14 @@ def _fill(arrays: ItemArrays, row: int, points: Float32Array, place: Float64Arra
     values[:, 4:6] = place
     arrays.item_points_valid[row, :count] = True
     arrays.item_place[row] = centre
+
+
+def _quantile(values: NDArray[Any], share: float) -> NDArray[Any]:
+    """Along the first axis, interpolated: `np.quantile` without its cost a call, which is paid for every box."""
+    ordered, at = np.sort(values, axis=0), share * (len(values) - 1)
+    low = int(at)
+    high = min(low + 1, len(values) - 1)
+    return np.asarray(ordered[low] + (ordered[high] - ordered[low]) * (at - low), values.dtype)
 
 
 def surface_residuals(points: Float32Array, valid: BoolArray) -> Float32Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fusion.types.sensor import Float32Array
 
 
@@ -73,12 +75,16 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """One box of the detector: `class_scores` (C,) float32 in 0..1, `score` their maximum."""
+    """One box of the detector: `class_scores` (C,) float32 in 0..1, `score` their maximum.
+
+    `condition_scores` (K,) float32 share out 1 among the task's conditions; empty when the detector does not tell them.
+    """
 
     box: Box2D
     label: str
     score: float
     class_scores: Float32Array
+    condition_scores: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
