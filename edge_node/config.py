@@ -34,14 +34,16 @@ Seconds = Annotated[float, Field(ge=0)]
 class EngineSettings(Settings):
     """How the graphs are run, and what of the detector's answer counts.
 
-    Detections score at least `score_floor`; of one class none overlaps a better one by more than `max_iou`.
+    Detections score at least `score_floor`; of one class none overlaps a better one by more than `max_iou`,
+    and of any by more than `max_iou_across`.
     """
 
     backend: str = "auto"
     threads: int = Field(default=2, ge=1, le=64)
     precision: str = "auto"
     score_floor: Share = 0.05
-    max_iou: Share = 0.6
+    max_iou: Share = 0.5
+    max_iou_across: Share = 0.7
     max_detections: int = Field(default=32, ge=1, le=1024)
 
 

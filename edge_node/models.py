@@ -48,7 +48,8 @@ def load_perception(task: Task, camera: str, folder: Path, settings: EngineSetti
     profile.check_trunk(graph)
     detector = DetectorStage(
         engine, task, profile,
-        score_floor=settings.score_floor, iou=settings.max_iou, max_detections=settings.max_detections,
+        score_floor=settings.score_floor, iou=settings.max_iou, across=settings.max_iou_across,
+        max_detections=settings.max_detections,
     )  # fmt: skip
     detector.run(Image(np.zeros((profile.image_height, profile.image_width, 3), np.uint8)))
     models = {"detector": profile.trunk_sha256[:16]}

@@ -55,6 +55,7 @@ def small_spec(
         dropout=0.05,
         point_scale=POINT_SCALE,
         standing=True,
+        told_conditions=True,
     )
 
 
@@ -102,7 +103,7 @@ class FusionModel(nn.Module):
         if heard is not None:
             tokens, position, words, intent, _ = heard
             sensors["speech"] = SensorTokens(tokens, position, there, batch["speech_age"])
-        items = Items(*(batch[field] for field in Items._fields))
+        items = Items(**{field: batch[field] for field in Items._fields if field in batch})
         return self.fuser({name: sensors[name] for name in SENSORS if name in sensors}, items), words, intent
 
 
@@ -120,7 +121,9 @@ def build_fusion(spec: FusionSpec) -> FusionModel:
         layers=nn.ModuleList(
             FusionLayer(spec.width, spec.heads, spec.hidden, spec.dropout) for _ in range(spec.layers)
         ),
-        heads=FusionHeads(spec.width, len(spec.classes), len(spec.conditions), len(spec.intents)),
+        heads=FusionHeads(
+            spec.width, len(spec.classes), len(spec.conditions), len(spec.intents), told_conditions=spec.told_conditions
+        ),
         relation=RelationBias(spec.heads, spec.layers),
         item_points=ItemPointEncoder(spec.point_scale, spec.width),
         width=spec.width,
@@ -130,6 +133,7 @@ def build_fusion(spec: FusionSpec) -> FusionModel:
         camera_map=spec.camera_map,
         grid=spec.grid,
         orders=spec.standing,
+        conditions=len(spec.conditions) if spec.told_conditions else 0,
     )
     return FusionModel(spec, camera, lidar, speech, fuser)
 

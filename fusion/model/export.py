@@ -88,6 +88,7 @@ def token_counts(model: FusionModel) -> dict[str, int]:
 def item_ports(spec: FusionSpec) -> dict[str, Tensor]:
     """Zeros of the item queries' ports."""
     rows = spec.queries
+    told = {"condition_scores": torch.zeros(1, rows, len(spec.conditions))} if spec.told_conditions else {}
     return {
         "boxes": torch.zeros(1, rows, 4),
         "box_rays": torch.zeros(1, rows, 3 * len(RAY_DEPTHS)),
@@ -96,4 +97,5 @@ def item_ports(spec: FusionSpec) -> dict[str, Tensor]:
         "item_place": torch.zeros(1, rows, 3),
         "item_points": torch.zeros(1, rows, ITEM_POINTS, len(spec.point_scale)),
         "item_points_valid": torch.zeros(1, rows, ITEM_POINTS, dtype=torch.bool),
+        **told,
     }

@@ -38,7 +38,10 @@ class SensorTokens(NamedTuple):
 
 
 class Items(NamedTuple):
-    """The item queries, as `fusion.preparation.items.ItemArrays` describes them, with a batch axis."""
+    """The item queries, as `fusion.preparation.items.ItemArrays` describes them, with a batch axis.
+
+    `condition_scores` is None for a model that is not told them.
+    """
 
     boxes: Tensor
     box_rays: Tensor
@@ -47,6 +50,7 @@ class Items(NamedTuple):
     item_place: Tensor
     item_points: Tensor
     item_points_valid: Tensor
+    condition_scores: Tensor | None = None
 
 
 def anchor_places(count: int, azimuths: int = 8, near: float = 2.5, far: float = 15.0) -> Tensor:
@@ -81,12 +85,14 @@ class Fuser(nn.Module):
         camera_map: tuple[int, int],
         grid: PillarGrid,
         orders: bool = True,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         self.ray, self.plane, self.layers, self.heads = ray, plane, layers, heads
         self.relation, self.item_points = relation, item_points
         self.camera_map, self.grid, self.latent_count, self.orders = camera_map, grid, latents, orders
-        self.box_seed = nn.Sequential(nn.Linear(7 + classes + 4 * orders, width), nn.GELU(), nn.Linear(width, width))
+        known = 7 + classes + 4 * orders + conditions
+        self.box_seed = nn.Sequential(nn.Linear(known, width), nn.GELU(), nn.Linear(width, width))
         self.anchor_seed = nn.Parameter(torch.randn(width) * 0.02)
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
         self.latent_position = nn.Parameter(torch.randn(latents, width) * 0.02)
@@ -112,7 +118,11 @@ class Fuser(nn.Module):
             x = layer(x, position, functional.pad(relation, pad), keys, values, mask)
         x = self.final(x)
         answer: FusedOutputs = self.heads(
-            x[:, : -self.latent_count], x[:, -self.latent_count :], place, items.class_scores
+            x[:, : -self.latent_count],
+            x[:, -self.latent_count :],
+            place,
+            items.class_scores,
+            items.condition_scores,
         )
         return answer
 
@@ -121,6 +131,8 @@ class Fuser(nn.Module):
         known = [items.boxes * 2 - 1, items.class_scores, place / 10]
         if self.orders:
             known.append(standing(place, items.class_scores).clamp(max=3.0))
+        if items.condition_scores is not None:
+            known.append(items.condition_scores)
         seed = self.box_seed(torch.cat(known, -1))
         x = torch.where(valid, seed, self.anchor_seed)
         if (camera := sensors.get("camera")) is not None:
@@ -184,6 +196,6 @@ def _zero_invalid(items: Items) -> Items:
     cleaned = {
         name: torch.where(valid, values, torch.zeros_like(values))
         for name, values in items._asdict().items()
-        if name in {"boxes", "box_rays", "class_scores", "item_place"}
+        if name in {"boxes", "box_rays", "class_scores", "item_place", "condition_scores"} and values is not None
     }
     return items._replace(**cleaned, item_points_valid=items.item_points_valid & valid)

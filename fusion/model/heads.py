@@ -31,27 +31,43 @@ class FusedOutputs(NamedTuple):
 class FusionHeads(nn.Module):
     """One small network a question."""
 
-    def __init__(self, width: int, classes: int, conditions: int, intents: int) -> None:
+    def __init__(
+        self, width: int, classes: int, conditions: int, intents: int, *, told_conditions: bool = False
+    ) -> None:
         super().__init__()
         self.label = nn.Linear(width, classes + 1)
         self.detector_weight = nn.Parameter(torch.tensor(0.5))
         self.condition = _two_layers(width, conditions)
+        if told_conditions:
+            self.detector_condition_weight = nn.Parameter(torch.tensor(0.5))
         self.asked = _two_layers(width, 1)
         self.box = _two_layers(width, 8)
         self.intent = nn.Linear(width, intents)
         self.alarm = nn.Linear(width, 1)
 
-    def forward(self, items: Tensor, latents: Tensor, place: Tensor, class_scores: Tensor) -> FusedOutputs:
+    def forward(
+        self,
+        items: Tensor,
+        latents: Tensor,
+        place: Tensor,
+        class_scores: Tensor,
+        condition_scores: Tensor | None = None,
+    ) -> FusedOutputs:
         """`items` (B, Q, D), `latents` (B, L, D), `place` (B, Q, 3) metres: what `box3d` is relative to;
-        `class_scores` (B, Q, C) the detector's, zeros where there is no box.
+        `class_scores` (B, Q, C) and `condition_scores` (B, Q, K) the detector's, zeros where there is no box; the
+        latter None where it does not tell them.
         """
         prior = self.detector_weight * functional.pad(torch.logit(class_scores.clamp(0.01, 0.99)) + 4.6, (0, 1))
         box = self.box(items)
+        condition = self.condition(items)
+        if condition_scores is not None:
+            told = condition_scores.sum(-1, keepdim=True)  # 0 where the detector told nothing
+            condition = condition + self.detector_condition_weight * torch.log(condition_scores.clamp(min=0.01)) * told
         return FusedOutputs(
             items,
             latents,
             self.label(items) + prior,
-            self.condition(items),
+            condition,
             self.asked(items)[..., 0],
             torch.cat([place + box[..., :3], box[..., 3:]], -1),
             self.intent(latents[:, 1]),

@@ -20,6 +20,8 @@ _CANDIDATES = 512
 """Boxes that enter suppression, best first."""
 _INPUT = "images"
 _PREDICTIONS = "predictions"
+_CONDITIONS = "conditions"
+_LEAST_SCORE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +42,9 @@ class DetectorResult:
 class DetectorStage:
     """Runs the trunk of one task.
 
-    Detections score at least `score_floor`; of one class, none overlaps a better one by more than `iou`; at most
-    `max_detections` are told. Raises `ModelError` when the graph is not the task's or not the profile's.
+    Detections score at least `score_floor`; of one class, none overlaps a better one by more than `iou`, and of any by
+    more than `across`; at most `max_detections` are told. Raises `ModelError` when the graph is not the task's or not
+    the profile's.
     """
 
     def __init__(
@@ -51,7 +54,8 @@ class DetectorStage:
         profile: Profile,
         *,
         score_floor: float = 0.05,
-        iou: float = 0.6,
+        iou: float = 0.5,
+        across: float = 0.7,
         max_detections: int = 32,
         clock: Clock | None = None,
     ) -> None:
@@ -59,7 +63,7 @@ class DetectorStage:
         self.profile = profile
         self._engine = engine
         self._score_floor = score_floor
-        self._iou = iou
+        self._iou, self._across = iou, across
         self._max_detections = max_detections
         self._clock = clock or SystemClock()
         self._sizes = [profile.map_size(i) for i in range(len(profile.levels))]
@@ -80,8 +84,9 @@ class DetectorStage:
         self._check(outputs)
         predictions: Float32Array = outputs[_PREDICTIONS][0]
         best = predictions[4:].max(0)
+        conditions = outputs[_CONDITIONS][0] if _CONDITIONS in outputs else np.zeros((0, len(best)), np.float32)
         return DetectorResult(
-            self._detections(predictions, best),
+            self._detections(predictions, best, conditions),
             [outputs[level.name][0] for level in self.profile.levels],
             self._by_level(best),
             placement,
@@ -89,7 +94,10 @@ class DetectorStage:
         )
 
     def _check(self, outputs: Mapping[str, Array]) -> None:
-        for name, shape in self._shapes.items():
+        wanted = self._shapes
+        if _CONDITIONS in outputs:
+            wanted = wanted | {_CONDITIONS: (1, len(self.task.conditions), self._shapes[_PREDICTIONS][2])}
+        for name, shape in wanted.items():
             found = outputs[name].shape if name in outputs else None
             if found != shape:
                 raise ModelError(f"the detector's output {name!r} has shape {found}; task and profile need {shape}")
@@ -99,7 +107,9 @@ class DetectorStage:
         ends = np.cumsum([height * width for height, width in self._sizes])
         return [part.reshape(size) for part, size in zip(np.split(best, ends[:-1]), self._sizes, strict=True)]
 
-    def _detections(self, predictions: Float32Array, best: Float32Array) -> tuple[Detection, ...]:
+    def _detections(
+        self, predictions: Float32Array, best: Float32Array, conditions: Float32Array
+    ) -> tuple[Detection, ...]:
         found = np.flatnonzero(best >= self._score_floor)
         if len(found) > _CANDIDATES:
             found = np.sort(found[np.argpartition(-best[found], _CANDIDATES)[:_CANDIDATES]])
@@ -107,14 +117,16 @@ class DetectorStage:
         corners = self._corners(columns[:4])
         usable = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]) & np.isfinite(columns[:4]).all(0)
         corners, class_scores, scores = corners[usable], columns[4:, usable].T, best[found][usable]
+        condition_scores = _shares(conditions[:, found[usable]].T)
         labels = class_scores.argmax(1) if len(scores) else np.zeros(0, np.int64)
-        kept = suppress(corners, labels, scores, self._iou, self._max_detections)
+        kept = suppress(corners, labels, scores, iou=self._iou, across=self._across, most=self._max_detections)
         return tuple(
             Detection(
                 Box2D(*(float(v) for v in corners[i])),
                 self.task.classes[labels[i]],
                 float(scores[i]),
                 np.ascontiguousarray(class_scores[i]),
+                np.ascontiguousarray(condition_scores[i]),
             )
             for i in kept
         )
@@ -125,3 +137,8 @@ class DetectorStage:
         corners = np.concatenate([boxes[:2] - half, boxes[:2] + half]).T
         limit = np.tile(np.array([self.profile.image_width, self.profile.image_height], np.float32), 2)
         return np.asarray(np.clip(corners, 0.0, limit), np.float32)
+
+
+def _shares(scores: Float32Array) -> Float32Array:
+    """Each row of `scores` (n, K) divided by its sum."""
+    return np.asarray(scores / np.maximum(scores.sum(1, keepdims=True), _LEAST_SCORE), np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ from fusion.task import Task
 from fusion.types import (
     AudioChunk,
     Box3D,
+    Detection,
     Float32Array,
     FusedObject,
     FusedScene,
@@ -165,23 +166,27 @@ class FusionStage:
     ) -> ItemArrays:
         classes, rows = len(self.spec.classes), self.spec.queries
         if detector is None or camera is None or not detector.detections:
-            return ItemArrays.empty(classes, rows)
+            return ItemArrays.empty(classes, rows, conditions=len(self.spec.conditions))
         found = detector.detections
         if len(found) > rows:
             raise ConfigError(
                 f"{len(found)} detections; fusion takes {rows}: set the detector's max_detections to that"
             )
         scores = np.stack([d.class_scores for d in found])
-        return item_arrays([d.box for d in found], scores, camera, sweep, rows=rows)
+        told = told_conditions(found, len(self.spec.conditions))
+        return item_arrays([d.box for d in found], scores, camera, sweep, condition_scores=told, rows=rows)
 
     def _fresh(self, modality: str, time_ns: int) -> bool:
         kept = self._kept.get(modality)
         return kept is not None and (modality == "speech" or 0 <= time_ns - kept.time_ns <= KEPT_NS)
 
     def _item_ports(self, items: ItemArrays) -> Arrays:
-        """The items' arrays; a model made before the newest point channels gets the ones it knows."""
+        """The items' arrays; a model made before the newest arrays or point channels gets the ones it knows."""
+        inputs = self._engines["fuser"].inputs
         ports: Arrays = dict(items.batched())
-        known = self._engines["fuser"].inputs.get("item_points")
+        if not self.spec.told_conditions:
+            ports.pop("condition_scores")
+        known = inputs.get("item_points")
         if known is not None:
             ports["item_points"] = np.ascontiguousarray(ports["item_points"][..., : int(known[-1])])
         return ports
@@ -221,6 +226,15 @@ class FusionStage:
         )
         intents = _named(self.spec.intents, _softmax(answer["intent_logits"])[0])
         return FusedScene(objects, np.array(answer["latents"][0], np.float32), intents, ages)
+
+
+def told_conditions(detections: Sequence[Detection], count: int) -> Float32Array:
+    """The detector's condition scores (n, count); zeros when it does not tell the conditions there are."""
+    table = np.zeros((len(detections), count), np.float32)
+    for row, detection in zip(table, detections, strict=True):
+        if len(detection.condition_scores) == count:
+            row[:] = detection.condition_scores
+    return table
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Class-wise non-maximum suppression."""
+"""Non-maximum suppression: strict within a class, lenient across classes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from fusion.types import Float32Array
 
 
 def suppress(
-    corners: Float32Array, labels: NDArray[np.int64], scores: Float32Array, iou: float, most: int
+    corners: Float32Array,
+    labels: NDArray[np.int64],
+    scores: Float32Array,
+    *,
+    iou: float,
+    across: float,
+    most: int,
 ) -> NDArray[np.int64]:
     """Indices of the boxes that stay, best first, at most `most`.
 
     `corners` (n, 4) float32 x1 y1 x2 y2, `labels` (n,), `scores` (n,). A box falls when a better one of the same
-    label overlaps it by more than `iou`. Greedy, equal scores in their given order.
+    label overlaps it by more than `iou`, or one of any label by more than `across`: two things may stand one before
+    the other, but hardly in the same place. Greedy, equal scores in their given order.
     """
     order = np.argsort(-scores, kind="stable")
     x1, y1, x2, y2 = corners[order].T
@@ -32,5 +39,6 @@ def suppress(
         width = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
         height = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
         shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-        standing[rest] &= (shared <= iou * (area[i] + area[rest] - shared)) | (kind[rest] != kind[i])
+        limit = np.where(kind[rest] == kind[i], min(iou, across), across)
+        standing[rest] &= shared <= limit * (area[i] + area[rest] - shared)
     return order[kept]

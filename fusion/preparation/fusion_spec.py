@@ -22,7 +22,8 @@ class FusionSpec:
     `profile` is the fingerprint of the trunk it reads; `steps` are that profile's steps of strides 16 and 32,
     `gains` the spread of the dequantised maps; `words` is the vocabulary the speech encoder spots. `point_scale` is
     what the leading channels of an item's points are multiplied by, channels beyond are not read; `standing` says
-    whether an item is told how it stands among its kind. The defaults are what models had before they were asked.
+    whether an item is told how it stands among its kind, `told_conditions` whether it is told what condition the
+    detector makes of it. The defaults are what models had before they were asked.
     """
 
     name: str
@@ -48,6 +49,7 @@ class FusionSpec:
     dropout: float = 0.0
     point_scale: tuple[float, ...] = (1.0,) * 6
     standing: bool = False
+    told_conditions: bool = False
 
     @property
     def camera_map(self) -> tuple[int, int]:

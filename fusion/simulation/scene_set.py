@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -81,8 +82,22 @@ def read_scene(root: Path, stem: str) -> SimulatedSample:
     )
 
 
-def label_lines(truth: Truth) -> str:
-    """The YOLO label of what is clearly seen, one line an object."""
+def read_truth(root: Path, stem: str) -> Truth:
+    """Only the truth of a scene. Raises `RecordingError`."""
+    path = root / "truth" / f"{stem}.json"
+    try:
+        return _truth(json.loads(path.read_text(encoding="utf-8"))["truth"])
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordingError(f"{path}: cannot be read: {error}") from error
+
+
+def class_index(thing: TruthObject) -> int:
+    """The number a YOLO label has for an object's class."""
+    return CLASSES.index(thing.label)
+
+
+def label_lines(truth: Truth, number: Callable[[TruthObject], int] = class_index) -> str:
+    """The YOLO label of what is clearly seen, one line an object, each with its `number`."""
     lines = []
     for thing in truth.objects:
         box = thing.box2d
@@ -93,7 +108,7 @@ def label_lines(truth: Truth) -> str:
                 (box.x2 - box.x1) / WIDTH,
                 (box.y2 - box.y1) / HEIGHT,
             )
-            lines.append(f"{CLASSES.index(thing.label)} " + " ".join(f"{share:.6f}" for share in shares))
+            lines.append(f"{number(thing)} " + " ".join(f"{share:.6f}" for share in shares))
     return "".join(f"{line}\n" for line in lines)
 
 

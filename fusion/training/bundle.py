@@ -19,7 +19,7 @@ from fusion.types import Float32Array, Modality, UInt8Array
 
 CHANNELS = (24, 32, 32)
 """Kept channels a level, strides 8, 16 and 32."""
-BITS = (1.3, 1.4, 1.4)
+BITS = (1.6, 1.8, 1.8)
 """Bits a symbol each level's step is chosen for, on the cells the calibration images would send."""
 OUTPUTS = ("predictions", "p3", "p4", "p5")
 
@@ -30,16 +30,19 @@ def export_detector(weights: Path, task: Task, images: Sequence[UInt8Array], fol
     `images` are calibration pictures (H, W, 3) uint8 RGB from the training split.
     """
     camera = task.sensors[task.of_modality(Modality.CAMERA)[0]]
-    detector = load_detector(weights, camera.width, camera.height)
+    detector = load_detector(weights, task, camera.width, camera.height)
     inputs = [to_input(letterbox(image, camera.width, camera.height)[0]) for image in images]
     cells = gather_cells(detector, inputs, 200, seed)
-    projections = [fit_projection(c, k, b) for c, k, b in zip(cells, CHANNELS, BITS, strict=True)]
+    projections = [
+        fit_projection(c, k, b, detector.reading(level))
+        for level, (c, k, b) in enumerate(zip(cells, CHANNELS, BITS, strict=True))
+    ]
     graph = export_onnx(
         Trunk(detector, projections),
         (torch.zeros(1, 3, camera.height, camera.width),),
         folder / "detector.onnx",
         input_names=["images"],
-        output_names=list(OUTPUTS),
+        output_names=[*OUTPUTS, *(("conditions",) if len(detector.conditions) else ())],
     )
     profile = _profile(task, detector, projections, cells, graph)
     profile.save(folder)

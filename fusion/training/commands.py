@@ -11,10 +11,10 @@ from fusion.errors import ConfigError
 from fusion.task import Task, bundled_tasks
 from fusion.training.bundle import add_to_card, write_digests
 
-TRAIN_SCENES, VAL_SCENES, REVIEW_SCENES = 2000, 200, 3000
-"""Scenes for detector and fusion, for validation, and for the reviewer, who must meet a device that has not learnt
-the very scenes it is judged on."""
-REVIEW_FIRST_SEED, VAL_FIRST_SEED, TEST_FIRST_SEED = 100_000, 500_000, 900_000
+TRAIN_SCENES, FUSION_SCENES, REVIEW_SCENES, VAL_SCENES = 4000, 4000, 4000, 300
+"""Scenes for the detector, for the fusion model, for the reviewer, and for validation. Each model meets those before
+it on scenes they have not learnt, where they are no surer than they will be on a device."""
+FUSION_FIRST_SEED, REVIEW_FIRST_SEED, VAL_FIRST_SEED, TEST_FIRST_SEED = 50_000, 100_000, 500_000, 900_000
 
 
 def bundle_folder(task: Task, weights: Path | None) -> Path:
@@ -39,7 +39,7 @@ def _train_all(task: Task, arguments: argparse.Namespace) -> None:
 
 
 def scenes(task: Task, arguments: argparse.Namespace) -> Path:
-    """The scene set detector and fusion learn from; simulated when `--data` does not give one."""
+    """The scene set the detector learns from, and validation; simulated when `--data` does not give one."""
     if arguments.data:
         return Path(arguments.data)
     from fusion.simulation import Split
@@ -72,7 +72,18 @@ def _detector(task: Task, arguments: argparse.Namespace) -> None:
         epochs=arguments.epochs,
         threads=arguments.threads,
         resume=arguments.resume,
+        start=arguments.start,
     )
+
+
+def _fusion_scenes(arguments: argparse.Namespace, out: Path) -> Path:
+    """The scene set the fusion model learns from."""
+    from fusion.simulation import Split
+    from fusion.simulation.scene_set import write_scene_set
+
+    root = out / "fusion-scenes"
+    write_scene_set(root, Split.TRAIN, FUSION_SCENES, FUSION_FIRST_SEED, workers=arguments.threads)
+    return root
 
 
 def _fusion(task: Task, arguments: argparse.Namespace) -> None:
@@ -81,14 +92,17 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.codec import Profile
     from fusion.training.fuse import FusionRecipe, spec_for, train_fusion
     from fusion.training.fusion_bundle import export_fusion
-    from fusion.training.scene_features import cache_features, split_cache
+    from fusion.training.scene_features import cache_features
     from fusion.training.utterances import load_bank
 
     if not task.conditions:
         raise ConfigError(f"task {task.name} has no fused model; only its detector and reviewer are trained")
     folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
-    cache = cache_features(scenes(task, arguments), out / "features", task, folder, threads=arguments.threads)
-    learn, validate = split_cache(cache, "train_"), split_cache(cache, "val_")
+    roots = {"train": _fusion_scenes(arguments, out), "val": scenes(task, arguments)}
+    learn, validate = (
+        cache_features(root, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
+        for split, root in roots.items()
+    )
     recipe = FusionRecipe(threads=arguments.threads)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
     bank = load_bank(out / "utterances.npz", task, seed=recipe.seed)
@@ -151,12 +165,13 @@ def _evaluate_fusion(task: Task, folder: Path, arguments: argparse.Namespace) ->
     from fusion.model.checkpoint import load_fusion
     from fusion.training.fusion_data import SceneSampler
     from fusion.training.fusion_metrics import evaluate_fusion, table
-    from fusion.training.scene_features import cache_features, split_cache
+    from fusion.training.scene_features import cache_features
 
     root = held_out_scenes(task, arguments)
-    cache = cache_features(root, Path(arguments.out) / f"features-{task.name}", task, folder, threads=arguments.threads)
+    out = Path(arguments.out) / f"features-{task.name}-{arguments.split}"
+    cache = cache_features(root, out, task, folder, split=arguments.split, threads=arguments.threads)
     model = load_fusion(folder)
-    print(table(evaluate_fusion(model, SceneSampler(split_cache(cache, f"{arguments.split}_"), model.spec))))
+    print(table(evaluate_fusion(model, SceneSampler(cache, model.spec))))
 
 
 def held_out_scenes(task: Task, arguments: argparse.Namespace) -> Path:

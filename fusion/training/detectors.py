@@ -24,15 +24,27 @@ from fusion.training.sources import image_folder, scene_data, tiled_data
 CALIBRATION_IMAGES = 60
 RECIPES = {
     "pcb": DetectorRecipe(image_size=320, epochs=6, flip_vertical=0.5, hue=0.0, scale=0.15),
-    "yard": DetectorRecipe(image_size=512, epochs=7, batch=8, learning_rate=0.0015, scale=0.3, rectangular=True),
+    "yard": DetectorRecipe(image_size=640, epochs=12, learning_rate=0.001, rectangular=True),
 }
 
 
 def make_detector(
-    task: Task, data: Path, out: Path, folder: Path, *, test: Path, epochs: int | None, threads: int, resume: bool
+    task: Task,
+    data: Path,
+    out: Path,
+    folder: Path,
+    *,
+    test: Path,
+    epochs: int | None,
+    threads: int,
+    resume: bool,
+    start: Path | None = None,
 ) -> None:
-    """Train, freeze, measure on the test split and bundle; a worse detector never replaces a better one."""
-    recipe = replace(RECIPES.get(task.name, DetectorRecipe()), threads=threads)
+    """Train, freeze, measure on the test split and bundle; a worse detector never replaces a better one.
+
+    `start` is a bundle whose detector training goes on from.
+    """
+    recipe = replace(RECIPES.get(task.name, DetectorRecipe()), threads=threads, start=str(start or ""))
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     prepare = scene_data if task.conditions else tiled_data
     started = time.monotonic()

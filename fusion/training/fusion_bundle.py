@@ -128,7 +128,7 @@ def absent_as_nan(ports: Mapping[str, Tensor], present: Mapping[str, bool]) -> d
             result[f"{name}_{part}"] = torch.full_like(ports[f"{name}_{part}"], float("nan"))
     if not present["camera"]:
         result["box_valid"] = torch.zeros_like(ports["box_valid"])
-        for name in item_ports_of_boxes():
+        for name in set(item_ports_of_boxes()) & set(ports):
             result[name] = torch.full_like(ports[name], float("nan"))
     if not present["lidar"]:
         result["item_points_valid"] = torch.zeros_like(ports["item_points_valid"])
@@ -138,7 +138,7 @@ def absent_as_nan(ports: Mapping[str, Tensor], present: Mapping[str, bool]) -> d
 
 def item_ports_of_boxes() -> tuple[str, ...]:
     """Item ports that mean nothing without a box."""
-    return ("boxes", "box_rays", "class_scores", "item_place")
+    return ("boxes", "box_rays", "class_scores", "condition_scores", "item_place")
 
 
 def _random(name: str, value: Tensor, generator: torch.Generator) -> Tensor:

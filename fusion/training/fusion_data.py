@@ -135,7 +135,8 @@ class SceneSampler:
             "words": spoken_words(speech.text, spec.words),
             "asked": np.array(speech.target if heard else -1, np.int64),
         }
-        for name in ("boxes", "box_rays", "class_scores", "item_place", "item_points"):
+        told = ("condition_scores",) if spec.told_conditions else ()
+        for name in ("boxes", "box_rays", "class_scores", "item_place", "item_points", *told):
             sample[name] = _filled(np.asarray(getattr(features, name)[index][kept], np.float32), count, 0)
         sample["item_points"] = sample["item_points"][..., : len(spec.point_scale)]
         counts: NDArray[np.uint8] = _filled(features.item_point_count[index][kept], count, 0)

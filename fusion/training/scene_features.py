@@ -7,7 +7,7 @@ and, as augmentation, from truth boxes moved and rescored at random.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fusion.codec import Profile
 from fusion.engines import load_engine
 from fusion.errors import InputError
 from fusion.perception.detector import DetectorResult, DetectorStage
+from fusion.perception.fused import told_conditions
 from fusion.preparation import WINDOW_SAMPLES, points_input, speech_present
 from fusion.preparation.items import item_arrays
 from fusion.preparation.pillars import PILLAR_POINTS, PillarGrid
@@ -31,7 +32,7 @@ from fusion.task import Task
 from fusion.types import Box2D, Box3D, Float32Array, Modality, TruthObject
 
 META_NAME = "cache.json"
-FORMAT = 2
+FORMAT = 3
 """Grows when the arrays mean something else; older caches are made again."""
 ROWS = 48
 """Item rows a scene: at most 24 of the detector, then moved truth boxes."""
@@ -63,6 +64,7 @@ class SceneFeatures:
     boxes: NDArray[np.float32]
     box_rays: NDArray[np.float32]
     class_scores: NDArray[np.float32]
+    condition_scores: NDArray[np.float32]
     item_place: NDArray[np.float32]
     item_points: NDArray[np.float16]
     item_point_count: NDArray[np.uint8]
@@ -116,7 +118,8 @@ class SceneReader:
         sweep = points[0][valid[0]]
         truth = sample.truth.objects[:TRUTH_OBJECTS]
         boxes, scores, kind, row_truth = self._rows(found, truth, rng)
-        items = item_arrays(boxes, scores, calibration, sweep, rows=ROWS)
+        told = self._told(found, row_truth)
+        items = item_arrays(boxes, scores, calibration, sweep, condition_scores=told, rows=ROWS)
         by_stride = dict(zip((level.stride for level in profile.levels), found.maps, strict=True))
         thinned = PillarGrid().thinned(sweep)
         cached = np.zeros((PILLAR_POINTS, 4), np.float16)
@@ -135,6 +138,7 @@ class SceneReader:
             boxes=items.boxes,
             box_rays=items.box_rays,
             class_scores=items.class_scores,
+            condition_scores=items.condition_scores,
             item_place=items.item_place,
             item_points=items.item_points.astype(np.float16),
             item_point_count=items.item_points_valid.sum(1).astype(np.uint8),
@@ -171,6 +175,19 @@ class SceneReader:
         table = np.array(scores, np.float32).reshape(len(boxes), len(self._task.classes))
         return boxes, table, kind, row_truth
 
+    def _told(self, found: DetectorResult, row_truth: Sequence[int]) -> Float32Array:
+        """The detector's condition scores of each row (n, K); a moved truth box has those of the best detection of the
+        same object, or knows nothing.
+        """
+        count = len(self._task.conditions)
+        own = told_conditions(found.detections[:DETECTOR_ROWS], count)
+        best: dict[int, Float32Array] = {}
+        for index, scores in zip(row_truth, own, strict=False):
+            best.setdefault(index, scores)
+        unknown = np.zeros(count, np.float32)
+        moved = [best.get(index, unknown) for index in row_truth[len(own) :]]
+        return np.array([*own, *moved], np.float32).reshape(len(row_truth), count)
+
 
 def claim(box: Box2D, targets: Iterable[Box2D | None]) -> int:
     """Index of the target that `box` overlaps most, if by `CLAIM_IOU` or more, else -1."""
@@ -185,21 +202,20 @@ def cache_features(
     task: Task,
     bundle: Path,
     *,
+    split: str,
     backend: str = "auto",
     threads: int = 2,
-    limit: int | None = None,
     seed: int = 7,
 ) -> FeatureCache:
-    """Run the bundle's detector over the scene set `scenes` and write the cache `out`; done already, it is opened.
-
-    A cache made with another trunk is made again.
+    """Run the bundle's detector over a split of the scene set `scenes` and write the cache `out`; done already, it is
+    opened. A cache made with another trunk is made again. Raises `InputError` when there are no scenes.
     """
     from fusion.simulation.scene_set import read_scene
 
-    profile = Profile.load(bundle)
-    stems = sorted(p.stem for p in (scenes / "truth").iterdir() if p.is_file())[:limit]
+    profile, listing = Profile.load(bundle), scenes / f"{split}.txt"
+    stems = listing.read_text(encoding="utf-8").split() if listing.is_file() else []
     if not stems:
-        raise InputError(f"{scenes}: no scenes; make some with 'fusion simulate yard --scenes N -o {scenes}'")
+        raise InputError(f"{listing}: no scenes; make some with 'fusion simulate {task.name} --scenes N -o {scenes}'")
     meta = {
         "format": FORMAT,
         "profile": profile.sha256,
@@ -258,18 +274,6 @@ def open_cache(folder: Path) -> FeatureCache:
     stems, transcripts = tuple(meta.pop("stems")), tuple(meta.pop("transcripts"))
     phrases = tuple(tuple((str(text), int(index)) for text, index in scene) for scene in meta.pop("phrases"))
     return FeatureCache(folder, SceneFeatures(**arrays), stems, transcripts, phrases, meta)
-
-
-def split_cache(cache: FeatureCache, prefix: str) -> FeatureCache:
-    """The rows whose stems begin with `prefix`, which lie together. Raises `InputError` when there are none."""
-    rows = [index for index, stem in enumerate(cache.stems) if stem.startswith(prefix)]
-    if not rows:
-        raise InputError(f"{cache.folder}: no scene named {prefix}* in it")
-    part = slice(rows[0], rows[-1] + 1)
-    features = SceneFeatures(**{f.name: getattr(cache.features, f.name)[part] for f in fields(SceneFeatures)})
-    return FeatureCache(
-        cache.folder, features, cache.stems[part], cache.transcripts[part], cache.phrases[part], cache.meta
-    )
 
 
 def _finished(out: Path, meta: Mapping[str, Any]) -> FeatureCache | None:

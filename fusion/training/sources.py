@@ -7,7 +7,9 @@ from pathlib import Path
 from fusion.errors import RecordingError
 from fusion.recording.image_folder import ImageFolder, LabelForm
 from fusion.task import Task
+from fusion.training.kinds import kind_of, sorted_kinds
 from fusion.training.tiles import write_data_yaml, write_split
+from fusion.types import Truth
 
 TILE = 320
 """Side of a training tile in pixels, for tasks whose objects are small."""
@@ -35,15 +37,27 @@ def tiled_data(task: Task, root: Path, out: Path) -> Path:
 
 
 def scene_data(task: Task, root: Path, out: Path) -> Path:
-    """Point ultralytics at the `train` and `val` scenes of a scene set. Returns the `data.yaml`."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Point ultralytics at the `train` and `val` scenes of a scene set, labelled by kind. Returns the `data.yaml`."""
+    from fusion.simulation.scene_set import label_lines, read_truth
+
+    (out / "labels").mkdir(parents=True, exist_ok=True)
+    pictures = out / "images"  # ultralytics looks for labels beside the folder `images` it is given
+    if not pictures.exists():
+        pictures.symlink_to((root / "images").resolve(), target_is_directory=True)
+    truths: dict[str, Truth] = {}
     for split in ("train", "val"):
         listing = root / f"{split}.txt"
         if not listing.is_file():
             raise RecordingError(f"{listing}: no such split; make it with 'fusion simulate {task.name} --scenes'")
-        paths = [str((root / "images" / f"{stem}.jpg").resolve()) for stem in listing.read_text().split()]
+        stems = listing.read_text(encoding="utf-8").split()
+        truths |= {stem: read_truth(root, stem) for stem in stems}
+        paths = [str(pictures.absolute() / f"{stem}.jpg") for stem in stems]
         (out / f"{split}.txt").write_text("\n".join(paths) + "\n", encoding="utf-8")
-    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(task.classes))
+    kinds = sorted_kinds((kind_of(o) for t in truths.values() for o in t.objects), task.classes, task.conditions)
+    for stem, truth in truths.items():
+        text = label_lines(truth, lambda thing: kinds.index(kind_of(thing)))
+        (out / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(kinds))
     yaml = out / "data.yaml"
     yaml.write_text(f"path: {out.resolve()}\ntrain: train.txt\nval: val.txt\nnames:\n{names}", encoding="utf-8")
     return yaml

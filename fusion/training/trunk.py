@@ -1,9 +1,10 @@
 """Freezes a trained detector into a trunk: one graph with boxes *and* int8 neck maps, and its codec profile.
 
-A tap stands where the neck enters the detection head. Each level is centred, rotated onto its principal
-axes and divided by one step a level, all folded into a 1x1 convolution, then rounded to int8 inside the
-graph. A uniform step over rotated channels is transform coding with reverse water-filling (Goyal, 2001):
-weak channels round to zero and cost nearly nothing.
+A tap stands where the neck enters the detection head. Each level is centred, weighed by how much of it the head
+reads, rotated onto its principal axes and divided by one step a level, all folded into a 1x1 convolution, then
+rounded to int8 inside the graph. A uniform step over rotated channels is transform coding with reverse water-filling
+(Goyal, 2001): weak channels round to zero and cost nearly nothing. The detector may have been taught kinds (class and
+condition, see `fusion.training.kinds`); the graph tells classes and conditions apart again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.errors import ModelError
+from fusion.task import Task
+from fusion.training.kinds import condition_of, membership, sorted_kinds
 from fusion.types import BoolArray, Float32Array
 
 CLIP = 31
@@ -35,12 +39,22 @@ class Projection:
 
 
 class Detector(nn.Module):
-    """An ultralytics detector split at its tap."""
+    """An ultralytics detector split at its tap. `classes` and `conditions` sum its kinds up: (C, kinds), (K, kinds)."""
 
     centres: Tensor
     scale: Tensor
+    classes: Tensor
+    conditions: Tensor
 
-    def __init__(self, network: Any, image_width: int, image_height: int) -> None:
+    def __init__(
+        self,
+        network: Any,
+        image_width: int,
+        image_height: int,
+        *,
+        classes: Float32Array | None = None,
+        conditions: Float32Array | None = None,
+    ) -> None:
         super().__init__()
         self.layers: Any = nn.ModuleList(list(network.model)[:-1])
         self.head: Any = list(network.model)[-1]
@@ -54,6 +68,11 @@ class Detector(nn.Module):
             scale.append(torch.full((1, xs.numel()), float(stride)))
         self.register_buffer("centres", torch.cat(centres, 1)[None], persistent=False)  # (1, 2, A) cells
         self.register_buffer("scale", torch.cat(scale, 1)[None], persistent=False)  # (1, 1, A) pixels a cell
+        kinds = int(self.head.nc)
+        sums = torch.eye(kinds) if classes is None else torch.from_numpy(classes)
+        shares = torch.zeros(0, kinds) if conditions is None else torch.from_numpy(conditions)
+        self.register_buffer("classes", sums, persistent=False)
+        self.register_buffer("conditions", shares, persistent=False)
 
     def neck(self, images: Tensor) -> list[Tensor]:
         """The maps that enter the head, finest first, each (B, C_l, H/stride, W/stride)."""
@@ -66,18 +85,27 @@ class Detector(nn.Module):
             kept.append(x)
         return [kept[i] for i in self.head.f]
 
-    def predictions(self, maps: Sequence[Tensor]) -> Tensor:
-        """Boxes and scores (B, 4 + classes, A): centre x, y, width, height in pixels, then class probabilities."""
+    def predictions(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Boxes and scores (B, 4 + C, A): centre x, y, width, height in pixels, then class probabilities; and
+        conditions (B, K, A), unnormalised.
+        """
         raw = self.head.forward_head(list(maps), self.head.cv2, self.head.cv3)
         distance = self.head.dfl(raw["boxes"])  # (B, 4, A) left top right bottom, cells
         low, high = distance.chunk(2, 1)
         centre = self.centres + (high - low) / 2
         boxes = torch.cat([centre, low + high], 1) * self.scale
-        return torch.cat([boxes, raw["scores"].sigmoid()], 1)
+        kinds = raw["scores"].sigmoid()
+        return torch.cat([boxes, (self.classes @ kinds).clamp(max=1.0)], 1), self.conditions @ kinds
+
+    def reading(self, level: int) -> Float32Array:
+        """How much the head reads of each direction of a level's channels: (C_l, C_l), W^T W of its first layers."""
+        first = (self.head.cv2[level][0].conv, self.head.cv3[level][0].conv)
+        weight = torch.cat([layer.weight.detach().permute(0, 2, 3, 1).flatten(0, 2) for layer in first])
+        return np.asarray((weight.T @ weight).numpy(), np.float32)
 
 
 class Trunk(nn.Module):
-    """The exported graph: `predictions` and one int8 map a level."""
+    """The exported graph: `predictions`, one int8 map a level, and `conditions` where the detector tells them."""
 
     def __init__(self, detector: Detector, projections: Sequence[Projection]) -> None:
         super().__init__()
@@ -90,7 +118,8 @@ class Trunk(nn.Module):
         codes = [
             layer(m).round().clamp(-CLIP, CLIP).to(torch.int8) for layer, m in zip(self.project, maps, strict=True)
         ]
-        return self.detector.predictions(maps), *codes
+        predictions, conditions = self.detector.predictions(maps)
+        return (predictions, *codes, conditions) if len(self.detector.conditions) else (predictions, *codes)
 
 
 def _convolution(projection: Projection) -> nn.Conv2d:
@@ -104,14 +133,27 @@ def _convolution(projection: Projection) -> nn.Conv2d:
     return layer
 
 
-def load_detector(weights: Path, image_width: int, image_height: int) -> Detector:
-    """The network of an ultralytics `.pt`, batch-norms folded, in evaluation mode."""
+def load_detector(weights: Path, task: Task, image_width: int, image_height: int) -> Detector:
+    """The network of an ultralytics `.pt`, batch-norms folded, in evaluation mode.
+
+    Raises `ModelError` when it is missing or was taught something else than `task`.
+    """
     from ultralytics import YOLO
 
     if not weights.is_file():
         raise ModelError(f"{weights}: no such detector; train one with 'fusion train detector'")
     network = YOLO(str(weights)).model.float().fuse(verbose=False).eval()
-    return Detector(network, image_width, image_height).eval()
+    kinds = [str(network.names[i]) for i in range(len(network.names))]
+    if sorted_kinds(kinds, task.classes, task.conditions) != tuple(kinds):
+        raise ModelError(f"{weights}: its classes are not those of task {task.name} in their order; train it again")
+    told = any(condition_of(kind) for kind in kinds)
+    return Detector(
+        network,
+        image_width,
+        image_height,
+        classes=membership(kinds, task.classes),
+        conditions=membership(kinds, task.conditions, by_condition=True) if told else None,
+    ).eval()
 
 
 def open_cells(scores: Sequence[Float32Array], threshold: float = 0.02) -> list[BoolArray]:
@@ -137,7 +179,7 @@ def gather_cells(detector: Detector, images: Iterable[Float32Array], per_image: 
     found: list[list[Float32Array]] = [[] for _ in detector.strides]
     for image in images:
         maps = detector.neck(torch.from_numpy(image))
-        best = detector.predictions(maps)[0, 4:].amax(0).numpy()
+        best = detector.predictions(maps)[0][0, 4:].amax(0).numpy()
         sizes = [tuple(m.shape[2:]) for m in maps]
         levels = np.split(best, np.cumsum([h * w for h, w in sizes])[:-1])
         gates = open_cells([scores.reshape(size) for scores, size in zip(levels, sizes, strict=True)])
@@ -148,13 +190,18 @@ def gather_cells(detector: Detector, images: Iterable[Float32Array], per_image: 
     return [np.concatenate(level) for level in found]
 
 
-def fit_projection(cells: Float32Array, channels: int, bits: float) -> Projection:
-    """Principal axes of `cells` (n, C), and the step that spends `bits` a symbol on average over the kept channels."""
+def fit_projection(cells: Float32Array, channels: int, bits: float, reading: Float32Array | None = None) -> Projection:
+    """Principal axes of `cells` (n, C), and the step that spends `bits` a symbol on average over the kept channels.
+
+    `reading` (C, C) is the metric errors are measured in, by default the plain one: with `Detector.reading`, what is
+    kept is what the head would miss most (principal components in a metric, Rao, 1964).
+    """
     if len(cells) < channels * 4:
         raise ModelError(f"{len(cells)} cells are too few to fit {channels} channels; give more calibration images")
     mean = cells.mean(0)
-    _, _, axes = np.linalg.svd(cells - mean, full_matrices=False)
-    weight = np.ascontiguousarray(axes[:channels], np.float32)
+    root = np.eye(cells.shape[1]) if reading is None else _root(reading)
+    _, _, axes = np.linalg.svd((cells - mean) @ root, full_matrices=False)
+    weight = np.ascontiguousarray(axes[:channels] @ root, np.float32)
     coordinates = (cells - mean) @ weight.T
     low, high = 1e-3, float(np.abs(coordinates).max()) + 1e-3
     for _ in range(24):
@@ -164,6 +211,13 @@ def fit_projection(cells: Float32Array, channels: int, bits: float) -> Projectio
         else:
             high = step
     return Projection(weight, mean.astype(np.float32), high)
+
+
+def _root(metric: Float32Array) -> NDArray[np.float64]:
+    """The symmetric square root of a metric, scaled to mean eigenvalue 1."""
+    values, vectors = np.linalg.eigh(metric.astype(np.float64))
+    values = np.maximum(values, 0)
+    return np.asarray((vectors * np.sqrt(values / max(float(values.mean()), 1e-12))) @ vectors.T)
 
 
 def mean_entropy(codes: Float32Array) -> float:

@@ -64,7 +64,7 @@ def test_invalid_boxes_do_not_leak(model: FusionModel, ports: dict[str, Tensor])
     valid = torch.arange(32)[None] < 5
     some = dict(ports, box_valid=valid)
     broken = dict(some)
-    for name in ("boxes", "box_rays", "class_scores", "item_place", "item_points"):
+    for name in ("boxes", "box_rays", "class_scores", "condition_scores", "item_place", "item_points"):
         value = some[name].clone()
         value[:, 5:] = torch.nan
         broken[name] = value
@@ -127,4 +127,5 @@ def _random_items(generator: torch.Generator) -> list[Tensor]:
         drawn(32, 3),
         drawn(32, 96, 7),
         drawn(32, 96) < 0.5,
+        drawn(32, 6),
     ]

@@ -65,12 +65,33 @@ def test_a_real_graph_finds_squares_in_a_larger_frame(backend, graph, task, prof
     assert result.cell_scores[1][1, 1] == pytest.approx(0.25, abs=1e-3)
 
 
-def test_of_one_class_the_best_stays_and_other_classes_are_left_alone(task, profile):
-    boxes = [[40, 40, 20, 20], [42, 40, 20, 20], [41, 41, 20, 20], [70, 40, 20, 20], [41, 40, 20, 20]]
+def test_of_one_class_the_best_stays_and_other_classes_before_it_too(task, profile):
+    boxes = [[40, 40, 20, 20], [42, 40, 20, 20], [46, 44, 20, 20], [70, 40, 20, 20], [41, 40, 20, 20]]
     scores = [[0.8, 0, 0], [0.9, 0, 0], [0, 0.7, 0], [0.6, 0, 0], [0.04, 0, 0]]
     result = DetectorStage(scripted(profile, boxes, scores), task, profile).run(blank())
     assert [(d.label, round(d.score, 2)) for d in result.detections] == [("red", 0.9), ("green", 0.7), ("red", 0.6)]
     assert result.detections[0].box == Box2D(32, 30, 52, 50)
+
+
+def test_two_classes_in_one_place_are_one_thing(task, profile):
+    boxes, scores = [[40, 40, 20, 20], [41, 41, 20, 20]], [[0.9, 0, 0], [0, 0.8, 0]]  # IoU 0.82
+    engine = scripted(profile, boxes, scores)
+    assert [d.label for d in DetectorStage(engine, task, profile).run(blank()).detections] == ["red"]
+    assert len(DetectorStage(engine, task, profile, across=0.9).run(blank()).detections) == 2
+
+
+def test_conditions_are_told_as_shares_and_checked(task, profile):
+    told = task.model_copy(update={"conditions": ("ok", "dented")})
+    engine = scripted(profile, [[40, 40, 20, 20]], [[0.9, 0, 0]])
+    anchors = engine.outputs["predictions"].shape[2]
+    engine.outputs["conditions"] = np.zeros((1, 2, anchors), np.float32)
+    engine.outputs["conditions"][0, :, 0] = 0.2, 0.6
+    (found,) = DetectorStage(engine, told, profile).run(blank()).detections
+    assert found.condition_scores == pytest.approx([0.25, 0.75])
+    with pytest.raises(ModelError, match="conditions"):
+        DetectorStage(engine, task, profile).run(blank())
+    del engine.outputs["conditions"]
+    assert DetectorStage(engine, told, profile).run(blank()).detections[0].condition_scores.shape == (0,)
 
 
 def test_overlap_at_the_limit_stays(task, profile):
@@ -91,7 +112,7 @@ def test_suppression_agrees_with_the_textbook(task, profile):
         if scores[i].max() < 0.05:
             continue
         label, box = int(scores[i].argmax()), Box2D(*corners[i])
-        if all(label != other or box.iou(b) <= 0.6 for other, b in kept):
+        if all(box.iou(b) <= (0.5 if label == other else 0.7) for other, b in kept):
             kept.append((label, box))
     assert [(task.classes.index(d.label), round(d.box.x1, 2)) for d in found] == [(k, round(b.x1, 2)) for k, b in kept]
     assert len(found) > 20

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from fusion.errors import ModelError
+from fusion.task import Task
+from fusion.training.kinds import membership
 from fusion.training.trunk import (
     CLIP,
     Detector,
@@ -36,8 +38,36 @@ def test_predictions_equal_the_librarys_own(detector: Detector) -> None:
     image = torch.rand(1, 3, 96, 128)
     with torch.no_grad():
         expected = network(image)[0]
-        ours = detector.predictions(detector.neck(image))
+        ours, conditions = detector.predictions(detector.neck(image))
+    assert conditions.shape[1] == 0
     assert torch.allclose(ours, expected, atol=1e-3)
+
+
+def test_kinds_add_up_to_classes_and_conditions() -> None:
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    network = DetectionModel("yolov8n.yaml", nc=3, verbose=False).float().eval()
+    kinds = ("drum/ok", "drum/dented", "cone/ok")
+    classes, conditions = membership(kinds, ("drum", "cone")), membership(kinds, ("ok", "dented"), by_condition=True)
+    plain, told = Detector(network, 128, 96).eval(), Detector(network, 128, 96, classes=classes, conditions=conditions)
+    image = torch.rand(1, 3, 96, 128)
+    with torch.no_grad():
+        raw = plain.predictions(plain.neck(image))[0][:, 4:]
+        boxes, shares = told.eval().predictions(told.neck(image))
+    torch.testing.assert_close(boxes[:, 4], (raw[:, 0] + raw[:, 1]).clamp(max=1))
+    torch.testing.assert_close(boxes[:, 5], raw[:, 2])
+    torch.testing.assert_close(shares, torch.stack([raw[:, 0] + raw[:, 2], raw[:, 1]], 1))
+
+
+def test_what_the_head_reads_is_kept_before_what_varies_most() -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(4000, 8)).astype(np.float32) * np.array([9, 8, 7, 6, 1, 1, 1, 1], np.float32)
+    reading = np.diag([1e-4] * 4 + [1.0] * 4).astype(np.float32)
+    kept = fit_projection(cells, 4, 1.5, reading)
+    assert np.abs(kept.weight[:, 4:]).sum() > 20 * np.abs(kept.weight[:, :4]).sum()
+    plain = fit_projection(cells, 4, 1.5)
+    assert np.abs(plain.weight[:, :4]).sum() > 20 * np.abs(plain.weight[:, 4:]).sum()
 
 
 def test_the_step_spends_the_bits_it_is_given() -> None:
@@ -92,4 +122,4 @@ def test_the_exported_graph_gives_the_same_codes(detector: Detector, tmp_path: P
 
 def test_a_missing_detector_says_how_to_train_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="fusion train detector"):
-        load_detector(tmp_path / "none.pt", 64, 64)
+        load_detector(tmp_path / "none.pt", Task.load("yard"), 64, 64)

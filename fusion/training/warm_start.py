@@ -1,0 +1,104 @@
+"""Begins a detector's training where a bundled graph ended: no working file of the trainer is kept or shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from fusion.errors import ModelError
+from fusion.training.kinds import class_of
+
+_HALF = ".half"
+
+
+def read_weights(graph: Path) -> dict[str, Tensor]:
+    """The float32 weights of an exported detector by the trainer's own names: `model.4.cv1.conv.weight`.
+
+    Raises `ModelError` when `graph` is no detector this project exported.
+    """
+    if not graph.is_file():
+        raise ModelError(f"{graph}: no such detector to start from")
+    tensors = {}
+    last = -1
+    for initializer in onnx.load(str(graph)).graph.initializer:
+        name = initializer.name.removesuffix(_HALF)
+        if name.startswith("detector.layers."):
+            last = max(last, int(name.split(".")[2]))
+            tensors[name.replace("detector.layers.", "model.", 1)] = initializer
+        elif name.startswith("detector.head."):
+            tensors[name] = initializer
+    if last < 0:
+        raise ModelError(f"{graph}: not a detector of this project; its weights have other names")
+    head = f"model.{last + 1}."
+    return {
+        name.replace("detector.head.", head, 1): torch.from_numpy(numpy_helper.to_array(value).astype(np.float32))
+        for name, value in tensors.items()
+    }
+
+
+@torch.no_grad()
+def start_from(
+    network: nn.Module, weights: dict[str, Tensor], old_names: Sequence[str], new_names: Sequence[str]
+) -> None:
+    """Put folded `weights` into a fresh ultralytics `network`; batch norms are still to be settled.
+
+    A class of `new_names` begins as the class of `old_names` it belongs to (see `fusion.training.kinds`), as likely as
+    its siblings together. Raises `ModelError` when the architectures differ.
+    """
+    own = dict(network.named_parameters())
+    for name, value in weights.items():
+        if name not in own:
+            if name.endswith("conv.bias"):
+                own[name.replace("conv.bias", "bn.bias")].copy_(value)
+                continue
+            raise ModelError(f"this architecture has no {name}, which the one to start from has; train it from nothing")
+        own[name].copy_(_widened(value, own[name], old_names, new_names))
+
+
+def _widened(value: Tensor, wanted: Tensor, old_names: Sequence[str], new_names: Sequence[str]) -> Tensor:
+    if value.shape == wanted.shape:
+        return value
+    if len(value) != len(old_names) or len(wanted) != len(new_names):
+        raise ModelError(f"weights {tuple(value.shape)} do not fit {tuple(wanted.shape)}; train it from nothing")
+    owners = [old_names.index(class_of(name)) for name in new_names]
+    grown = value[owners]
+    if grown.ndim == 1:
+        siblings = torch.tensor([owners.count(owner) for owner in owners], dtype=grown.dtype)
+        grown = grown - siblings.log()
+    return grown
+
+
+@torch.no_grad()
+def settle_batch_norms(network: nn.Module, pictures: Iterable[Tensor]) -> None:
+    """Unfold the batch norms: one pass over `pictures` (one batch (B, 3, H, W)) measures what enters each norm, in
+    order, and sets its scale and shift so that the network computes what the folded one did.
+    """
+    hooks = [
+        module.register_forward_pre_hook(_settle) for module in network.modules() if isinstance(module, nn.BatchNorm2d)
+    ]
+    was_training = network.training
+    network.eval()
+    try:
+        for batch in pictures:
+            network(batch)
+            break
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.train(was_training)
+
+
+def _settle(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+    values = inputs[0].float()
+    mean, variance = values.mean((0, 2, 3)), values.var((0, 2, 3), unbiased=False)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_((variance + norm.eps).sqrt())
+    norm.bias.add_(mean)
