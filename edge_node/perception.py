@@ -47,10 +47,14 @@ class Look:
 
 
 class Perception(Protocol):
-    """What the pipeline asks of the models. `classes` name a detection's scores, `models` the versions in evidence."""
+    """What the pipeline asks of the models.
+
+    `classes` and `conditions` name a detection's scores, `models` are the versions in evidence.
+    """
 
     profile: str
     classes: tuple[str, ...]
+    conditions: tuple[str, ...]
     models: Mapping[str, str]
 
     def look(self, sample: Sample) -> Look:
@@ -93,7 +97,7 @@ class ModelPerception:
         reference: ReferenceTokens | None = None,
     ) -> None:
         self.profile = detector.profile.sha256
-        self.classes = task.classes
+        self.classes, self.conditions = task.classes, task.conditions
         self.models = models
         self._task = task
         self._camera = camera

@@ -127,11 +127,13 @@ class Pipeline:
     def _item(self, sample: Sample, look: Look, index: int, chosen: tuple[TrackView, Decision]) -> ItemRecord:
         view, decision = chosen
         detection = look.detections[index]
-        scores = dict(zip(self._stages.perception.classes, map(float, detection.class_scores), strict=True))
+        perception = self._stages.perception
+        scores = dict(zip(perception.classes, map(float, detection.class_scores), strict=True))
+        told = dict(zip(perception.conditions, map(float, detection.condition_scores), strict=False))
         record = ItemRecord(
             decision.item.item, view.track, detection.box, detection.label, detection.score,
             scores, look.opinion(index), decision.state, decision.reasons, decision.value,
-            decision.note, decision.into,
+            decision.note, decision.into, condition_scores=told,
         )  # fmt: skip
         if decision.state is not ItemState.PENDING:
             return record

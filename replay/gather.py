@@ -141,10 +141,14 @@ def _item(
         },
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=device_answers(task, opinion),
-        detector_answers=detector_answers(task, json.loads(row["scores"]), threshold=0.25),
+        detector_answers=_detector_answers(task, json.loads(row["scores"])),
         truth_answers=truth_answers(task, truth) if truths else {},
         truth=truth,
     )
+
+
+def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[str, str]:
+    return detector_answers(task, scores["class"], condition_scores=scores["condition"], threshold=0.25)
 
 
 def read_opinion(text: str) -> DeviceOpinion:

@@ -63,7 +63,10 @@ class OutboxBlobs:
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:
-    """One item as decided; `blobs` exactly when its state is `PENDING`. Box in pixels of the model's input."""
+    """One item as decided; `blobs` exactly when its state is `PENDING`. Box in pixels of the model's input.
+
+    `class_scores` and `condition_scores` are the detector's; the latter empty when it does not tell them.
+    """
 
     item: int
     track: int
@@ -78,6 +81,7 @@ class ItemRecord:
     note: str = ""
     into: ItemId | None = None
     blobs: OutboxBlobs | None = None
+    condition_scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

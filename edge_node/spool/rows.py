@@ -62,7 +62,8 @@ def insert_sample(
 
 def _item_row(sequence: int, item: ItemRecord, now_ns: int) -> tuple[Any, ...]:
     box, blobs = item.box, item.blobs
-    scores = {name: round(float(score), 5) for name, score in item.class_scores.items()}
+    told = {"class": item.class_scores, "condition": item.condition_scores}
+    scores = {kind: {name: round(float(p), 5) for name, p in values.items()} for kind, values in told.items()}
     return (
         sequence, item.item, item.track, float(box.x1), float(box.y1), float(box.x2), float(box.y2),
         item.label, float(item.score), compact(scores), opinion_json(item.opinion),

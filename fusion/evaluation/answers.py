@@ -27,12 +27,19 @@ def device_answers(task: Task, opinion: DeviceOpinion) -> dict[str, str]:
 
 
 def detector_answers(
-    task: Task, class_scores: Mapping[str, float], *, threshold: float = 0.0, condition: str = "ok"
+    task: Task,
+    class_scores: Mapping[str, float],
+    *,
+    condition_scores: Mapping[str, float] | None = None,
+    threshold: float = 0.0,
+    condition: str = "ok",
 ) -> dict[str, str]:
-    """The bare detector's answer to every slot: its best class, or nothing under `threshold`.
+    """The bare detector's answer to every slot: its best class, or nothing under `threshold`, and its best condition.
 
-    It cannot tell conditions, so it says the usual `condition`, and it never heard what was asked for.
+    One that does not tell conditions says the usual `condition`. It never heard what was asked for.
     """
+    if condition_scores and any(condition_scores.values()):
+        condition = _best(condition_scores)
     label = _best(class_scores) if class_scores else NOTHING
     if not class_scores or class_scores[label] < threshold:
         return _answers(task, NOTHING, "ok", asked=False)

@@ -232,11 +232,14 @@ def _device(cache: ItemCache) -> NDArray[np.int64]:
 
 
 def _detector(cache: ItemCache, threshold: float, condition: str) -> NDArray[np.int64]:
-    scores = cache.columns["class_scores"]
+    scores, told = cache.columns["class_scores"], cache.columns["told_conditions"]
 
     def answers(row: int) -> dict[str, str]:
         named = dict(zip(cache.layout.classes, scores[row].tolist(), strict=True))
-        return detector_answers(cache.task, named, threshold=threshold, condition=condition)
+        conditions = dict(zip(cache.layout.conditions, told[row].tolist(), strict=True))
+        return detector_answers(
+            cache.task, named, condition_scores=conditions, threshold=threshold, condition=condition
+        )
 
     return _indices(cache, answers)
 

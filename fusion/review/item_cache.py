@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +35,7 @@ class CachedItem:
     class_scores: Mapping[str, float]
     opinion: DeviceOpinion
     evidence_bytes: int
+    told_conditions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,8 @@ class ItemCache:
     """All items of a cache, N rows.
 
     Columns: `scene` (N,) int64; `truth` (N, slots) int64 option indices; `maps{l}`, `tokens` (N, T, D) and
-    `token_count` (N,); `opinion` (N, G); `crop` (N, S, S, 3); the device's scores `class_scores` (N, C),
+    `token_count` (N,); `opinion` (N, G); `crop` (N, S, S, 3); the detector's scores `class_scores` (N, C) and
+    `told_conditions` (N, K), zeros where it does not tell them; the fused heads'
     `label_scores` (N, C+1), `condition_scores`, `asked_score` (N,) float32; `evidence_bytes` (N,).
     """
 
@@ -114,6 +116,7 @@ def write_shard(folder: Path, index: int, items: Sequence[CachedItem], task: Tas
         "token_count": np.array([_count(item) for item in items], np.int64),
         "crop": _table([_crop(item, layout) for item in items], (layout.crop, layout.crop, 3), np.uint8),
         "class_scores": _scores([item.class_scores for item in items], layout.classes),
+        "told_conditions": _scores([item.told_conditions for item in items], layout.conditions),
         "label_scores": _scores([item.opinion.label_scores for item in items], layout.labels),
         "condition_scores": _scores([item.opinion.condition_scores for item in items], layout.conditions),
         "asked_score": np.array([item.opinion.asked_score or 0.0 for item in items], single),
@@ -128,11 +131,19 @@ def write_shard(folder: Path, index: int, items: Sequence[CachedItem], task: Tas
     draft.replace(path)
 
 
-def cached_item(scene: int, evidence: Evidence, features: ReviewFeatures, truth: Mapping[str, str]) -> CachedItem:
-    """The row of one item; `features` must hold maps and crop."""
+def cached_item(
+    scene: int,
+    evidence: Evidence,
+    features: ReviewFeatures,
+    truth: Mapping[str, str],
+    told_conditions: Mapping[str, float] | None = None,
+) -> CachedItem:
+    """The row of one item; `features` must hold maps and crop, `told_conditions` are the detector's."""
     maps = evidence.maps.byte_size if evidence.maps else 0
     tokens = evidence.tokens.values.nbytes if evidence.tokens else 0
-    return CachedItem(scene, features, truth, evidence.class_scores, evidence.opinion, maps + tokens)
+    return CachedItem(
+        scene, features, truth, evidence.class_scores, evidence.opinion, maps + tokens, told_conditions or {}
+    )
 
 
 def _table(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

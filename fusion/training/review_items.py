@@ -112,7 +112,8 @@ class Device:
                 decode_crop(crop, self.layout.crop, str(evidence.item)),
             )
             truth = match_truth(detection.box, candidates, self._recipe.iou)
-            items.append(cached_item(scene, evidence, seen, truth_answers(self.task, truth)))
+            told = dict(zip(self.task.conditions, detection.condition_scores.tolist(), strict=False))
+            items.append(cached_item(scene, evidence, seen, truth_answers(self.task, truth), told))
         return items
 
 

@@ -142,6 +142,9 @@ def test_the_devices_answers() -> None:
         "asked": "no",
         "action": "none",
     }
+    told = detector_answers(yard, {"drum": 0.9}, condition_scores={"ok": 0.2, "leaking": 0.8})
+    assert (told["condition"], told["action"]) == ("leaking", "contain")
+    assert detector_answers(yard, {"drum": 0.9}, condition_scores={"ok": 0.0, "leaking": 0.0})["condition"] == "ok"
     odd = yard.model_copy(update={"slots": (Slot(name="mood", question="?", options=("a", "b")),)})
     with pytest.raises(ConfigError, match="mood"):
         detector_answers(odd, {"drum": 1.0})

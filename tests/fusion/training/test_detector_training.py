@@ -1,0 +1,34 @@
+"""The trainer's own run, short: where it leaves its checkpoint, and that it goes on from an exported graph."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from fusion.simulation import Split
+from fusion.simulation.scene_set import write_scene_set
+from fusion.task import Task
+from fusion.training.bundle import export_detector
+from fusion.training.detector import DetectorRecipe, train_detector
+from fusion.training.sources import image_folder, scene_data
+from fusion.training.warm_start import read_weights
+
+
+def test_a_run_ends_where_it_was_told_and_another_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a relative folder once ended under one of the trainer's own
+    task = Task.load("yard")
+    write_scene_set(Path("scenes"), Split.TRAIN, 4, 40)
+    write_scene_set(Path("scenes"), Split.VAL, 1, 90)
+    yaml = scene_data(task, Path("scenes"), Path("data"))
+    start = Path(str(resources.files("fusion").joinpath("weights", "yard")))
+    recipe = DetectorRecipe(image_size=256, epochs=1, batch=2, rectangular=True, learning_rate=1e-6, start=str(start))
+    weights = train_detector(yaml, Path("runs/yard/detector"), recipe)
+    assert weights.is_file()
+    assert weights.is_relative_to(tmp_path / "runs/yard/detector")
+    pictures = image_folder(task, Path("scenes"))
+    seen = [pictures.load(stem).image.pixels for stem in pictures.stems("train")]
+    profile = export_detector(weights, task, seen, Path("weights/yard"))  # too few cells open unless it still detects
+    assert [level.channels for level in profile.levels] == [24, 32, 32]
+    assert "model.0.conv.weight" in read_weights(Path("weights/yard/detector.onnx"))
