@@ -89,7 +89,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
     train.add_argument("--epochs", type=int, help="override the recipe's length")
     train.add_argument("--threads", type=int, default=2)
-    train.add_argument("--start", type=Path, help="detector only: go on from this bundle's instead of random weights")
+    train.add_argument("--start", type=Path, help="go on from the detector or fusion model of this bundle")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.set_defaults(run=_train)
 

@@ -16,6 +16,7 @@ from fusion.model.attention import FusionLayer, RelationBias
 from fusion.model.fuser import SENSORS, Fuser, Items, SensorTokens
 from fusion.model.heads import FusedOutputs, FusionHeads
 from fusion.model.item_points import ItemPointEncoder
+from fusion.model.referring import Referring
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.preparation.items import MAX_ITEMS, POINT_SCALE
 from fusion.preparation.pillars import PillarGrid
@@ -56,6 +57,7 @@ def small_spec(
         point_scale=POINT_SCALE,
         standing=True,
         told_conditions=True,
+        referring=True,
     )
 
 
@@ -134,6 +136,7 @@ def build_fusion(spec: FusionSpec) -> FusionModel:
         grid=spec.grid,
         orders=spec.standing,
         conditions=len(spec.conditions) if spec.told_conditions else 0,
+        referring=Referring(spec.width, len(spec.classes), len(spec.conditions)) if spec.referring else None,
     )
     return FusionModel(spec, camera, lidar, speech, fuser)
 

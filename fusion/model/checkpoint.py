@@ -42,6 +42,23 @@ def load_fusion(folder: Path) -> FusionModel:
     return model.eval()
 
 
+@torch.no_grad()
+def take_over(model: FusionModel, old: FusionModel) -> float:
+    """Copy into `model` every weight of `old` that has its name and shape; returns the share of `model` it fills.
+
+    Raises `ModelError` when the two do not listen for the same words: their ears would not fit.
+    """
+    if model.spec.words != old.spec.words:
+        raise ModelError("the model to start from listens for other words; train this one from nothing")
+    given, filled, total = _unshared(old), 0, 0
+    for name, value in _unshared(model).items():
+        total += value.numel()
+        if name in given and given[name].shape == value.shape:
+            value.copy_(given[name])
+            filled += value.numel()
+    return filled / max(1, total)
+
+
 def round_to_half(model: FusionModel) -> FusionModel:
     """Round every weight to float16's grid, in place, so that graphs stored in float16 compute the same numbers."""
     with torch.no_grad():

@@ -20,6 +20,7 @@ from fusion.encoders.position import PlanePosition, RayPosition
 from fusion.model.attention import RelationBias, standing
 from fusion.model.heads import FusedOutputs, FusionHeads
 from fusion.model.item_points import ItemPointEncoder
+from fusion.model.referring import Referring
 from fusion.model.window import box_window, read_windows
 from fusion.preparation.pillars import PillarGrid
 
@@ -86,10 +87,11 @@ class Fuser(nn.Module):
         grid: PillarGrid,
         orders: bool = True,
         conditions: int = 0,
+        referring: Referring | None = None,
     ) -> None:
         super().__init__()
         self.ray, self.plane, self.layers, self.heads = ray, plane, layers, heads
-        self.relation, self.item_points = relation, item_points
+        self.relation, self.item_points, self.referring = relation, item_points, referring
         self.camera_map, self.grid, self.latent_count, self.orders = camera_map, grid, latents, orders
         known = 7 + classes + 4 * orders + conditions
         self.box_seed = nn.Sequential(nn.Linear(known, width), nn.GELU(), nn.Linear(width, width))
@@ -124,7 +126,15 @@ class Fuser(nn.Module):
             items.class_scores,
             items.condition_scores,
         )
-        return answer
+        return self._referred(answer, clean.get("speech"), place)
+
+    def _referred(self, answer: FusedOutputs, speech: SensorTokens | None, place: Tensor) -> FusedOutputs:
+        """What was said counts towards being asked for; labels and conditions are taken as they were found."""
+        if self.referring is None or speech is None:
+            return answer
+        found = (answer.label_logits.detach().softmax(-1), answer.condition_logits.detach().softmax(-1))
+        said = self.referring(speech.tokens[:, 0], place, *found) * speech.available[:, None]
+        return answer._replace(asked_logits=answer.asked_logits + said)
 
     def _queries(self, sensors: Mapping[str, SensorTokens], items: Items, place: Tensor) -> tuple[Tensor, Tensor]:
         valid = items.box_valid[..., None]

@@ -23,7 +23,8 @@ class FusionSpec:
     `gains` the spread of the dequantised maps; `words` is the vocabulary the speech encoder spots. `point_scale` is
     what the leading channels of an item's points are multiplied by, channels beyond are not read; `standing` says
     whether an item is told how it stands among its kind, `told_conditions` whether it is told what condition the
-    detector makes of it. The defaults are what models had before they were asked.
+    detector makes of it, `referring` whether what was said is matched with what was found. The defaults are what
+    models had before they were asked.
     """
 
     name: str
@@ -50,6 +51,7 @@ class FusionSpec:
     point_scale: tuple[float, ...] = (1.0,) * 6
     standing: bool = False
     told_conditions: bool = False
+    referring: bool = False
 
     @property
     def camera_map(self) -> tuple[int, int]:

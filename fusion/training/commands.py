@@ -108,7 +108,14 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     bank = load_bank(out / "utterances.npz", task, seed=recipe.seed)
     spec = spec_for(learn, task, Profile.load(folder), bank)
     model = train_fusion(
-        learn, out / "fusion", recipe, spec=spec, bank=bank, validation=validate, resume=arguments.resume
+        learn,
+        out / "fusion",
+        recipe,
+        spec=spec,
+        bank=bank,
+        validation=validate,
+        resume=arguments.resume,
+        start=arguments.start,
     )
     parity = export_fusion(model, folder)
     report = json.loads((out / "fusion" / "metrics.json").read_text(encoding="utf-8"))

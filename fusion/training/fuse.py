@@ -25,7 +25,15 @@ from fusion.codec import Profile
 from fusion.encoders.speech import FRAME_SAMPLES
 from fusion.errors import ModelError
 from fusion.model.build import FusionModel, build_fusion, small_spec
-from fusion.model.checkpoint import TrainingState, load_state, round_to_half, save_fusion, save_state
+from fusion.model.checkpoint import (
+    TrainingState,
+    load_fusion,
+    load_state,
+    round_to_half,
+    save_fusion,
+    save_state,
+    take_over,
+)
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
 from fusion.training.fusion_data import SceneSampler, batches
@@ -75,12 +83,14 @@ def train_fusion(
     bank: UtteranceBank,
     validation: FeatureCache | None = None,
     resume: bool = False,
+    start: Path | None = None,
 ) -> FusionModel:
     """Train a model of `spec` (see `spec_for`) on `cache` and `bank`.
 
     Keeps `out/last` (state), `out/best` (the averaged model) and `out/metrics.json`. Returns the averaged model with
     weights rounded to float16, as it is exported. `validation` is measured after every third epoch and, for all
-    sensor patterns, at the end.
+    sensor patterns, at the end. `start` is a bundle to go on from: what fits is taken over, the ears among it, which
+    are then not taught anew.
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -94,7 +104,10 @@ def train_fusion(
     if state is not None:
         run.restore(state)
     else:
-        pretrain_speech(model, bank, recipe)
+        if start is None:
+            pretrain_speech(model, bank, recipe)
+        else:
+            tqdm.write(f"{take_over(model, load_fusion(start)):.0%} of the weights taken over from {start}")
         run.start()
     unseen = None if validation is None else SceneSampler(validation, spec)
     while run.epoch < recipe.epochs:

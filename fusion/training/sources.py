@@ -37,8 +37,12 @@ def tiled_data(task: Task, root: Path, out: Path) -> Path:
 
 
 def scene_data(task: Task, root: Path, out: Path) -> Path:
-    """Point ultralytics at the `train` and `val` scenes of a scene set, labelled by kind. Returns the `data.yaml`."""
+    """Point ultralytics at the `train` and `val` scenes of a scene set, labelled by kind. Returns the `data.yaml`.
+
+    The kinds are those the simulator has, whichever occur, so that a detector can always go on from another.
+    """
     from fusion.simulation.scene_set import label_lines, read_truth
+    from fusion.simulation.stock import CONDITIONS
 
     (out / "labels").mkdir(parents=True, exist_ok=True)
     pictures = out / "images"  # ultralytics looks for labels beside the folder `images` it is given
@@ -53,7 +57,9 @@ def scene_data(task: Task, root: Path, out: Path) -> Path:
         truths |= {stem: read_truth(root, stem) for stem in stems}
         paths = [str(pictures.absolute() / f"{stem}.jpg") for stem in stems]
         (out / f"{split}.txt").write_text("\n".join(paths) + "\n", encoding="utf-8")
-    kinds = sorted_kinds((kind_of(o) for t in truths.values() for o in t.objects), task.classes, task.conditions)
+    kinds = sorted_kinds(
+        (f"{c}/{k}" for c, states in CONDITIONS.items() for k in states), task.classes, task.conditions
+    )
     for stem, truth in truths.items():
         text = label_lines(truth, lambda thing: kinds.index(kind_of(thing)))
         (out / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
