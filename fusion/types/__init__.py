@@ -36,6 +36,7 @@ from fusion.types.sensor import (
     Sample,
     SensorSlot,
     UInt8Array,
+    UInt16Array,
 )
 from fusion.types.verdict import SlotAnswer, Verdict
 
@@ -77,6 +78,7 @@ __all__ = [
     "Truth",
     "TruthObject",
     "UInt8Array",
+    "UInt16Array",
     "Verdict",
     "new_epoch",
 ]

@@ -51,7 +51,10 @@ class Box3D:
 
 @dataclass(frozen=True, slots=True)
 class TruthObject:
-    """One object a recording's truth tells of. Unknown parts are None."""
+    """One object a recording's truth tells of. Unknown parts are None.
+
+    `velocity` is over ground, along the ego frame's x and y axes at that moment, in m/s.
+    """
 
     track: int
     label: str
@@ -61,6 +64,7 @@ class TruthObject:
     asked_for: bool = False
     action: str | None = None
     visibility: float = 1.0
+    velocity: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fusion.geometry import Rig
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
+UInt16Array: TypeAlias = NDArray[np.uint16]
 Int8Array: TypeAlias = NDArray[np.int8]
 Int16Array: TypeAlias = NDArray[np.int16]
 Float32Array: TypeAlias = NDArray[np.float32]
@@ -42,9 +43,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointCloud:
-    """A sweep. `points` (N, 4) float32: x, y, z in metres in the sensor's frame, intensity in 0..1."""
+    """A sweep. `points` (N, 4) float32: x, y, z in metres in the sensor's frame, intensity in 0..1.
+
+    Where they are known: `offsets_s` (N,) float32 when each point was measured, in seconds from the reading's
+    capture time, negative before it; `labels` (N,) uint16 the dataset's own class number of each point (truth).
+    """
 
     points: Float32Array
+    offsets_s: Float32Array | None = None
+    labels: UInt16Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
