@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -24,8 +25,9 @@ from fusion.types import Evidence, SlotAnswer
 class MiniReviewer:
     """Reads maps, fused tokens, opinions and, when it has them, pixels; answers every slot of the task.
 
-    The prompt's keys and values are computed once. A row's answer does not depend on its batch mates beyond
-    float rounding (tests hold it to 1e-5 in probability).
+    Pixels are a second opinion, not a replacement: a row that has them is read with and without, and its answer is
+    the geometric mean of both. The prompt's keys and values are computed once. A row's answer does not depend on its
+    batch mates beyond float rounding (tests hold it to 1e-5 in probability).
     """
 
     def __init__(self, files: ReviewerFiles, *, device: str = "cpu") -> None:
@@ -65,12 +67,12 @@ class MiniReviewer:
         return self._files
 
     def cost(self, evidence: Evidence) -> int:
-        """Visual tokens of the lanes that are there, the opinion, and a marker a slot."""
+        """Visual tokens of the lanes that are there, the opinion, and a marker a slot; twice when there are pixels."""
         layout = self._files.network.layout
         maps = layout.map_tokens if evidence.maps is not None else 0
         tokens = len(evidence.tokens.values) if evidence.tokens is not None else 0
-        pixels = self._files.network.crop_tokens if evidence.pixels is not None else 0
-        return maps + tokens + pixels + 1 + len(self.task.slots)
+        plain = maps + tokens + 1 + len(self.task.slots)
+        return plain if evidence.pixels is None else 2 * plain + self._files.network.crop_tokens
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for another trunk."""
@@ -86,7 +88,7 @@ class MiniReviewer:
         return PreparedItem(evidence.item, self.cost(evidence), features)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
-        """Answer every slot of every row in one forward; probabilities are softmax(logits / temperature)."""
+        """Answer every slot of every row in one forward, and rows with pixels in a second; see `probabilities`."""
         rows = [row.payload for row in batch if isinstance(row.payload, ReviewFeatures)]
         if len(rows) != len(batch):
             raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
@@ -108,13 +110,23 @@ class MiniReviewer:
 
     @torch.inference_mode()
     def probabilities(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
-        """Calibrated probabilities (B, options) float64 a slot."""
-        batch = collate(rows, self._files.network.layout).to(self._device)
-        logits = self._files.network(batch, self._prefix)
+        """Calibrated probabilities (B, options) float64 a slot, softmax(logits / temperature); of a row with pixels,
+        the logits are the mean of those with and without.
+        """
+        logits = self._logits(rows)
+        seen = [index for index, row in enumerate(rows) if row.crop is not None]
+        if seen:
+            for scores, plain in zip(logits, self._logits([replace(rows[i], crop=None) for i in seen]), strict=True):
+                scores[seen] = (scores[seen] + plain) / 2
         return [
             torch.softmax(scores.double() / temperature, 1).cpu()
             for scores, temperature in zip(logits, self._files.temperatures, strict=True)
         ]
+
+
+    def _logits(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
+        batch = collate(rows, self._files.network.layout).to(self._device)
+        return list(self._files.network(batch, self._prefix))
 
 
 def _answer(options: Sequence[str], probabilities: Sequence[float], chosen: int) -> SlotAnswer:

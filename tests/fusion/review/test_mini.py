@@ -63,8 +63,23 @@ def test_cost_is_the_rows_own_length(reviewer: MiniReviewer, mixed: list[Evidenc
     network = reviewer.files.network
     for evidence in mixed:
         row = reviewer.prepare(evidence)
-        _, counts = network.visual(collate([row.payload], network.layout))
-        assert row.tokens == reviewer.cost(evidence) == int(counts[0]) + len(yard.slots)
+        readings = [row.payload] if row.payload.crop is None else [row.payload, replace(row.payload, crop=None)]
+        counts = [int(network.visual(collate([reading], network.layout))[1][0]) for reading in readings]
+        assert row.tokens == reviewer.cost(evidence) == sum(counts) + len(readings) * len(yard.slots)
+
+
+def test_pixels_are_a_second_opinion(reviewer: MiniReviewer, mixed: list[Evidence]) -> None:
+    rows = [row for row in (reviewer.prepare(e).payload for e in mixed) if row.crop is not None]
+    assert rows
+    network, prefix = reviewer.files.network, reviewer.files.network.prefix_cache()
+    with torch.inference_mode():
+        seen = network(collate(rows, network.layout), prefix)
+        blind = network(collate([replace(row, crop=None) for row in rows], network.layout), prefix)
+    for table, one, other, heat in zip(
+        reviewer.probabilities(rows), seen, blind, reviewer.files.temperatures, strict=True
+    ):
+        geometric = torch.softmax((one + other).double() / 2 / heat, 1)
+        torch.testing.assert_close(table, geometric, atol=TOLERANCE, rtol=0)
 
 
 @torch.inference_mode()
