@@ -66,7 +66,7 @@ class FusionRecipe:
     warmup_steps: int = 100
     ema: float = 0.995
     clip: float = 1.0
-    speech_steps: int = 900
+    speech_steps: int = 3000
     speech_batch: int = 48
     seed: int = 7
     threads: int = 2
@@ -89,8 +89,7 @@ def train_fusion(
 
     Keeps `out/last` (state), `out/best` (the averaged model) and `out/metrics.json`. Returns the averaged model with
     weights rounded to float16, as it is exported. `validation` is measured after every third epoch and, for all
-    sensor patterns, at the end. `start` is a bundle to go on from: what fits is taken over, the ears among it, which
-    are then not taught anew.
+    sensor patterns, at the end. `start` is a bundle to go on from: what fits is taken over.
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -104,10 +103,9 @@ def train_fusion(
     if state is not None:
         run.restore(state)
     else:
-        if start is None:
-            pretrain_speech(model, bank, recipe)
-        else:
+        if start is not None:
             tqdm.write(f"{take_over(model, load_fusion(start)):.0%} of the weights taken over from {start}")
+        pretrain_speech(model, bank, recipe)
         run.start()
     unseen = None if validation is None else SceneSampler(validation, spec)
     while run.epoch < recipe.epochs:

@@ -1,7 +1,8 @@
 """A bank of spoken commands and of yard noise, mixed anew for every training sample.
 
 What a scene's objects could be called is known, so any fitting command can be put in any scene: speech and
-sight are trained on far more pairs than there are scenes. Voices and noises are the training split's.
+sight are trained on far more pairs than there are scenes. Accents and noises are the training split's; beyond those,
+many more voices than it has, noises out of nothing in particular, rooms and microphones (`acoustics`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,25 @@ from fusion.simulation.commands import Command, draw_command
 from fusion.simulation.draws import Draws
 from fusion.simulation.sample import Split
 from fusion.simulation.sound import background, to_pcm
-from fusion.simulation.speech import draw_speaker, say
+from fusion.simulation.speech import TEST_VOICES, TRAIN_VOICES, Speaker, say
 from fusion.simulation.stock import CONDITIONS
 from fusion.task import Task
+from fusion.training.acoustics import drawn_noise, through_room
 from fusion.types import Float32Array, Int16Array
 
 _LONGEST = 40_000
+_ACCENTS = tuple(dict.fromkeys(voice.partition("+")[0] for voice in TRAIN_VOICES))
+_HELD_OUT = {voice.partition("+")[2] for voice in TEST_VOICES}
+_VARIANTS = """
+f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee
+Marco Mario Michael Mike Nguyen adam antonio aunty belinda benjamin boris caleb david ed edward edward2 grandma
+grandpa iven iven2 john kaukovalta klatt klatt2 klatt3 linda marcelo max michel miguel norbert pablo paul pedro
+quincy rob robert sandro shelby steph steph2 steph3 travis victor anika
+"""
+_TIMBRES = tuple(name for name in _VARIANTS.split() if name not in _HELD_OUT)
+"""Timbres of espeak-ng's voices, but the test split's."""
+_SPLIT_NOISES = 3
+"""Of so many noises one is of the training split's kinds."""
 _UNSPOKEN = 0.3
 """Share of commands that are about nothing to be seen: stop, count, talk."""
 _WAYS = (
@@ -77,13 +91,17 @@ class UtteranceBank:
         return [i for i, command in enumerate(self.commands) if command.intent != "inspect"]
 
     def mix(self, index: int | None, rng: np.random.Generator) -> Mixed:
-        """Utterance `index` in noise, or noise alone, as the yard mixes them."""
-        chosen = self.noises[int(rng.integers(len(self.noises)))]
-        noise: Float32Array = np.roll(chosen, int(rng.integers(len(chosen)))).astype(np.float32) / np.float32(3276.7)
+        """Utterance `index` in noise, or noise alone, as the yard mixes them, but in other rooms too."""
+        noise = self._noise(rng)
+        if rng.random() < 0.3:
+            noise = np.asarray((noise + rng.uniform(0.3, 1.0) * self._noise(rng)) / 1.2, np.float32)
         if index is None:
             return Mixed(np.asarray(noise * np.float32(rng.uniform(0.01, 0.15))))
         wave: Float32Array = self.waves[index, : self.lengths[index]].astype(np.float32) / np.float32(32767)
-        wave = _stretched(wave, float(rng.uniform(0.88, 1.14)))[-(WINDOW_SAMPLES - 800) :]
+        wave = _stretched(wave, float(rng.uniform(0.82, 1.22)))[-(WINDOW_SAMPLES - 800) :]
+        if rng.random() < 0.7:
+            wave = through_room(wave, rng)
+            wave = wave / np.float32(max(float(np.abs(wave).max(initial=0)), 1e-6))
         level = rng.uniform(0.2, 0.75)
         power = float(np.sqrt(np.mean(wave**2))) * level
         sound = noise * np.float32(power / 10 ** (rng.uniform(-1.0, 22.0) / 20))
@@ -92,6 +110,10 @@ class UtteranceBank:
             start = max(0, WINDOW_SAMPLES - len(wave) - round(rng.uniform(0.05, 1.0) * 16000))
         sound[start : start + len(wave)] += wave * np.float32(level)
         return Mixed(np.asarray(np.clip(sound, -1.0, 1.0), np.float32), start, len(wave))
+
+    def _noise(self, rng: np.random.Generator) -> Float32Array:
+        chosen = self.noises[int(rng.integers(len(self.noises)))]
+        return np.asarray(np.roll(chosen, int(rng.integers(len(chosen)))).astype(np.float32) / np.float32(3276.7))
 
 
 def _stretched(wave: Float32Array, factor: float) -> Float32Array:
@@ -112,7 +134,7 @@ def phrases_of(task: Task) -> list[str]:
 
 
 def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBank:
-    """`count` commands in training voices, every phrase about as often, and `noises` stretches of noise."""
+    """`count` commands, every phrase about as often, in training accents, and `noises` stretches of noise."""
     phrases = phrases_of(task)
     waves = np.zeros((count, _LONGEST), np.int16)
     lengths = np.zeros(count, np.int32)
@@ -120,12 +142,23 @@ def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBa
     for index in tqdm(range(count), desc="utterances", unit="utterance"):
         draws = Draws(seed + index, Split.TRAIN, stream=91)
         command = _command(draws, phrases, index)
-        wave = to_pcm(say(command.text, draw_speaker(draws)))[:_LONGEST]
+        wave = to_pcm(say(command.text, _speaker(draws)))[:_LONGEST]
         waves[index, : len(wave)] = wave
         lengths[index] = len(wave)
         commands.append(command)
-    sounds = (background(Draws(seed + i, Split.TRAIN, stream=92), WINDOW_SAMPLES) for i in range(noises))
+    sounds = (_noise(Draws(seed + i, Split.TRAIN, stream=92), i) for i in range(noises))
     return UtteranceBank(waves, lengths, tuple(commands), np.stack([to_pcm(s * np.float32(0.1)) for s in sounds]))
+
+
+def _speaker(draws: Draws) -> Speaker:
+    """An accent of the training split with any timbre but the test split's."""
+    accent, timbre = (names[int(draws.rng.integers(len(names)))] for names in (_ACCENTS, _TIMBRES))
+    return Speaker(f"{accent}+{timbre}", draws.held_integer(110, 205), draws.held_integer(15, 83))
+
+
+def _noise(draws: Draws, index: int) -> Float32Array:
+    own = index % _SPLIT_NOISES == 0
+    return background(draws, WINDOW_SAMPLES) if own else drawn_noise(draws.rng, WINDOW_SAMPLES)
 
 
 def _command(draws: Draws, phrases: Sequence[str], index: int) -> Command:
@@ -137,7 +170,7 @@ def _command(draws: Draws, phrases: Sequence[str], index: int) -> Command:
     return command
 
 
-def load_bank(path: Path, task: Task, *, count: int = 3000, noises: int = 300, seed: int = 7) -> UtteranceBank:
+def load_bank(path: Path, task: Task, *, count: int = 5000, noises: int = 900, seed: int = 7) -> UtteranceBank:
     """The bank kept in `path` (.npz), made first when it is not there."""
     if not path.is_file():
         bank = make_bank(task, count, noises, seed)
