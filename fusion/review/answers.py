@@ -11,8 +11,9 @@ from fusion.task import Slot, Task
 from fusion.types import Box2D, TruthObject
 
 T = TypeVar("T")
-MATCH_IOU = 0.45
-"""An item is the truth object its box overlaps best, from this intersection over union on."""
+MATCH_IOU = 0.4
+"""An item is the truth object its box overlaps best, from this intersection over union on: for the fused heads, the
+reviewer, and whoever judges them."""
 
 _WITHOUT_OBJECT = {
     "object": NOTHING,

@@ -25,6 +25,7 @@ from fusion.preparation import WINDOW_SAMPLES, points_input, speech_present
 from fusion.preparation.items import item_arrays
 from fusion.preparation.pillars import PILLAR_POINTS, PillarGrid
 from fusion.preparation.rays import input_calibration
+from fusion.review.answers import MATCH_IOU
 from fusion.simulation.commands import references, sights
 from fusion.simulation.observe import clearly_seen
 from fusion.simulation.sample import SimulatedSample
@@ -38,8 +39,6 @@ ROWS = 48
 """Item rows a scene: at most 24 of the detector, then moved truth boxes."""
 DETECTOR_ROWS = 24
 TRUTH_OBJECTS = 24
-CLAIM_IOU = 0.4
-"""A detection belongs to the truth object it overlaps most, if by this much."""
 FROM_NOWHERE, FROM_DETECTOR, FROM_TRUTH = 0, 1, 2
 
 
@@ -190,10 +189,10 @@ class SceneReader:
 
 
 def claim(box: Box2D, targets: Iterable[Box2D | None]) -> int:
-    """Index of the target that `box` overlaps most, if by `CLAIM_IOU` or more, else -1."""
+    """Index of the target that `box` overlaps most, if by `MATCH_IOU` or more, else -1."""
     overlaps = [0.0 if target is None else box.iou(target) for target in targets]
     best = int(np.argmax(overlaps)) if overlaps else -1
-    return best if best >= 0 and overlaps[best] >= CLAIM_IOU else -1
+    return best if best >= 0 and overlaps[best] >= MATCH_IOU else -1
 
 
 def cache_features(
