@@ -66,8 +66,8 @@ def _check(truth: NuScenesBoxes, predictions: NuScenesBoxes) -> None:
         missing = sorted(set(there.samples) - set(other.samples))
         if missing:
             raise InputError(
-                f"the {whose} lack {len(missing)} of {len(there.samples)} samples, {missing[0]} among them; a sample "
-                "without boxes is an empty list"
+                f"{len(missing)} of {len(there.samples)} samples, {missing[0]} among them, are not in the {whose}; a "
+                "sample without boxes is an empty list"
             )
     unscored = np.flatnonzero(np.isnan(predictions.score))
     if unscored.size:

@@ -6,10 +6,11 @@ Format: nuscenes-devkit, `eval/detection/README.md` (results format) and `EvalBo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +74,22 @@ def read_ego_positions(path: Path) -> dict[str, Float64Array]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise RecordingError(f"{path}: no valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise RecordingError(f"{path}: holds no object of sample tokens")
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; one that names something twice would lose the first."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{_short(next(name for name in names if names.count(name) > 1))} is there twice")
     return content
 
 
@@ -161,9 +171,12 @@ def _as_numbers(values: Sequence[object], width: int) -> Float64Array | None:
     """`values` as (N, width) floats, or None where one is anything else (text, null, true, another length)."""
     if not values:
         return np.zeros((0, width))
+    parts: Iterable[Any] = values if width == 1 else chain.from_iterable(cast("Sequence[Iterable[object]]", values))
     try:
+        if not set(map(type, parts)) <= {int, float}:
+            return None
         array = np.array(values)
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):  # not iterable, of several lengths, too large
         return None
     if array.dtype.kind not in "fiu" or array.shape != ((len(values),) if width == 1 else (len(values), width)):
         return None

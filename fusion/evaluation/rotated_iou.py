@@ -109,8 +109,9 @@ def _corners_seen_from(polygon: Float64Array, window: Float64Array) -> tuple[Flo
 
 
 def _height_overlap(a: Float64Array, b: Float64Array) -> Float64Array:
-    low = np.maximum(a[..., 2] - a[..., 5] / 2, b[..., 2] - b[..., 5] / 2)
-    high = np.minimum(a[..., 2] + a[..., 5] / 2, b[..., 2] + b[..., 5] / 2)
+    away = a[..., 2] - b[..., 2]
+    low = np.maximum(away - a[..., 5] / 2, -b[..., 5] / 2)
+    high = np.minimum(away + a[..., 5] / 2, b[..., 5] / 2)
     return np.asarray(np.maximum(high - low, 0.0))
 
 
@@ -120,4 +121,4 @@ def _product(boxes: Float64Array, start: int, stop: int) -> Float64Array:
 
 def _over_union(shared: Float64Array, size_a: Float64Array, size_b: Float64Array) -> Float64Array:
     union = size_a + size_b - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return np.asarray(np.minimum(np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0), 1.0))
