@@ -101,22 +101,52 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure a bundled model on held-out data")
-    evaluate.add_argument("model", choices=["detector", "fusion", "reviewer"])
-    evaluate.add_argument("--task", default="yard")
-    evaluate.add_argument("--data", type=Path, help="image folder or scene set; the yard is simulated when left out")
-    evaluate.add_argument("--split", default="test")
-    evaluate.add_argument("--scenes", type=int, default=2000, help="held-out yard scenes to simulate")
-    evaluate.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
-    evaluate.add_argument("--out", type=Path, default=Path("out/evaluate"))
-    evaluate.add_argument("--threads", type=int, default=2)
-    evaluate.set_defaults(run=_evaluate)
+    evaluate = commands.add_parser("evaluate", help="measure a bundled model, or anybody's boxes, against the truth")
+    subjects = evaluate.add_subparsers(dest="model", required=True, metavar="WHAT")
+    held_out = argparse.ArgumentParser(add_help=False)
+    held_out.add_argument("--task", default="yard")
+    held_out.add_argument("--data", type=Path, help="image folder or scene set; the yard is simulated when left out")
+    held_out.add_argument("--split", default="test")
+    held_out.add_argument("--scenes", type=int, default=2000, help="held-out yard scenes to simulate")
+    held_out.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
+    held_out.add_argument("--out", type=Path, default=Path("out/evaluate"))
+    held_out.add_argument("--threads", type=int, default=2)
+    for model in ("detector", "fusion", "reviewer"):
+        told = f"the bundled {model} on held-out data"
+        subjects.add_parser(model, parents=[held_out], help=told, description=told).set_defaults(run=_evaluate)
+    _add_evaluate_boxes(subjects)
+
+
+def _add_evaluate_boxes(subjects: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "files of 3-D boxes by the KITTI object or the nuScenes detection metric; see docs/metrics.md"
+    boxes = subjects.add_parser("boxes", help=told, description=told)
+    boxes.add_argument("--format", choices=["kitti", "nuscenes"], required=True)
+    boxes.add_argument(
+        "--truth", type=Path, required=True, help="KITTI: folder of label files; nuScenes: EvalBoxes JSON"
+    )
+    boxes.add_argument("--detections", type=Path, required=True, help="the same with scores, or a nuScenes submission")
+    boxes.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
+    boxes.add_argument("--frames", type=Path, help="KITTI: a file of the frames that count, one a line")
+    boxes.add_argument(
+        "--unfiltered", action="store_true", help="nuScenes: count boxes out of range and without points"
+    )
+    boxes.add_argument("--ego", type=Path, help='nuScenes: vehicle positions, JSON {"TOKEN": [x, y, z]}')
+    boxes.add_argument(
+        "--bike-racks", type=Path, help="nuScenes: bicycle racks, JSON as the truth; leave out what is in"
+    )
+    boxes.set_defaults(run=_evaluate_boxes)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from fusion.training.commands import evaluate
 
     evaluate(arguments)
+
+
+def _evaluate_boxes(arguments: argparse.Namespace) -> None:
+    from fusion.evaluation.boxes import evaluate_boxes
+
+    evaluate_boxes(arguments)
 
 
 if __name__ == "__main__":
