@@ -87,11 +87,19 @@ class ItemCache:
         return cls(task, layout, Profile.load(folder / "profile"), columns)
 
 
-def begin_cache(folder: Path, task: Task, layout: FeatureLayout, profile: Profile) -> None:
-    """Make the folder and write what all shards share."""
+def begin_cache(
+    folder: Path, task: Task, layout: FeatureLayout, profile: Profile, origin: Mapping[str, str] | None = None
+) -> None:
+    """Make the folder and write what all shards share. Shards of another `origin` (whatever their items were made
+    from and by) are thrown away.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     described = {"task": task.model_dump(mode="json"), "layout": layout.model_dump(mode="json")}
-    (folder / _META).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(described | {"origin": dict(origin or {})}, indent=1) + "\n"
+    if (folder / _META).is_file() and (folder / _META).read_text(encoding="utf-8") != text:
+        for shard in folder.glob("shard-*.npz"):
+            shard.unlink()
+    (folder / _META).write_text(text, encoding="utf-8")
     profile.save(folder / "profile")
 
 

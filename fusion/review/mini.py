@@ -123,7 +123,6 @@ class MiniReviewer:
             for scores, temperature in zip(logits, self._files.temperatures, strict=True)
         ]
 
-
     def _logits(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
         batch = collate(rows, self._files.network.layout).to(self._device)
         return list(self._files.network(batch, self._prefix))

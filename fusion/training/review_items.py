@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -127,9 +128,9 @@ def build_item_cache(
     workers: int = 1,
     quiet: bool = False,
 ) -> None:
-    """Cache every item of `source` in `out`; shards that are there are kept. Shows its progress."""
+    """Cache every item of `source` in `out`; shards by the same models are kept. Shows its progress."""
     device = Device.load(task, bundle, recipe)
-    begin_cache(out, task, device.layout, device.profile)
+    begin_cache(out, task, device.layout, device.profile, _origin(bundle, source, recipe))
     shards = range((len(source) + SHARD_MOMENTS - 1) // SHARD_MOMENTS)
     missing = [shard for shard in shards if not shard_path(out, shard).is_file()]
     with tqdm(
@@ -146,6 +147,12 @@ def build_item_cache(
         with multiprocessing.get_context("spawn").Pool(workers, initializer=_Worker.start, initargs=start) as pool:
             for _ in pool.imap_unordered(_Worker.work, missing):
                 progress.update()
+
+
+def _origin(bundle: Path, source: MomentSource, recipe: ItemRecipe) -> dict[str, str]:
+    """Digests of the device's models, and what else an item depends on."""
+    graphs = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(bundle.glob("*.onnx"))}
+    return graphs | {"recipe": repr(recipe), "source": f"{len(source)} of {type(source).__name__}"}
 
 
 class _Worker:

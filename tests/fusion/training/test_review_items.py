@@ -12,7 +12,7 @@ from fusion.codec.synthetic import synthetic_maps, synthetic_profile
 from fusion.perception.detector import DetectorResult
 from fusion.preparation import Placement
 from fusion.recording.image_folder import ImageFolder, LabelForm
-from fusion.review.item_cache import ItemCache, begin_cache, write_shard
+from fusion.review.item_cache import ItemCache, begin_cache, shard_path, write_shard
 from fusion.review.layout import layout_for
 from fusion.task import Task
 from fusion.training.review_items import Device, ItemRecipe
@@ -104,3 +104,14 @@ def test_held_out_pictures_are_the_detectors_own_validation() -> None:
     assert held == ("5", "25", "45", "65", "85")
     assert len(train) == 95
     assert not set(train) & set(held)
+
+
+def test_items_of_other_models_are_not_taken_for_these(tmp_path: Path) -> None:
+    machine = device(ItemRecipe())
+    folder = tmp_path / "cache"
+    begin_cache(folder, machine.task, machine.layout, machine.profile, {"fuser.onnx": "one"})
+    write_shard(folder, 0, [], machine.task, machine.layout)
+    begin_cache(folder, machine.task, machine.layout, machine.profile, {"fuser.onnx": "one"})
+    assert shard_path(folder, 0).is_file()
+    begin_cache(folder, machine.task, machine.layout, machine.profile, {"fuser.onnx": "another"})
+    assert not shard_path(folder, 0).is_file()
