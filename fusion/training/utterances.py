@@ -24,6 +24,7 @@ from fusion.simulation.speech import TEST_VOICES, TRAIN_VOICES, Speaker, say
 from fusion.simulation.stock import CONDITIONS
 from fusion.task import Task
 from fusion.training.acoustics import drawn_noise, through_room
+from fusion.training.chatter import chatter
 from fusion.types import Float32Array, Int16Array
 
 _LONGEST = 40_000
@@ -39,8 +40,10 @@ _TIMBRES = tuple(name for name in _VARIANTS.split() if name not in _HELD_OUT)
 """Timbres of espeak-ng's voices, but the test split's."""
 _SPLIT_NOISES = 3
 """Of so many noises one is of the training split's kinds."""
-_UNSPOKEN = 0.3
-"""Share of commands that are about nothing to be seen: stop, count, talk."""
+_UNSPOKEN = 0.2
+"""Share of utterances that are about nothing to be seen: stop, count, the yard's own talk."""
+_CHATTER = 0.25
+"""Share of any other talk."""
 _WAYS = (
     "the {}",
     "the left {}",
@@ -162,6 +165,8 @@ def _noise(draws: Draws, index: int) -> Float32Array:
 
 
 def _command(draws: Draws, phrases: Sequence[str], index: int) -> Command:
+    if draws.chance(_CHATTER):
+        return Command(chatter(draws.rng))
     if draws.chance(_UNSPOKEN):
         return draw_command(draws, [])
     chosen = phrases[index % len(phrases)]
@@ -170,7 +175,7 @@ def _command(draws: Draws, phrases: Sequence[str], index: int) -> Command:
     return command
 
 
-def load_bank(path: Path, task: Task, *, count: int = 5000, noises: int = 900, seed: int = 7) -> UtteranceBank:
+def load_bank(path: Path, task: Task, *, count: int = 6000, noises: int = 900, seed: int = 7) -> UtteranceBank:
     """The bank kept in `path` (.npz), made first when it is not there."""
     if not path.is_file():
         bank = make_bank(task, count, noises, seed)

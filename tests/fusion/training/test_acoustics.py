@@ -4,8 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusion.simulation.commands import _TALK
 from fusion.simulation.speech import TEST_VOICES
 from fusion.training.acoustics import drawn_noise, through_room
+from fusion.training.chatter import chatter
 from fusion.training.utterances import _ACCENTS, _TIMBRES
 
 
@@ -35,3 +37,13 @@ def test_no_voice_of_the_test_split_is_heard_in_training():
     assert accents.isdisjoint(_ACCENTS)
     assert timbres.isdisjoint(_TIMBRES)
     assert len(_TIMBRES) > 40
+
+
+def test_chatter_says_nothing_that_the_test_split_says():
+    rng = np.random.default_rng(3)
+    said = [chatter(rng) for _ in range(3000)]
+    small = {"the", "a", "and", "at", "on", "in", "my", "you", "is", "will", "who", "has"}
+    held_out = {word for sentence in _TALK[1::2] for word in sentence.split()} - small
+    assert held_out.isdisjoint(word for sentence in said for word in sentence.split())
+    assert len(set(said)) > 2500
+    assert all(2 <= len(sentence.split()) <= 12 for sentence in said)
