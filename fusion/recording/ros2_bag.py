@@ -33,11 +33,13 @@ def is_ros2_bag(path: Path) -> bool:
     """A folder with rosbag2's metadata, or with SQLite files of a bag; or such a file alone."""
     if path.is_file():
         return path.suffix == ".db3"
+    if any(path.glob("*.db3")) or any(path.glob("*.db3.zstd")):
+        return True
     try:
         with (path / METADATA).open("rb") as file:
             return _KEY.encode() in file.read(1 << 16)
     except OSError:
-        return any(path.glob("*.db3")) or any(path.glob("*.db3.zstd"))
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class SqliteSource:
             with closing(sqlite3.connect(place, uri=True, check_same_thread=False)) as connection:
                 connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LIMIT_BYTES)
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own messages may quote damaged text
             raise RecordingError(f"{self.path}: not a sound SQLite file of a ROS 2 bag ({error})") from None
 
     def _message(self, row: Any, topic: Any, time_ns: Any, data: Any) -> RawMessage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusion.recording.mcap_stream import MAGIC as MCAP_MAGIC
+from fusion.recording.mcap_stream import opened
 from fusion.recording.ros1_bag import Ros1Bag
 from fusion.recording.ros2_bag import Ros2Bag, is_ros2_bag
 from fusion.recording.ros_mcap import McapRosSource, speaks_ros
@@ -27,8 +28,8 @@ def is_bag(path: Path) -> bool:
 
 def open_bag(path: Path, *, salvage: bool = False) -> RosSource:
     """The container at `path`, for which `is_bag` holds. Raises `RecordingError` where it is damaged."""
-    if is_ros2_bag(path):
+    if path.is_dir() or is_ros2_bag(path):
         return Ros2Bag(path, salvage=salvage)
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(len(MCAP_MAGIC))
     return McapRosSource(path, salvage=salvage) if head == MCAP_MAGIC else Ros1Bag(path, salvage=salvage)
