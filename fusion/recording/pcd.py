@@ -218,7 +218,8 @@ def _numbers(name: str, words: list[bytes], number: np.dtype[Any]) -> NDArray[An
     if max(map(len, words), default=0) > _MAX_WORD:
         raise InputError(f"a value of field '{name}' is longer than {_MAX_WORD} characters")
     try:
-        return np.array(words, f"S{_MAX_WORD}").astype(number)
+        with np.errstate(over="ignore"):
+            return np.array(words, f"S{_MAX_WORD}").astype(number)
     except (ValueError, OverflowError) as error:
         raise InputError(f"field '{name}': {error}") from None
 

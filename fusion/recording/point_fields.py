@@ -19,6 +19,7 @@ TIMES = ("t", "time", "timestamp", "offset_time", "time_offset", "time_stamp")
 LONGEST_SWEEP_S = 10.0
 MAX_POINTS = 1 << 24
 _NS = 1e-9
+_SECOND_NS = 10**9
 _SINCE_1973_NS = 10**17
 
 
@@ -108,8 +109,10 @@ def offsets_s(times: NDArray[Any], time_ns: int) -> Float32Array | None:
         return None
     elif integer:
         result = np.asarray((times.astype(np.int64) * int(step) - time_ns) * _NS, np.float64)
-    else:
-        result = np.asarray(times * (step * _NS) - time_ns * _NS, np.float64)
+    elif step == 1:
+        result = np.asarray((times - time_ns) * _NS, np.float64)
+    else:  # whole seconds go first: a float64 holds a part of one more exactly than the time since 1970
+        result = np.asarray(times - time_ns // _SECOND_NS - time_ns % _SECOND_NS * _NS, np.float64)
     if np.abs(result).max() > LONGEST_SWEEP_S:
         return None
     return np.asarray(result, np.float32)
@@ -133,4 +136,6 @@ def start_ns(times: NDArray[Any]) -> int | None:
     step = absolute_step_ns(times)
     if step is None:
         return None
-    return int(times.min()) * int(step) if times.dtype.kind in "iu" else round(float(times.min()) * step)
+    earliest: float = times.min().item()
+    whole, part = divmod(earliest, 1)
+    return int(whole) * int(step) + round(part * step)

@@ -95,7 +95,7 @@ def test_an_unknown_format_names_the_known_ones(tmp_path):
         RecordingError,
         match=r"a.xyz: not a recording of a known format; known formats: .*image-folder, .*mcap, .*rosbag",
     ):
-        open_recording(tmp_path / "a.bag")
+        open_recording(tmp_path / "a.xyz")
     with pytest.raises(RecordingError, match="no such file"):
         open_recording(tmp_path / "gone.mcap")
 

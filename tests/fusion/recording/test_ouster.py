@@ -305,7 +305,7 @@ def test_the_real_captures_have_the_returns_they_should(name):
     assert ("second returns" in info.notes) is name.startswith("OS-0")
     for reading in readings:
         assert 0 == reading.payload.offsets_s.min() < reading.payload.offsets_s.max() < 0.1
-        assert 5 < np.median(np.linalg.norm(reading.payload.points[:, :3], axis=1)) < 40
+        assert 2 < np.median(np.linalg.norm(reading.payload.points[:, :3], axis=1)) < 40
 
 
 def test_the_real_bag_of_packets_is_read():
