@@ -13,8 +13,7 @@ from fusion.errors import InputError, RecordingError
 from fusion.recording.mcap_stream import Wanted
 from fusion.recording.ouster_scans import SDK_ERRORS, read_metadata, sdk
 from fusion.recording.pcap_file import check_capture
-from fusion.recording.ros_bags import is_bag, open_bag
-from fusion.recording.ros_messages import CLOUD, COMPRESSED, IMAGE, PACKETS, TEXT, check_library, decoded, why_not
+from fusion.recording.ros_messages import CLOUD, COMPRESSED, IMAGE, PACKETS, TEXT, decoded, why_not
 from fusion.recording.ros_source import RosSource, first_messages
 
 _MAX_METADATA_BYTES = 4 << 20
@@ -101,12 +100,11 @@ class CapturePackets:
 class BagPackets:
     """Packets of a ROS bag that has one sensor's packets and metadata topics."""
 
-    def __init__(self, path: Path, *, salvage: bool = False) -> None:
-        check_library(path)
-        self.path = path
+    def __init__(self, source: RosSource) -> None:
+        self.path = path = source.path
         self._core = sdk("core", path)
-        self._source = open_bag(path, salvage=salvage)
-        self.files, self.damage = self._source.files, self._source.damage
+        self._source = source
+        self.files, self.damage = source.files, source.damage
         self._channel = _packet_channels(self._source)[0]
         channel = self._source.channels[self._channel]
         topics = {
@@ -146,14 +144,8 @@ class BagPackets:
             yield packet
 
 
-def has_only_packets(path: Path) -> bool:
-    """Whether a bag's LiDAR is there as one sensor's raw packets alone, and no camera with it; never raises."""
-    try:
-        if not is_bag(path):
-            return False
-        source = open_bag(path)
-    except RecordingError:
-        return False
+def has_only_packets(source: RosSource) -> bool:
+    """Whether a bag's LiDAR is there as one sensor's raw packets alone, and no camera with it."""
     kinds = {channel.type for channel in source.channels.values()}
     return len(_packet_channels(source)) == 1 and TEXT in kinds and not kinds & {CLOUD, IMAGE, COMPRESSED}
 

@@ -16,7 +16,7 @@ from fusion.errors import RecordingError
 from fusion.geometry import Rig
 from fusion.recording.base import RecordingInfo, SensorInfo
 from fusion.recording.content import check_request, content_of
-from fusion.recording.ouster_packets import BagPackets, CapturePackets, PacketSource, has_only_packets
+from fusion.recording.ouster_packets import CapturePackets, PacketSource
 from fusion.recording.ouster_scans import Frame, Scan, ScanMaker, brightness, brightness_scale, clock_note, frames
 from fusion.recording.pcap_file import is_capture
 from fusion.task import Task
@@ -53,15 +53,14 @@ class OusterReader:
 
     @staticmethod
     def can_read(path: Path) -> bool:
-        """A network capture, or a ROS bag with an Ouster's packets and metadata but no clouds or pictures."""
-        return (path.is_file() and is_capture(path)) or has_only_packets(path)
+        """A network capture."""
+        return path.is_file() and is_capture(path)
 
     @classmethod
     def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
-        """Open `path`. Raises `RecordingError` where it is damaged or no metadata fits."""
+        """Open the capture at `path`. Raises `RecordingError` where it is damaged or no metadata fits."""
         check_request(path, "a packet capture", {SENSOR}, task, split)
-        kind = CapturePackets if path.is_file() and is_capture(path) else BagPackets
-        return cls(kind(path, salvage=salvage))
+        return cls(CapturePackets(path, salvage=salvage))
 
     @property
     def path(self) -> Path:

@@ -138,8 +138,9 @@ def read_metadata(text: str, path: Path) -> Any:
         info = core.SensorInfo(text)
         height, width = info.format.pixels_per_column, info.format.columns_per_frame
         sizes = {len(info.beam_altitude_angles), len(info.beam_azimuth_angles)}
+        if not 0 < height * width <= _MAX_CELLS or sizes != {height}:
+            raise ValueError(f"{height} beams by {width} columns, with {sorted(sizes)} beam angles")
+        core.XYZLut(info, False)
     except SDK_ERRORS as error:
         raise RecordingError(f"{path}: not the metadata of an Ouster sensor ({' '.join(str(error).split())})") from None
-    if not 0 < height * width <= _MAX_CELLS or sizes != {height}:
-        raise RecordingError(f"{path}: metadata of {height} beams by {width} columns with {sizes} beam angles")
     return info

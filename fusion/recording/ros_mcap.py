@@ -10,7 +10,7 @@ from mcap.records import Header
 
 from fusion.errors import RecordingError
 from fusion.recording.mcap_chunk import FRAME, MAX_RECORD_BYTES, parsed
-from fusion.recording.mcap_index import Index, read_index
+from fusion.recording.mcap_index import Index, peek_index, read_index
 from fusion.recording.mcap_stream import MAGIC, MessageScan, RawMessage, Wanted
 from fusion.recording.ros_source import CDR, ROS1, RosChannel, normal_type
 
@@ -78,11 +78,7 @@ def speaks_ros(path: Path) -> bool:
         return True
     if profile is None or profile:
         return False
-    try:
-        channels = read_index(path).channels.values()
-    except RecordingError:
-        return False
-    encodings = {channel.message_encoding for channel in channels}
+    encodings = {channel.message_encoding for channel in peek_index(path).channels.values()}
     return bool(encodings & {ROS1, CDR}) and "protobuf" not in encodings
 
 

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 from fusion.errors import InputError, RecordingError
-from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.base import RecordingInfo, RecordingReader, SensorInfo
 from fusion.recording.content import check_request, content_of
 from fusion.recording.mcap_stream import RawMessage, Wanted
+from fusion.recording.ouster_packets import BagPackets, has_only_packets
+from fusion.recording.ouster_pcap import SENSOR as OUSTER
+from fusion.recording.ouster_pcap import OusterReader
 from fusion.recording.ros_bags import is_bag, open_bag
 from fusion.recording.ros_messages import check_library
 from fusion.recording.ros_rig import RosRig, read_rig
@@ -54,13 +56,19 @@ class RosReader:
         return is_bag(path)
 
     @classmethod
-    def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
-        """Open `path`; a `task` must share a sensor with it. Raises `RecordingError`."""
+    def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> RecordingReader:
+        """Open `path`; a `task` must share a sensor with it. Raises `RecordingError`.
+
+        A bag of nothing but an Ouster LiDAR's raw packets and its metadata is given to the reader of these.
+        """
         check_library(path)
-        reader = cls(open_bag(path, salvage=salvage))
-        check_request(path, "a ROS bag", [], None, split)
-        if task is not None:
-            check_request(path, "a ROS bag", {topic.name for topic in reader.topics.sensors.values()}, task, None)
+        source = open_bag(path, salvage=salvage)
+        if has_only_packets(source):
+            check_request(path, "a ROS bag", {OUSTER}, task, split)
+            return OusterReader(BagPackets(source))
+        reader = cls(source)
+        names = {topic.name for topic in reader.topics.sensors.values()} if task is not None else set[str]()
+        check_request(path, "a ROS bag", names, task, split)
         return reader
 
     @property

@@ -78,15 +78,18 @@ def find_topics(source: RosSource) -> RosTopics:
     topics = {source.channels[n].topic for n in maybe if not reasons[n]}
     names = sensor_names(topics)
     sensors: dict[int, RosTopic] = {}
-    for number in sorted(maybe, key=lambda n: first[n].cursor if n in first else 0):
+    for number in sorted((n for n in maybe if not reasons[n]), key=lambda n: first[n].cursor):
         channel = source.channels[number]
-        if not reasons[number]:
-            known = next((topic for topic in sensors.values() if topic.name == names[channel.topic]), None)
+        known = next((topic for topic in sensors.values() if topic.name == names[channel.topic]), None)
+        if known and known.modality is not MODALITIES[channel.type]:
+            reasons[number] = f"the topic is a {known.modality} already"
+        else:
             sensors[number] = known or _topic(names[channel.topic], channel, first[number])
     unread = {
         f"{channel.topic} ({channel.type}, {reasons[n] or _OTHER.get(channel.type, 'of no sensor')})"
         for n, channel in source.channels.items()
-        if n not in sensors and (reasons[n] or channel.type not in _PLACING) and channel.topic not in names
+        if n not in sensors and (reasons[n] or channel.type not in _PLACING)
+        if channel.topic not in names or n in first
     }
     return RosTopics(sensors, tuple(sorted(unread)))
 
