@@ -29,7 +29,7 @@ from fusion.recording.ros_source import ROS1, RosChannel, normal_type
 
 @dataclass(slots=True)
 class _Scan:
-    """One pass over a bag's messages in file order; chunks `places` shows to be unwanted are passed over unread."""
+    """One pass over a bag's messages in file order: chunk by chunk where the index tells `places`, else by record."""
 
     path: Path
     places: Mapping[int, ChunkPlace] = field(default_factory=dict)
@@ -42,52 +42,57 @@ class _Scan:
             try:
                 stream = RecordStream(file, self.path.stat().st_size)
                 check_magic(stream)
-                while not stream.ended:
-                    start = stream.at
-                    fields, length = stream.head()
-                    for message in self._record(stream, start, fields, length, wanted):
+                for start in self._starts(stream, wanted):
+                    for message in self._record(stream, start):
                         if wanted.covers(message):
                             yield message
             except RecordingError as error:
                 raise damage(self.path, start, str(error), self.cursor) from None
 
-    def _record(
-        self, stream: RecordStream, start: int, fields: dict[str, bytes], length: int, wanted: Wanted
-    ) -> list[RawMessage]:
+    def _starts(self, stream: RecordStream, wanted: Wanted) -> Iterator[int]:
+        """Where the next record to look at begins; chunks that are not wanted are counted and passed over unread."""
+        if not self.places:
+            while not stream.ended:
+                yield stream.at
+        for start, place in sorted(self.places.items()):
+            if wanted.rules_out(place, self.cursor):
+                self.cursor += place.messages
+            else:
+                stream.file.seek(start)
+                yield start
+
+    def _record(self, stream: RecordStream, start: int) -> list[RawMessage]:
+        fields, length = stream.head()
         kind = number(fields, "op", "<B")
         if kind == Op.CHUNK:
-            return self._chunk(stream, start, fields, length, wanted)
+            return self._chunk(start, unpack_chunk(fields, stream.body(length)))
         if kind == Op.MESSAGE:
             raise RecordingError("a message outside of a chunk")
+        if start in self.places:
+            raise RecordingError("no chunk where the index says that one begins")
         if kind == Op.CONNECTION:
             define(self.channels, fields, stream.body(length))
         else:
             stream.skip(length)
         return []
 
-    def _chunk(
-        self, stream: RecordStream, start: int, fields: dict[str, bytes], length: int, wanted: Wanted
-    ) -> list[RawMessage]:
-        place = self.places.get(start)
-        if place and wanted.rules_out(place, self.cursor):
-            stream.skip(length)
-            self.cursor += place.messages
-            return []
+    def _chunk(self, start: int, data: bytes) -> list[RawMessage]:
         found: list[RawMessage] = []
-        records = RecordStream.of_bytes(unpack_chunk(fields, stream.body(length)))
-        for _ in range(MAX_CHUNK_RECORDS):
-            if records.ended:
-                break
-            inner, size = records.head()
-            kind = number(inner, "op", "<B")
+        records = RecordStream.of_bytes(data)
+        count = 0
+        while not records.ended:
+            count += 1
+            if count > MAX_CHUNK_RECORDS:
+                raise RecordingError(f"a chunk holds more than {MAX_CHUNK_RECORDS} records")
+            fields, size = records.head()
+            kind = number(fields, "op", "<B")
             if kind == Op.MESSAGE:
-                found.append(self._message(self.cursor + len(found) + 1, start, inner, records.body(size)))
+                found.append(self._message(self.cursor + len(found) + 1, start, fields, records.body(size)))
             elif kind == Op.CONNECTION:
-                define(self.channels, inner, records.body(size))
+                define(self.channels, fields, records.body(size))
             else:
                 records.skip(size)
-        else:
-            raise RecordingError(f"a chunk holds more than {MAX_CHUNK_RECORDS} records")
+        place = self.places.get(start)
         if place and len(found) != place.messages:
             raise RecordingError(f"the chunk holds {len(found)} messages where the index counts {place.messages}")
         self.cursor += len(found)
