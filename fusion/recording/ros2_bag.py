@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -72,6 +73,8 @@ class Ros2Bag:
             self.files = _files(path, metadata)
             if not metadata:
                 notes["metadata.yaml"] = "is missing: the files are read in the order of their numbers"
+        if not self.files:
+            raise RecordingError(f"{path}: neither {METADATA} nor a file of a ROS 2 bag in it")
         self._numbers: dict[RosChannel, int] = {}
         self._parts = self._opened(salvage)
         self.damage = "; ".join(part.source.damage for part in self._parts if part.source.damage)
@@ -123,6 +126,7 @@ class Ros2Bag:
     def _unpacked(self, file: Path) -> Path:
         if self._temporary is None:
             self._temporary = TemporaryDirectory(prefix="fusion-bag-")
+            weakref.finalize(self, self._temporary.cleanup)
         out = Path(self._temporary.name) / file.stem
         try:
             with file.open("rb") as packed, out.open("wb") as plain:

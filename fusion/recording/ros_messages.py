@@ -28,7 +28,6 @@ AUDIO_INFO = "audio_common_msgs/msg/AudioInfo"
 PACKETS = ("ouster_ros/msg/PacketMsg", "ouster_sensor_msgs/msg/PacketMsg", "ouster_msgs/msg/PacketMsg")
 STAMPED = frozenset({IMAGE, COMPRESSED, CLOUD, STAMPED_AUDIO, CAMERA_INFO})
 """Types that begin with a header, so that their time is found without decoding them."""
-LAST_NS = (1 << 63) - 1
 
 _OWN = {
     TRANSFORMS: "geometry_msgs/TransformStamped[] transforms",
