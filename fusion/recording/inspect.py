@@ -72,7 +72,7 @@ def _pair(reader: RecordingReader, rig: Rig, at_s: float) -> tuple[Reading, Read
         start_ns = reading.capture_time_ns if start_ns is None else start_ns
         if reading.sensor in rig.ego_from_lidar and _nearer(reading, sweep, camera):
             sweep = reading
-        if camera is None and reading.sensor in rig.cameras and reading.capture_time_ns >= start_ns + at_s * 1e9:
+        if camera is None and reading.sensor in rig.cameras and reading.capture_time_ns >= start_ns + round(at_s * 1e9):
             camera = reading
         if camera and sweep and reading.capture_time_ns > camera.capture_time_ns + _PAIRED_NS:
             break
@@ -94,6 +94,8 @@ def _draw(pixels: UInt8Array, cloud: PointCloud, rig: Rig, camera: str, lidar: s
     places, inside = calibration.project(ego)
     depth = np.linalg.norm(ego - calibration.ego_from_camera[:3, 3], axis=1)
     places, depth = places[inside], depth[inside]
+    if not len(places):
+        return np.ascontiguousarray(pixels)
     share = 1 - np.log(np.clip(depth, _NEAR_M, _FAR_M) / _NEAR_M) / np.log(_FAR_M / _NEAR_M)
     colours = cv2.applyColorMap(np.round(share * 255).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     drawn = np.ascontiguousarray(pixels)

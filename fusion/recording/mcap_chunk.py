@@ -6,23 +6,23 @@ decompress without a bound, and give nothing at all of a file that lacks its end
 
 from __future__ import annotations
 
-import importlib
 import struct
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
-import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 
 from fusion.errors import RecordingError
+from fusion.recording.compression import unpack
 
 MAX_RECORD_BYTES = 64 << 20
 MAX_CHUNK_BYTES = 64 << 20
 MAX_CHUNK_RECORDS = 1 << 18
 """A chunk of 64 MB can be 7 million empty records, and seconds of work; no recorder writes so many."""
+_METHODS = ("", "zstd", "lz4")
 FRAME = struct.Struct("<BQ")
 """What stands before each record: opcode and length of the body."""
 
@@ -61,35 +61,11 @@ def unpack_chunk(chunk: Any) -> bytes:
     size = chunk.uncompressed_size
     if size > MAX_CHUNK_BYTES:
         raise RecordingError(f"a chunk that claims {size} bytes; at most {MAX_CHUNK_BYTES} are unpacked")
-    if chunk.compression not in _UNPACK:
+    if chunk.compression not in _METHODS:
         raise RecordingError(f"a chunk compressed with {chunk.compression!r}; zstd, lz4 and none are known")
-    data = _UNPACK[chunk.compression](chunk.data, size)
+    data = unpack(chunk.compression, chunk.data, size)
     if len(data) != size:
         raise RecordingError(f"a chunk that declares {size} bytes unpacks to {len(data)} or more")
     if chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc:
         raise RecordingError("a chunk's checksum is wrong")
     return data
-
-
-def _plain(data: bytes, _size: int) -> bytes:
-    return data
-
-
-def _zstd(data: bytes, size: int) -> bytes:
-    # `decompress(max_output_size=)` ignores its bound when the frame declares a size; a stream does not.
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).stream_reader(data) as stream:
-            return stream.read(size + 1)
-    except zstandard.ZstdError as error:
-        raise RecordingError(f"a chunk that zstd cannot unpack ({error})") from None
-
-
-def _lz4(data: bytes, size: int) -> bytes:
-    frame = importlib.import_module("lz4.frame")  # comes with mcap
-    try:
-        return bytes(frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1))
-    except RuntimeError as error:
-        raise RecordingError(f"a chunk that lz4 cannot unpack ({error})") from None
-
-
-_UNPACK = {"": _plain, "zstd": _zstd, "lz4": _lz4}

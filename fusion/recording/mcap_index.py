@@ -66,6 +66,18 @@ def read_index(path: Path) -> Index:
             raise damage(path, size - _TAIL_BYTES, f"the summary: {error}", count_sound(path)) from None
 
 
+def peek_index(path: Path) -> Index:
+    """The summary of `path`, or an empty one where there is none that can be read; never raises, nor looks further."""
+    try:
+        with opened(path) as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read()
+            return _parse(file, size, tail) if len(tail) == _TAIL_BYTES and tail.endswith(MAGIC) else Index()
+    except RecordingError:
+        return Index()
+
+
 def count_sound(path: Path) -> int:
     """How many messages can be read before the first damage."""
     scan = MessageScan(path)

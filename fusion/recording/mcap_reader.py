@@ -14,6 +14,7 @@ from fusion.recording.base import RecordingInfo, SensorInfo
 from fusion.recording.mcap_index import Index, read_index
 from fusion.recording.mcap_stream import EVERYTHING, MAGIC, MessageScan, RawMessage, Wanted, opened
 from fusion.recording.mcap_survey import Survey, by_index, by_scan
+from fusion.recording.ros_mcap import speaks_ros
 from fusion.recording.schemas import LAST_NS, METADATA, decoded, time_of
 from fusion.recording.sensor_messages import read_audio, read_cloud, read_image
 from fusion.recording.truth_messages import read_truth
@@ -38,14 +39,13 @@ class McapReader:
 
     @staticmethod
     def can_read(path: Path) -> bool:
-        """A file called `.mcap`, or that begins like one."""
-        if path.suffix == ".mcap":
-            return path.is_file()
+        """A file called `.mcap`, or that begins like one, unless it holds ROS messages: another reader's."""
         try:
             with path.open("rb") as file:
-                return file.read(len(MAGIC)) == MAGIC
+                begins = file.read(len(MAGIC)) == MAGIC
         except OSError:
             return False
+        return (begins or path.suffix == ".mcap") and not speaks_ros(path)
 
     @classmethod
     def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:

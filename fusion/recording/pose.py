@@ -37,9 +37,12 @@ def quaternion(rotation: Float64Array) -> Any:
 
 def rotation(q: Any) -> Float64Array:
     """The (3, 3) rotation of a quaternion of any length; an unset one is no rotation. Raises `InputError`."""
-    if not q.ListFields():
-        return np.eye(3)
-    v = np.array([q.x, q.y, q.z, q.w])
+    return unit_rotation(q.x, q.y, q.z, q.w) if q.ListFields() else np.eye(3)
+
+
+def unit_rotation(x: float, y: float, z: float, w: float) -> Float64Array:
+    """The (3, 3) rotation of the quaternion x, y, z, w of any length but 0. Raises `InputError`."""
+    v = np.array([x, y, z, w], np.float64)
     length = float(np.linalg.norm(v))
     if not np.isfinite(length) or length < 1e-9:
         raise InputError(f"a rotation quaternion of length {length:g}")

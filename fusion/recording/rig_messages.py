@@ -79,6 +79,20 @@ class FrameTree:
             placed = matrix(message.translation, message.rotation)
             self.parents[message.child_frame_id] = (message.parent_frame_id, placed)
 
+    def names(self) -> frozenset[str]:
+        """Every frame that is placed, or that another is placed in."""
+        return frozenset(self.parents) | {parent for parent, _ in self.parents.values()}
+
+    def between(self, base: str, frame: str) -> Float64Array | None:
+        """`base_from_frame` (4, 4); None when no transforms lead from one to the other."""
+        root, root_from_frame = self._root(frame)
+        other, root_from_base = self._root(base)
+        return invert(root_from_base) @ root_from_frame if root == other else None
+
+    def root(self, frame: str) -> str:
+        """The frame that `frame` is placed in at last. Raises `InputError` where the transforms go in a circle."""
+        return self._root(frame)[0]
+
     def ego_from(self, frame: str) -> Float64Array | None:
         """`ego_from_frame` (4, 4), the ego frame being `ego`, `base_link` or the frame's root; None if unconnected."""
         root, root_from_frame = self._root(frame)

@@ -1,7 +1,6 @@
 """Other people's tools read our files, and we read theirs."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,12 +21,9 @@ from mcap.writer import CompressionType, IndexType, Writer
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
-from fusion.recording.inspect import inspect_recording
 from fusion.recording.schemas import descriptor_set
 from fusion.task import Task
 from fusion.types import Modality
-
-OUSTER = Path(__file__).parents[3] / "../shared/data/mcap_ouster"
 
 
 def decoders(summary):
@@ -281,17 +277,6 @@ def test_a_recording_without_our_topics_says_what_it_has(tmp_path):
         next(open_recording(path).readings())
     with pytest.raises(RecordingError, match=r"no sensor of task yard \(front, roof, mic\)"):
         open_recording(path, Task.load("yard"))
-
-
-def test_a_real_ros1_session_is_walked_through_and_its_topics_named():
-    path = OUSTER / "test.mcap"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    inspection = inspect_recording(path)
-    assert len(inspection.info.unread) == 11
-    assert "ros1" in str(inspection)
-    with pytest.raises(RecordingError, match="ros1"):
-        next(open_recording(path).readings())
 
 
 def test_a_log_time_beyond_all_clocks_does_no_harm(tmp_path):

@@ -1,0 +1,37 @@
+"""What a recording's identity is made from, and whether it is what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fusion.errors import RecordingError
+from fusion.recording.mcap_stream import opened
+from fusion.task import Task
+
+_BLOCK = 1 << 20
+
+
+def content_of(root: Path, files: Sequence[Path]) -> tuple[str, int]:
+    """SHA-256 and size of a recording: of a single file its plain hash, of several their names under `root` too."""
+    digest, size = hashlib.sha256(), 0
+    for path in files:
+        if path != root:
+            name = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+            digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode())
+        with opened(path) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+    return digest.hexdigest(), size
+
+
+def check_request(path: Path, what: str, names: Iterable[str], task: Task | None, split: str | None) -> None:
+    """Raise `RecordingError` for a split of a recording that has none, or a `task` with none of the sensors `names`."""
+    if split is not None:
+        raise RecordingError(f"{path}: {what} has no splits; leave out '{split}'")
+    names = sorted(names)
+    if task is not None and not task.sensors.keys() & set(names):
+        has = ", ".join(names) or "none that can be read"
+        raise RecordingError(f"{path}: no sensor of task {task.name} ({', '.join(task.sensors)}); it has {has}")

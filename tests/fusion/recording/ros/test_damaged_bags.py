@@ -1,0 +1,199 @@
+"""Bags that are cut off, were never closed or were changed: one line that says where, and salvage up to there."""
+
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fusion.errors import RecordingError
+from fusion.recording import open_recording
+from fusion.recording.ros1_record import MAGIC
+from fusion.recording.ros_reader import RosReader
+
+PIXELS = np.zeros((4, 6, 3), np.uint8)
+POINTS = np.ones(20, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
+
+
+def drive(m, start, moments=6):
+    for i in range(moments):
+        time = start + i * 100_000_000
+        yield "/cam/image", m.image(PIXELS, "rgb8", time), time
+        yield "/points", m.cloud(POINTS, time), time
+
+
+@pytest.fixture
+def bag(bags, tmp_path):
+    """A ROS 1 bag of several chunks."""
+    path = tmp_path / "whole.bag"
+    bags.write_bag1(path, drive(bags.messages("bag"), bags.start), threshold=700)
+    return path
+
+
+@pytest.fixture
+def folder(bags):
+    """A ROS 2 bag."""
+    return bags.write("folder", drive(bags.messages("folder"), bags.start))
+
+
+def test_a_cut_bag_is_refused_and_salvaged_up_to_there(bag, tmp_path):
+    whole = bag.read_bytes()
+    full = [(c, r.sensor, r.capture_time_ns) for c, r in open_recording(bag).readings()]
+    cut = tmp_path / "cut.bag"
+    saved = []
+    for size in range(0, len(whole) - 1, 97):
+        cut.write_bytes(whole[:size])
+        with pytest.raises(RecordingError, match=r"damaged at byte \d+: ") as caught:
+            open_recording(cut)
+        assert str(caught.value).startswith(f"{cut}: damaged at byte ")
+        assert "\n" not in str(caught.value)
+        reader = open_recording(cut, salvage=True)
+        rest = []
+        with suppress(RecordingError):  # of nothing, nothing is a sensor
+            rest = [(c, r.sensor, r.capture_time_ns) for c, r in reader.readings()]
+        assert rest == full[: len(rest)]
+        if size > 4200:
+            assert str(len(rest)) in str(caught.value)
+            assert reader.info().damage
+        saved.append(len(rest))
+    assert saved == sorted(saved)
+    assert saved[-1] == len(full), "a bag that lacks only its index has all its messages"
+
+
+def test_a_bag_that_was_never_closed_says_so(bag, tmp_path):
+    data = bytearray(bag.read_bytes())
+    at = data.index(b"index_pos=") + len(b"index_pos=")
+    data[at : at + 8] = bytes(8)
+    path = tmp_path / "a.bag.active"
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=r"never closed \(it has no index\); 12 messages before it are sound"):
+        open_recording(path)
+    assert len(list(open_recording(path, salvage=True).readings())) == 12
+    assert "never closed" in open_recording(path, salvage=True).info().damage
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"#ROSBAG V1.2\n" + bytes(200), r"a bag of format 1.2; only 2.0 is read"),
+        (b"something else entirely", "does not begin like this"),
+        (MAGIC, "ends inside a record"),
+        (MAGIC + struct.pack("<I", 1 << 31), "a record's header that claims 2147483648 bytes"),
+        (MAGIC + struct.pack("<I", 4) + bytes(4) + bytes(4), "malformed field"),
+        (MAGIC + struct.pack("<II", 8, 4) + b"op=\x03" + struct.pack("<I", 0), "without a sound field 'index_pos'"),
+    ],
+)
+def test_what_is_no_bag_is_named(tmp_path, content, text):
+    path = tmp_path / "a.bag"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=text):
+        open_recording(path)
+
+
+def test_an_encrypted_bag_is_named(bag, tmp_path):
+    data = bag.read_bytes()
+    field = b"encryptor=secret"
+    packed = struct.pack("<I", len(field)) + field
+    length = struct.unpack_from("<I", data, len(MAGIC))[0]
+    at = len(MAGIC) + 4 + length
+    path = tmp_path / "secret.bag"
+    path.write_bytes(MAGIC + struct.pack("<I", length + len(packed)) + data[len(MAGIC) + 4 : at] + packed + data[at:])
+    with pytest.raises(RecordingError, match="it is encrypted by secret"):
+        open_recording(path)
+
+
+def test_a_declared_size_that_is_not_there_is_not_allocated(bags, tmp_path):
+    path = tmp_path / "a.bag"
+    bags.write_bag1(path, drive(bags.messages("bag"), bags.start), "BZ2")
+    data = bytearray(path.read_bytes())
+    at = (
+        data.index(b"size=", data.index(b"compression="))
+        if data.index(b"compression=") < data.index(b"size=")
+        else data.index(b"size=")
+    )
+    for size, text in (((1 << 32) - 1, "claims 4294967295 bytes"), (5, "declares 5 bytes unpacks to 6")):
+        struct.pack_into("<I", data, at + 5, size)
+        path.write_bytes(data)
+        with pytest.raises(RecordingError, match=text):
+            list(open_recording(path).readings())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_changed_bag_raises_nothing_but_our_errors(bag, data):
+    _survives(bag, data, bag.with_name("changed.bag"))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_changed_sqlite_file_raises_nothing_but_our_errors(folder, data):
+    file = next(folder.glob("*.db3"))
+    _survives(file, data, folder.with_name("changed.db3"))
+
+
+def _survives(path, data, changed):
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    changed.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    for salvage in (False, True):
+        with suppress(RecordingError):
+            reader = RosReader.open(changed, None, None, salvage=salvage)
+            reader.info()
+            list(reader.readings())
+
+
+@pytest.mark.parametrize("keep", [0, 50, 100, 5000, 9000])
+def test_a_cut_sqlite_file_is_refused(folder, keep):
+    file = next(folder.glob("*.db3"))
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(RecordingError, match=r"not a sound SQLite file of a ROS 2 bag"):
+        list(open_recording(folder).readings())
+
+
+def test_a_database_of_something_else_is_named(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "a.db3"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE topics (id TEXT, name, type, serialization_format)")
+        database.execute("CREATE TABLE messages (id, topic_id, timestamp, data)")
+        database.execute("INSERT INTO topics VALUES ('one', 2, 3, 4)")
+    with pytest.raises(RecordingError, match="row one of the topics is malformed"):
+        open_recording(path)
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM topics")
+        database.execute("INSERT INTO messages VALUES (1, 7, 'noon', 'text')")
+    with pytest.raises(RecordingError, match="messages of topic 7, which the file does not declare"):
+        open_recording(path)
+
+
+def test_rows_that_hold_no_message_are_named(folder):
+    import sqlite3
+
+    file = next(folder.glob("*.db3"))
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE messages SET data = 'text' WHERE id = 3")
+    with pytest.raises(RecordingError, match="row 3 of the messages holds int, str where a time and bytes belong"):
+        list(open_recording(folder).readings())
+
+
+def test_a_damaged_mcap_of_ros_is_salvaged_too(bags, tmp_path):
+    path = tmp_path / "a.mcap"
+    bags.write_mcap(path, drive(bags.messages("bag"), bags.start), chunk_size=700)
+    full = len(list(open_recording(path).readings()))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(RecordingError, match="damaged at byte"):
+        open_recording(path)
+    reader = open_recording(path, salvage=True)
+    assert 0 < len(list(reader.readings())) <= full
+    assert reader.info().damage
+
+
+def test_a_type_with_another_definition_is_not_read(bags, tmp_path):
+    path = tmp_path / "a.bag"
+    bags.write_bag1(path, drive(bags.messages("bag"), bags.start), md5="0" * 32)
+    with pytest.raises(RecordingError, match="with another definition than the standard one"):
+        next(open_recording(path).readings())
