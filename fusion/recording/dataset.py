@@ -19,7 +19,7 @@ from fusion.types import Image, Modality, Payload, Reading, Truth
 DRIVING = "driving"
 """The task that recordings of road traffic are for."""
 _SAID = 3
-_HEADER_BYTES = 1 << 16
+_HEADER_BYTES, _LONG_HEADER_BYTES = 1 << 10, 1 << 16
 
 Report: TypeAlias = Callable[[str], None]
 """Where damage goes that a salvaged dataset can do without: `refuse` raises, a list's `append` goes on."""
@@ -55,7 +55,11 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels of a picture file, from its first bytes. Raises `RecordingError`."""
     try:
         with path.open("rb") as file:
-            header = read_header(file.read(_HEADER_BYTES))
+            data = file.read(_HEADER_BYTES)
+            try:
+                header = read_header(data)
+            except InputError:
+                header = read_header(data + file.read(_LONG_HEADER_BYTES))
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
     except InputError as error:
@@ -131,16 +135,15 @@ class DatasetReader:
             truths=plan.truths,
             notes=plan.notes,
             unread=plan.unread,
-            damage=_summary(self._problems) if self._salvage else "",
+            damage=_summary(self._checked[1]) if self._salvage else "",
             continuous=plan.continuous,
         )
 
     def sizes(self) -> Mapping[str, int]:
         """Bytes of each sensor's files; each is read and decoded on the way."""
         found = dict.fromkeys(self._dataset.sources, 0)
-        for stored in self._dataset.readings:
-            found[stored.sensor] += sum(path.stat().st_size for path in stored.files if path.is_file())
-        _ = self._problems
+        for stored in self._checked[0]:
+            found[stored.sensor] += sum(path.stat().st_size for path in stored.files)
         return found
 
     def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
@@ -164,7 +167,7 @@ class DatasetReader:
         plan = self._dataset
         times: dict[str, list[int]] = {name: [] for name in plan.sources}
         kinds: dict[str, Modality] = {}
-        for stored in plan.readings:
+        for stored in self._checked[0] if self._salvage else plan.readings:
             times[stored.sensor].append(stored.time_ns)
             kinds[stored.sensor] = stored.modality
         found = {
@@ -186,12 +189,12 @@ class DatasetReader:
         return digest.hexdigest(), size
 
     @cached_property
-    def _problems(self) -> list[str]:
-        """What is wrong with the files; raises the first unless salvaging."""
-        found = list(self._dataset.problems)
-        for stored in self._dataset.readings:
-            self._dataset.loaders[stored.sensor](stored.files, self._report(found))
-        return found
+    def _checked(self) -> tuple[list[StoredReading], list[str]]:
+        """The readings of which something is sound, and what is wrong; the first fault is raised unless salvaging."""
+        problems = list(self._dataset.problems)
+        report, loaders = self._report(problems), self._dataset.loaders
+        sound = [one for one in self._dataset.readings if loaders[one.sensor](one.files, report) is not None]
+        return sound, problems
 
     def _report(self, found: list[str]) -> Report:
         return found.append if self._salvage else refuse

@@ -229,6 +229,7 @@ def test_salvage_keeps_what_is_sound_and_tells_what_is_not(drive, tmp_path):
     reader = open_recording(drive, salvage=True)
     found = [(r.sensor, len(getattr(r.payload, "points", ()))) for _, r in reader.readings()]
     assert found == [("velodyne", 2), ("velodyne", 2), ("velodyne", 5), ("left", 0)]
+    assert {name: sensor.count for name, sensor in reader.info().sensors.items()} == {"left": 1, "velodyne": 3}
     damage = reader.info().damage
     assert "'yesterday' is not a time" in damage
     assert "0000000000.bin: 35 bytes" in damage
