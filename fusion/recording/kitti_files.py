@@ -25,6 +25,8 @@ LEFT = CAMERAS[2]
 LIDAR_HEIGHT_M = 1.73
 EGO_FROM_LIDAR: Float64Array = rigid(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
 NOMINAL_HZ = 10
+PICTURES = (".png", ".jpg")
+"""What pictures are called; the data sets have PNGs, smaller copies of them JPEGs."""
 LICENCE = "CC BY-NC-SA 3.0 (KITTI: non-commercial)"
 _LONGEST_NAME = 10
 _ROUNDING = 1e-3
@@ -41,13 +43,14 @@ def load_velodyne(files: tuple[Path, ...], report: Report) -> PointCloud:
     return read_velodyne(files[0], report)
 
 
-def numbered_files(folder: Path, suffix: str) -> dict[int, Path]:
-    """The files of a folder by frame number, ascending; raises `RecordingError` for a name that is none."""
-    found = {}
-    for path in sorted(folder.glob(f"*{suffix}")):
+def numbered_files(folder: Path, *suffixes: str) -> dict[int, Path]:
+    """The files of a folder by frame number, ascending; raises `RecordingError` for a name that is none or is twice."""
+    found: dict[int, Path] = {}
+    for path in sorted(path for suffix in suffixes for path in folder.glob(f"*{suffix}")):
         if not (path.stem.isdecimal() and path.stem.isascii() and len(path.stem) <= _LONGEST_NAME):
             raise RecordingError(f"{path}: the name is not a frame number")
-        found[int(path.stem)] = path
+        if found.setdefault(int(path.stem), path) != path:
+            raise RecordingError(f"{path}: is of the same frame as {found[int(path.stem)].name}")
     return dict(sorted(found.items()))
 
 

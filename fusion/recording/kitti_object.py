@@ -11,32 +11,30 @@ from pathlib import Path
 from typing import Self
 
 from fusion.errors import RecordingError
-from fusion.geometry import CameraCalibration, Rig
+from fusion.geometry import Rig
 from fusion.recording.dataset import (
     Dataset,
     DatasetReader,
     Report,
-    StoredReading,
     capture_order,
     check_task,
     load_picture,
     read_file,
     refuse,
 )
-from fusion.recording.kitti_calibration import CalibrationFolder, find_cameras
+from fusion.recording.kitti_calibration import CalibrationFolder
 from fusion.recording.kitti_files import (
-    CAMERAS,
     EGO_FROM_LIDAR,
     LICENCE,
     LIDAR,
     NOMINAL_HZ,
     load_velodyne,
     nominal_ns,
-    numbered_files,
 )
+from fusion.recording.kitti_frames import ObjectFrames
 from fusion.recording.kitti_labels import read_labels
 from fusion.task import Task
-from fusion.types import Modality, Truth
+from fusion.types import Truth
 
 _PARTS = ("training", "testing")
 _LISTS = "ImageSets"
@@ -114,7 +112,7 @@ def _read_list(path: Path) -> dict[int, str]:
 
 
 def _plan(chosen: _Chosen, problems: list[str], report: Report) -> Dataset:
-    frames = _Frames(chosen)
+    frames = ObjectFrames(chosen.folder, chosen.frames)
     for problem in frames.problems():
         report(problem)
     stored = frames.stored()
@@ -126,14 +124,15 @@ def _plan(chosen: _Chosen, problems: list[str], report: Report) -> Dataset:
         "times": f"nominal: frame n at n / {NOMINAL_HZ} s; frames are independent and carry no time",
     }
     calibrated = {name: camera for name, camera in frames.calibrated().items() if name in used}
-    if len(calibrated) > len({name.partition("-")[0] for name in calibrated}):
+    sources = {name: source for name, source in frames.sources().items() if name in used}
+    if len(sources) > len(set(sources.values())):
         notes["cameras"] = f"frames have several calibrations, each a camera of its own: {', '.join(calibrated)}"
     return Dataset(
         path=chosen.folder,
         format="kitti-object",
         readings=capture_order(stored),
         loaders={name: load_velodyne if name == LIDAR else load_picture for name in used},
-        sources={name: source for name, source in frames.sources().items() if name in used},
+        sources=sources,
         rig=Rig(calibrated, {LIDAR: EGO_FROM_LIDAR}),
         truth=lambda: _truth(labels, frames.calibrations),
         truths=len(labels),
@@ -142,84 +141,6 @@ def _plan(chosen: _Chosen, problems: list[str], report: Report) -> Dataset:
         problems=tuple(problems),
         continuous=False,
     )
-
-
-class _Frames:
-    """The files of the chosen frames, and of all the folder's pictures what camera they are from."""
-
-    def __init__(self, chosen: _Chosen) -> None:
-        folder = self._folder = chosen.folder
-        self._scans = numbered_files(folder / LIDAR, ".bin")
-        self._pictures = {name: numbered_files(folder / f"image_{n}", ".png") for n, name in enumerate(CAMERAS)}
-        self._labels = numbered_files(folder / "label_2", ".txt")
-        self.calibrations = CalibrationFolder(folder / "calib")
-        self._cameras = {
-            name: find_cameras(name, number, self._pictures[name], self.calibrations)
-            for number, name in enumerate(CAMERAS)
-        }
-        self._names = self._stems()
-        self._listed = chosen.frames
-        wanted = self._names if chosen.frames is None else chosen.frames
-        self._wanted = sorted(frame for frame in wanted if frame in self._names)
-
-    def _stems(self) -> dict[int, str]:
-        """What each frame with a scan or picture is called, such as 000123."""
-        series = (self._scans, *self._pictures.values())
-        return {frame: path.stem for files in series for frame, path in files.items()}
-
-    def problems(self) -> list[str]:
-        """What is wrong with the chosen frames, each thing once. Raises `RecordingError` where there are none."""
-        if not self._names:
-            raise RecordingError(f"{self._folder}: no velodyne/*.bin and no image_2/*.png in it")
-        missing = [place for frame, place in (self._listed or {}).items() if frame not in self._names]
-        found = [f"{place}: there is no scan and no picture of this frame in {self._folder}" for place in missing]
-        for frame in self._wanted:
-            try:
-                self.calibrations.of(self._names[frame])
-            except RecordingError as error:
-                found.append(str(error))
-            found += [cameras.problems[frame] for cameras in self._cameras.values() if frame in cameras.problems]
-        return list(dict.fromkeys(found))
-
-    def stored(self) -> list[StoredReading]:
-        """Scans and pictures of the chosen frames."""
-        found = []
-        for frame in self._wanted:
-            time_ns = nominal_ns(frame)
-            if frame in self._scans:
-                found.append(StoredReading(time_ns, LIDAR, Modality.LIDAR, (self._scans[frame],)))
-            for name, cameras in self._cameras.items():
-                if frame in cameras.name_of_frame:
-                    camera, file = cameras.name_of_frame[frame], self._pictures[name][frame]
-                    found.append(StoredReading(time_ns, camera, Modality.CAMERA, (file,)))
-        return found
-
-    def labels(self) -> dict[int, Path]:
-        """Label files of the chosen frames that have a calibration to place boxes by."""
-        return {f: self._labels[f] for f in self._wanted if f in self._labels and self._calibrated(f)}
-
-    def calibrated(self) -> dict[str, CameraCalibration]:
-        """All cameras by name."""
-        return {name: c for cameras in self._cameras.values() for name, c in cameras.calibrations.items()}
-
-    def sources(self) -> dict[str, str]:
-        """The folder of each sensor."""
-        cameras = {
-            name: f"image_{number}" for number, base in enumerate(CAMERAS) for name in self._cameras[base].calibrations
-        }
-        return {LIDAR: LIDAR} | cameras
-
-    def calibration_files(self) -> list[Path]:
-        """Those of the chosen frames."""
-        paths = (self.calibrations.path(self._names[frame]) for frame in self._wanted)
-        return [path for path in paths if path.is_file()]
-
-    def _calibrated(self, frame: int) -> bool:
-        try:
-            self.calibrations.of(self._names[frame])
-        except RecordingError:
-            return False
-        return True
 
 
 def _truth(labels: Mapping[int, Path], calibrations: CalibrationFolder) -> Iterator[Truth]:

@@ -35,6 +35,7 @@ from fusion.recording.kitti_files import (
     LICENCE,
     LIDAR,
     NOMINAL_HZ,
+    PICTURES,
     calibrated,
     load_velodyne,
     matrix,
@@ -124,7 +125,7 @@ def _stored(series: _Series, frame: int) -> StoredReading:
 def _find_series(drive: Path, report: Report) -> list[_Series]:
     found = []
     for sensor, folder in _SENSORS.items():
-        files = numbered_files(drive / folder / "data", ".bin" if sensor == LIDAR else ".png")
+        files = numbered_files(drive / folder / "data", *((".bin",) if sensor == LIDAR else PICTURES))
         if files:
             path = drive / folder / "timestamps.txt"
             nominal = not path.is_file()
@@ -133,7 +134,7 @@ def _find_series(drive: Path, report: Report) -> list[_Series]:
                 report(f"{files[frame]}: frame {frame} has no time in {folder}/timestamps.txt")
             found.append(_Series(sensor, files, times, nominal))
     if not found:
-        raise RecordingError(f"{drive}: no velodyne_points/data/*.bin and no image_0*/data/*.png in it")
+        raise RecordingError(f"{drive}: no velodyne_points/data/*.bin and no pictures image_0*/data/* in it")
     return found
 
 

@@ -31,6 +31,7 @@ from fusion.recording.kitti_files import (
     EGO_FROM_LIDAR,
     LIDAR,
     NOMINAL_HZ,
+    PICTURES,
     calibrated,
     matrix,
     nominal_ns,
@@ -92,7 +93,7 @@ def _plan(folder: Path, problems: list[str], report: Report) -> Dataset:
     if not scans:
         raise RecordingError(f"{folder}: no velodyne/*.bin in it")
     labels = numbered_files(folder / "labels", ".label")
-    pictures = {name: numbered_files(folder / f"image_{n}", ".png") for n, name in enumerate(CAMERAS)}
+    pictures = {name: numbered_files(folder / f"image_{n}", *PICTURES) for n, name in enumerate(CAMERAS)}
     pictures = {name: found for name, found in pictures.items() if found}
     timed = (folder / TIMES).is_file()
     times = read_times(folder / TIMES, report) if timed else {f: nominal_ns(f) for f in _frames(scans, pictures)}

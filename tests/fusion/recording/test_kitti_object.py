@@ -224,6 +224,16 @@ def test_a_label_becomes_an_upright_box_and_a_share_of_what_is_seen(folder):
     assert nothing.box2d.x2 == 5
 
 
+def test_pictures_may_be_jpegs(folder):
+    path = folder / "training/image_2/000001.png"
+    cv2.imwrite(str(path.with_suffix(".jpg")), cv2.imread(str(path)))
+    with pytest.raises(RecordingError, match=r"000001.png: is of the same frame as 000001.jpg"):
+        open_recording(folder)
+    path.unlink()
+    payloads = {c: r.payload for c, r in open_recording(folder).readings()}
+    assert payloads[4].encoding == "jpeg"
+
+
 def test_a_test_folder_has_no_truth(folder):
     shutil.move(folder / "training", folder / "testing")
     shutil.rmtree(folder / "testing/label_2")
