@@ -53,31 +53,52 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 
 def _add_recordings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    inspect = commands.add_parser("inspect", help="what a recording holds: sensors, rates, gaps, calibration")
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("--task", help="a bundled task or a task file; image folders need one")
+    source.add_argument("--split", help="which part of a data set: a scene, a sequence, a list of frames")
+    source.add_argument("--salvage", action="store_true", help="of a damaged recording, the sound part")
+    inspect = commands.add_parser(
+        "inspect", parents=[source], help="what a recording holds: sensors, rates, gaps, calibration"
+    )
     inspect.add_argument("recording", type=Path)
-    inspect.add_argument("--picture", type=Path, help="write the LiDAR projected into the camera as a PNG")
+    inspect.add_argument("--picture", type=Path, help="write the LiDAR projected into a camera as a PNG")
+    inspect.add_argument("--camera", help="the picture's camera; default: the one that looks most to the front")
     inspect.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="moment of the picture")
-    inspect.add_argument("--salvage", action="store_true", help="of a damaged file, the sound part")
     inspect.set_defaults(run=_inspect)
-    convert = commands.add_parser("convert", help="bring another format into a native recording")
-    convert.add_argument("source", type=Path, help="a KITTI raw drive, or a damaged MCAP to save what is sound of")
+    convert = commands.add_parser(
+        "convert", parents=[source], help="bring a recording of another format into a native one"
+    )
+    convert.add_argument("source", type=Path, help="any recording; of a damaged MCAP what is sound is saved")
     convert.add_argument("-o", "--out", type=Path, required=True)
     convert.set_defaults(run=_convert)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
     from fusion.recording.inspect import inspect_recording, projection_picture
+    from fusion.task import Task
 
-    print(inspect_recording(arguments.recording, salvage=arguments.salvage))
+    task = Task.load(arguments.task) if arguments.task else None
+    path, split, salvage = arguments.recording, arguments.split, arguments.salvage
+    print(inspect_recording(path, task, split, salvage=salvage))
     if arguments.picture:
-        projection_picture(arguments.recording, arguments.picture, at_s=arguments.at)
-        print(f"wrote {arguments.picture}")
+        told = projection_picture(
+            path,
+            arguments.picture,
+            at_s=arguments.at,
+            camera=arguments.camera,
+            task=task,
+            split=split,
+            salvage=salvage,
+        )
+        print(f"wrote {arguments.picture}: {told}")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from fusion.recording.recover import convert
+    from fusion.recording.convert import convert
+    from fusion.task import Task
 
-    print(convert(arguments.source, arguments.out))
+    task = Task.load(arguments.task) if arguments.task else None
+    print(convert(arguments.source, arguments.out, task, arguments.split, salvage=arguments.salvage))
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

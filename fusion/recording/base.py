@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from fusion.errors import RecordingError
 from fusion.geometry import Rig
 from fusion.task import Task
-from fusion.types import Modality, Reading, Truth
+from fusion.types import Float64Array, Modality, Reading, Truth
 
 GROUP = "fusion.readers"
 """Entry points of this group name classes that fulfil `ReaderType`."""
@@ -42,13 +42,16 @@ class SensorInfo:
     gaps: tuple[TimeGap, ...]
 
     @classmethod
-    def of_times(cls, modality: Modality, source: str, times_ns: Sequence[int]) -> Self:
-        """Summarise a sensor by its readings' times, in any order. A gap is 1.5 median intervals or longer."""
+    def of_times(cls, modality: Modality, source: str, times_ns: Sequence[int], *, continuous: bool = True) -> Self:
+        """Summarise a sensor by its readings' times, in any order.
+
+        A gap is 1.5 median intervals or longer; readings that do not follow each other have none.
+        """
         times = np.sort(np.asarray(times_ns, np.int64))
         steps = np.diff(times)
         interval = float(np.median(steps)) if steps.size else 0.0
         gaps: tuple[TimeGap, ...] = ()
-        if interval > 0:
+        if interval > 0 and continuous:
             wide = np.nonzero(steps >= _GAP_FACTOR * interval)[0]
             gaps = tuple(
                 TimeGap(int(times[i]), int(times[i + 1]), max(1, round(steps[i] / interval) - 1)) for i in wide
@@ -111,6 +114,22 @@ class RecordingReader(Protocol):
         """The truth of each moment that has one, in the recording's own order."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EgoPose:
+    """Where the ego frame was at a time: `map_from_ego` (4, 4), metres, in a frame that does not move."""
+
+    time_ns: int
+    map_from_ego: Float64Array
+
+
+@runtime_checkable
+class PosedReader(Protocol):
+    """A reader whose recording may also tell how the device moved."""
+
+    def poses(self) -> Iterator[EgoPose]:
+        """Where the ego frame was, in time order; nothing when it is not told. Raises `RecordingError`."""
+
+
 class ReaderType(Protocol):
     """What an entry point of the group `fusion.readers` must name."""
 
@@ -131,13 +150,18 @@ def open_recording(
     `task` and `split` are needed by image folders; a `task` given for another format must share a sensor with it.
     With `salvage` a damaged recording yields what is sound before the damage instead of an error.
     """
+    return find_reader(path).open(path, task, split, salvage=salvage)
+
+
+def find_reader(path: Path) -> ReaderType:
+    """The reader of the format `path` is in; raises `RecordingError` naming the known ones when there is none."""
     if not path.exists():
         raise RecordingError(f"{path}: no such file or folder; give the path of a recording")
     found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     for point in found:
         reader = _load(point)
         if reader.can_read(path):
-            return reader.open(path, task, split, salvage=salvage)
+            return reader
     known = ", ".join(point.name for point in found) or "none"
     raise RecordingError(f"{path}: not a recording of a known format; known formats: {known}")
 

@@ -31,7 +31,11 @@ def check_request(path: Path, what: str, names: Iterable[str], task: Task | None
     """Raise `RecordingError` for a split of a recording that has none, or a `task` with none of the sensors `names`."""
     if split is not None:
         raise RecordingError(f"{path}: {what} has no splits; leave out '{split}'")
-    names = sorted(names)
+    check_task(path, names, task)
+
+
+def check_task(path: Path, names: Iterable[str], task: Task | None) -> None:
+    """Raise `RecordingError` when `task` has none of the sensors called `names`."""
     if task is not None and not task.sensors.keys() & set(names):
-        has = ", ".join(names) or "none that can be read"
+        has = ", ".join(sorted(set(names))) or "none that can be read"
         raise RecordingError(f"{path}: no sensor of task {task.name} ({', '.join(task.sensors)}); it has {has}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 
 from fusion.errors import RecordingError
-from fusion.geometry import Rig, apply
+from fusion.geometry import Rig
 from fusion.recording.base import RecordingInfo, RecordingReader, SensorInfo, open_recording
 from fusion.recording.part_file import part_file
+from fusion.recording.picture import draw_from_above, draw_projection
 from fusion.task import Task
-from fusion.types import AudioChunk, Image, PointCloud, Reading, UInt8Array
+from fusion.types import AudioChunk, Image, Modality, PointCloud, Reading
 
-_NEAR_M, _FAR_M = 2.0, 60.0
 _GAPS_SHOWN = 3
 _PAIRED_NS = 100_000_000
 
@@ -44,66 +44,92 @@ def inspect_recording(
     return Inspection(info, sizes, firsts)
 
 
-def projection_picture(path: Path, out_png: Path, *, at_s: float = 0.0) -> None:
+def projection_picture(
+    path: Path,
+    out_png: Path,
+    *,
+    at_s: float = 0.0,
+    camera: str | None = None,
+    task: Task | None = None,
+    split: str | None = None,
+    salvage: bool = False,
+) -> str:
     """Write a PNG of the first picture from `at_s` seconds on, with the LiDAR points of its moment drawn into it.
 
-    Points are coloured by depth, red at 2 m to blue at 60 m and beyond: a check of the calibration by eye. Raises
-    `RecordingError` when the recording has no calibrated camera and LiDAR.
+    The picture is of `camera`, or of the calibrated camera that looks most to the front. A recording without cameras
+    is shown from above instead. Says in a few words what was drawn. Raises `RecordingError` when there is nothing to
+    draw: no LiDAR, or no calibration of the two.
     """
-    reader = open_recording(path)
-    rig = reader.info().rig
-    if rig is None or not rig.cameras or not rig.ego_from_lidar:
-        raise RecordingError(f"{path}: no calibrated camera and LiDAR in it, so nothing can be projected")
-    camera, sweep = _pair(reader, rig, at_s)
-    assert isinstance(camera.payload, Image)
-    assert isinstance(sweep.payload, PointCloud)
-    drawn = _draw(camera.payload.pixels, sweep.payload, rig, camera.sensor, sweep.sensor)
+    reader = open_recording(path, task, split, salvage=salvage)
+    info = reader.info()
+    rig = info.rig or Rig({}, {})
+    lidars = [name for name, sensor in info.sensors.items() if sensor.modality is Modality.LIDAR and sensor.count]
+    cameras = [name for name, sensor in info.sensors.items() if sensor.modality is Modality.CAMERA and sensor.count]
+    if lidars and not cameras and camera is None:
+        sweep = _sweep_at(reader, lidars[0], at_s)
+        place = rig.ego_from_lidar.get(sweep.sensor, np.eye(4))
+        drawn, told = draw_from_above(_cloud(sweep), place), f"{sweep.sensor} from above"
+    else:
+        chosen = _camera(path, rig, cameras, camera)
+        picture, sweep = _pair(reader, rig, chosen, at_s)
+        assert isinstance(picture.payload, Image)
+        place = rig.ego_from_lidar[sweep.sensor]
+        drawn = draw_projection(picture.payload.pixels, _cloud(sweep), rig.cameras[chosen], place)
+        told = f"{sweep.sensor} in {chosen}"
     done, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     if not done:
         raise RecordingError(f"{out_png}: the picture cannot be encoded")
     with part_file(out_png) as file:
         file.write(png.tobytes())
+    return told
 
 
-def _pair(reader: RecordingReader, rig: Rig, at_s: float) -> tuple[Reading, Reading]:
-    """The first camera reading from `at_s` on and the sweep nearest to it."""
-    camera = sweep = start_ns = None
+def _camera(path: Path, rig: Rig, cameras: Sequence[str], wanted: str | None) -> str:
+    """The camera to draw into: `wanted`, or the one that looks most to the front."""
+    usable = [name for name in rig.cameras if name in cameras] if rig.ego_from_lidar else []
+    if not usable:
+        raise RecordingError(f"{path}: no calibrated camera and LiDAR in it, so nothing can be projected")
+    if wanted is not None and wanted not in usable:
+        raise RecordingError(f"{path}: no calibrated camera '{wanted}' in it; there are: {', '.join(usable)}")
+    return wanted or max(usable, key=lambda name: round(rig.cameras[name].ego_from_camera[0, 2], 2))
+
+
+def _cloud(sweep: Reading) -> PointCloud:
+    assert isinstance(sweep.payload, PointCloud)
+    return sweep.payload
+
+
+def _sweep_at(reader: RecordingReader, lidar: str, at_s: float) -> Reading:
+    """The first sweep of `lidar` from `at_s` on."""
+    start_ns = None
     for _, reading in reader.readings():
         start_ns = reading.capture_time_ns if start_ns is None else start_ns
-        if reading.sensor in rig.ego_from_lidar and _nearer(reading, sweep, camera):
+        if reading.sensor == lidar and reading.capture_time_ns >= start_ns + round(at_s * 1e9):
+            return reading
+    raise RecordingError(f"{reader.path}: no sweep of {lidar} from second {at_s:g} on")
+
+
+def _pair(reader: RecordingReader, rig: Rig, camera: str, at_s: float) -> tuple[Reading, Reading]:
+    """The first reading of `camera` from `at_s` on and the sweep nearest to it."""
+    picture = sweep = start_ns = None
+    for _, reading in reader.readings():
+        start_ns = reading.capture_time_ns if start_ns is None else start_ns
+        if reading.sensor in rig.ego_from_lidar and _nearer(reading, sweep, picture):
             sweep = reading
-        if camera is None and reading.sensor in rig.cameras and reading.capture_time_ns >= start_ns + round(at_s * 1e9):
-            camera = reading
-        if camera and sweep and reading.capture_time_ns > camera.capture_time_ns + _PAIRED_NS:
+        if picture is None and reading.sensor == camera and reading.capture_time_ns >= start_ns + round(at_s * 1e9):
+            picture = reading
+        if picture and sweep and reading.capture_time_ns > picture.capture_time_ns + _PAIRED_NS:
             break
-    if camera is None or sweep is None:
-        raise RecordingError(f"{reader.path}: no picture with a sweep beside it from second {at_s:g} on")
-    return camera, sweep
+    if picture is None or sweep is None:
+        raise RecordingError(f"{reader.path}: no picture of {camera} with a sweep beside it from second {at_s:g} on")
+    return picture, sweep
 
 
-def _nearer(reading: Reading, sweep: Reading | None, camera: Reading | None) -> bool:
-    if sweep is None or camera is None:
+def _nearer(reading: Reading, sweep: Reading | None, picture: Reading | None) -> bool:
+    if sweep is None or picture is None:
         return True
-    moment = camera.capture_time_ns
+    moment = picture.capture_time_ns
     return abs(reading.capture_time_ns - moment) < abs(sweep.capture_time_ns - moment)
-
-
-def _draw(pixels: UInt8Array, cloud: PointCloud, rig: Rig, camera: str, lidar: str) -> UInt8Array:
-    calibration, ego_from_lidar = rig.cameras[camera], rig.ego_from_lidar[lidar]
-    ego = apply(ego_from_lidar, np.asarray(cloud.points[:, :3], np.float64))
-    places, inside = calibration.project(ego)
-    depth = np.linalg.norm(ego - calibration.ego_from_camera[:3, 3], axis=1)
-    places, depth = places[inside], depth[inside]
-    if not len(places):
-        return np.ascontiguousarray(pixels)
-    share = 1 - np.log(np.clip(depth, _NEAR_M, _FAR_M) / _NEAR_M) / np.log(_FAR_M / _NEAR_M)
-    colours = cv2.applyColorMap(np.round(share * 255).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
-    drawn = np.ascontiguousarray(pixels)
-    drawn = (drawn * 0.6).astype(np.uint8)
-    for index in np.argsort(-depth):
-        u, v = places[index]
-        cv2.circle(drawn, (int(u), int(v)), 1, [int(c) for c in colours[index]], -1)
-    return drawn
 
 
 def _firsts(reader: RecordingReader, info: RecordingInfo) -> dict[str, Reading]:

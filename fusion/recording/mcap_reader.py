@@ -9,13 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
+
 from fusion.errors import InputError, RecordingError
-from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.base import EgoPose, RecordingInfo, SensorInfo
 from fusion.recording.mcap_index import Index, read_index
 from fusion.recording.mcap_stream import EVERYTHING, MAGIC, MessageScan, RawMessage, Wanted, opened
 from fusion.recording.mcap_survey import Survey, by_index, by_scan
+from fusion.recording.rig_messages import read_pose
 from fusion.recording.ros_mcap import speaks_ros
-from fusion.recording.schemas import LAST_NS, METADATA, decoded, time_of
+from fusion.recording.schemas import LAST_NS, METADATA, NOT_CONTINUOUS, decoded, time_of
 from fusion.recording.sensor_messages import read_audio, read_cloud, read_image
 from fusion.recording.truth_messages import read_truth
 from fusion.task import Task
@@ -88,18 +91,21 @@ class McapReader:
         except InputError as error:
             raise RecordingError(f"{self._path}: the calibration or transforms cannot be read: {error}") from None
         notes = dict(survey.metadata.get(METADATA, {}))
+        continuous = not NOT_CONTINUOUS.items() <= notes.items()
+        notes.pop("continuous", "")
         return RecordingInfo(
             path=self._path,
             format="mcap",
             content_sha256=self._sha256,
             byte_size=self._path.stat().st_size,
             task=notes.pop("task", ""),
-            sensors=self._sensors(),
+            sensors=self._sensors(continuous=continuous),
             rig=rig,
             truths=sum(len(survey.times.get(number, ())) for number in survey.truth_channels),
             notes=notes | {f"calibration of {name}": f"not used: {problem}" for name, problem in problems.items()},
             unread=survey.unread,
             damage=survey.damage,
+            continuous=continuous,
         )
 
     def sizes(self) -> Mapping[str, int]:
@@ -138,11 +144,23 @@ class McapReader:
                 moment = read_truth(decoded(kinds[message.channel], message.data), message.time_ns)
             yield moment
 
-    def _sensors(self) -> dict[str, SensorInfo]:
+    def poses(self) -> Iterator[EgoPose]:
+        """Transforms of `ego` in `map`, in file order."""
+        survey = self.survey
+        channels = frozenset(number for number, kind in survey.kinds.items() if kind is FrameTransform)
+        for message in self._messages(Wanted(channels=channels)) if channels else ():
+            with self._blaming(message):
+                pose = read_pose(decoded(FrameTransform, message.data), message.time_ns)
+            if pose is not None:
+                yield pose
+
+    def _sensors(self, *, continuous: bool) -> dict[str, SensorInfo]:
         survey = self.survey
         times = {number: [min(time, LAST_NS) for time in found] for number, found in survey.times.items()}
         found = {
-            name: SensorInfo.of_times(modality, survey.channels[number].topic, times.get(number, []))
+            name: SensorInfo.of_times(
+                modality, survey.channels[number].topic, times.get(number, []), continuous=continuous
+            )
             for number, (name, modality) in survey.sensors.items()
         }
         return dict(sorted(found.items(), key=lambda pair: (list(Modality).index(pair[1].modality), pair[0])))

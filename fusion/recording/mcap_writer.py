@@ -19,9 +19,19 @@ from mcap.writer import CompressionType, Writer
 
 from fusion.errors import InputError, RecordingError
 from fusion.geometry import Rig
+from fusion.recording.base import EgoPose
 from fusion.recording.part_file import part_file
-from fusion.recording.rig_messages import calibration_message, transform_messages
-from fusion.recording.schemas import ENCODING, FOLDERS, METADATA, TRANSFORM_TOPIC, TRUTH_TOPIC, descriptor_set, stamp
+from fusion.recording.rig_messages import calibration_message, pose_message, transform_messages
+from fusion.recording.schemas import (
+    ENCODING,
+    FOLDERS,
+    METADATA,
+    NOT_CONTINUOUS,
+    TRANSFORM_TOPIC,
+    TRUTH_TOPIC,
+    descriptor_set,
+    stamp,
+)
 from fusion.recording.sensor_messages import audio_message, cloud_message, image_message
 from fusion.recording.truth_messages import truth_message
 from fusion.types import AudioChunk, Image, Modality, PointCloud, Truth
@@ -36,8 +46,9 @@ class RecordingWriter(AbstractContextManager["RecordingWriter"]):
     The file appears under its name when the block ends well, and not at all otherwise. Messages are stored in
     the order of the calls; times are integer nanoseconds. The rig is written before the first message, with its
     time. Pictures that carry their encoded bytes are stored as they are, others as JPEG of `jpeg_quality`
-    (1..100). `point_grid_m` > 0 rounds LiDAR points to that grid, which about halves them on disk. Raises
-    `InputError` for values that cannot be stored, `RecordingError` for a disk that refuses.
+    (1..100). `point_grid_m` > 0 rounds LiDAR points to that grid, which about halves them on disk. `continuous`
+    says whether readings follow each other in time. Raises `InputError` for values that cannot be stored,
+    `RecordingError` for a disk that refuses.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class RecordingWriter(AbstractContextManager["RecordingWriter"]):
         jpeg_quality: int = 90,
         point_grid_m: float = 0.0,
         notes: Mapping[str, str] | None = None,
+        continuous: bool = True,
     ) -> None:
         if not 1 <= jpeg_quality <= 100:
             raise InputError(f"JPEG quality {jpeg_quality} is outside 1..100")
@@ -56,7 +68,7 @@ class RecordingWriter(AbstractContextManager["RecordingWriter"]):
             raise InputError(f"a point grid of {point_grid_m} m; 0 (off) to 1 m is possible")
         self.path = path
         self._rig = rig
-        self._metadata = {"task": task_name, **(notes or {})}
+        self._metadata = {"task": task_name, **(notes or {})} | ({} if continuous else NOT_CONTINUOUS)
         self._quality, self._grid_m = jpeg_quality, point_grid_m
         self._owner: dict[str, Modality] = {}
         self._schemas: dict[str, int] = {}
@@ -101,6 +113,10 @@ class RecordingWriter(AbstractContextManager["RecordingWriter"]):
     def truth(self, truth: Truth) -> None:
         """What is true at `truth.time_ns`."""
         self._add(TRUTH_TOPIC, SceneUpdate, truth.time_ns, truth_message(truth))
+
+    def pose(self, pose: EgoPose) -> None:
+        """Where the ego frame was."""
+        self._add(TRANSFORM_TOPIC, FrameTransform, pose.time_ns, pose_message(pose))
 
     def _topic(self, name: str, modality: Modality) -> str:
         if not _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""What is sound in a damaged MCAP file, copied into a whole one; and the one door to every conversion."""
+"""What is sound in a damaged MCAP file, copied into a whole one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 from mcap.writer import CompressionType, Writer
 
 from fusion.errors import RecordingError
-from fusion.recording.kitti import import_kitti_raw
-from fusion.recording.mcap_reader import McapReader
 from fusion.recording.mcap_stream import MessageScan
 from fusion.recording.mcap_writer import CHUNK_BYTES
 from fusion.recording.part_file import part_file
@@ -55,17 +53,6 @@ def recover_recording(source: Path, out: Path) -> Recovery:
             writer.add_metadata(name, content)
         writer.finish()
     return Recovery(out, scan.cursor, damage)
-
-
-def convert(source: Path, out: Path) -> str:
-    """Bring `source` into a native recording: a folder as a KITTI raw drive, an MCAP file by recovering it."""
-    if source.is_dir():
-        return str(import_kitti_raw(source, out))
-    if not source.is_file():
-        raise RecordingError(f"{source}: no such file or folder; give a KITTI raw drive or an MCAP file")
-    if not McapReader.can_read(source):
-        raise RecordingError(f"{source}: neither a KITTI raw drive nor an MCAP file")
-    return str(recover_recording(source, out))
 
 
 def _register(writer: Any, scan: MessageScan, number: int, schemas: dict[int, int]) -> int:

@@ -12,8 +12,9 @@ from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
 
 from fusion.errors import InputError
 from fusion.geometry import CameraCalibration, Rig, invert
+from fusion.recording.base import EgoPose
 from fusion.recording.pose import matrix, quaternion, vector
-from fusion.recording.schemas import EGO, stamp
+from fusion.recording.schemas import EGO, MAP, stamp, time_of
 from fusion.types import Float64Array
 
 _MODELS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8}
@@ -49,6 +50,24 @@ def transform_messages(rig: Rig, time_ns: int) -> Iterator[Any]:
             translation=vector(ego_from_sensor[:3, 3]),
             rotation=quaternion(ego_from_sensor[:3, :3]),
         )
+
+
+def pose_message(pose: EgoPose) -> Any:
+    """The ego frame in the map frame."""
+    return FrameTransform(
+        timestamp=stamp(pose.time_ns),
+        parent_frame_id=MAP,
+        child_frame_id=EGO,
+        translation=vector(pose.map_from_ego[:3, 3]),
+        rotation=quaternion(pose.map_from_ego[:3, :3]),
+    )
+
+
+def read_pose(message: Any, log_time_ns: int) -> EgoPose | None:
+    """The pose that a transform tells; None for one of another frame. Raises `InputError`."""
+    if (message.parent_frame_id, message.child_frame_id) != (MAP, EGO):
+        return None
+    return EgoPose(time_of(message, log_time_ns), matrix(message.translation, message.rotation))
 
 
 def read_calibration(message: Any, ego_from_camera: Float64Array) -> CameraCalibration:
@@ -99,15 +118,19 @@ class FrameTree:
         if root == frame and frame not in _EGO_NAMES:
             return None
         for ego in _EGO_NAMES:
+            reached, ego_from_frame = self._root(frame, until=ego)
+            if reached == ego:
+                return ego_from_frame
             other_root, root_from_ego = self._root(ego)
             if other_root == root and (ego in self.parents or ego == root):
                 return invert(root_from_ego) @ root_from_frame
         return root_from_frame
 
-    def _root(self, frame: str) -> tuple[str, Float64Array]:
+    def _root(self, frame: str, until: str = "") -> tuple[str, Float64Array]:
+        """Where going up ends, at a frame without parent or at `until`, and its transform from `frame`."""
         root_from_frame = np.eye(4)
         for _ in range(_DEEPEST):
-            if frame not in self.parents:
+            if frame not in self.parents or frame == until:
                 return frame, root_from_frame
             frame, step = self.parents[frame]
             root_from_frame = step @ root_from_frame

@@ -23,8 +23,12 @@ from fusion.types import Modality
 
 ENCODING = "protobuf"
 EGO = "ego"
+MAP = "map"
+"""The frame that does not move, in which poses of the ego frame are told (REP-105)."""
 METADATA = "fusion-recording"
 """Name of the MCAP metadata record that carries the task's name and the writer's notes."""
+NOT_CONTINUOUS = {"continuous": "false"}
+"""What that record says of a recording whose readings do not follow each other in time."""
 TRUTH_TOPIC = "/truth"
 TRANSFORM_TOPIC = "/tf"
 MODALITIES: Mapping[Any, Modality] = {

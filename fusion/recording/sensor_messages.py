@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
 from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud as PointCloudMessage
 from foxglove_schemas_protobuf.RawAudio_pb2 import RawAudio
+from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from fusion.geometry import apply
@@ -19,7 +21,8 @@ from fusion.recording.schemas import stamp
 from fusion.types import AudioChunk, Float32Array, Image, PointCloud
 
 _AXES = ("x", "y", "z", "intensity")
-_STRIDE = 16
+_EXTRAS = {"offset_s": "<f4", "label": "<u2"}
+"""Fields that follow the axes where a sweep has them: `offsets_s` and `labels` of `PointCloud`."""
 _NUMBERS = {
     PackedElementField.UINT8: "<u1",
     PackedElementField.INT8: "<i1",
@@ -30,6 +33,7 @@ _NUMBERS = {
     PackedElementField.FLOAT32: "<f4",
     PackedElementField.FLOAT64: "<f8",
 }
+_TYPES = {number: kind for kind, number in _NUMBERS.items()}
 _PCM = "pcm-s16"
 _MAX_CHANNELS = 64
 _MAX_SAMPLE_RATE_HZ = 768_000
@@ -56,9 +60,10 @@ def read_image(message: Any) -> Image:
 
 
 def cloud_message(name: str, time_ns: int, cloud: PointCloud, grid_m: float) -> Any:
-    """A sweep as packed float32 x, y, z, intensity.
+    """A sweep as packed float32 x, y, z, intensity, then float32 `offset_s` and uint16 `label` where it has them.
 
     With `grid_m` > 0, coordinates are rounded to its multiples and intensity to 1/256: half the bytes after zstd.
+    Raises `InputError` when the parts have other types or are not one a point.
     """
     points = np.asarray(cloud.points, "<f4")
     if points.ndim != 2 or points.shape[1] != 4:
@@ -66,40 +71,76 @@ def cloud_message(name: str, time_ns: int, cloud: PointCloud, grid_m: float) -> 
     if grid_m > 0:
         step = np.array([grid_m, grid_m, grid_m, 1 / 256], np.float32)
         points = np.round(points / step) * step + np.float32(0)  # + 0 turns -0 into 0
-    fields = [
-        PackedElementField(name=axis, offset=4 * i, type=PackedElementField.FLOAT32) for i, axis in enumerate(_AXES)
-    ]
+    extras = _extras(cloud)
+    layout = _layout(extras)
+    packed = np.empty(len(points), layout)
+    for axis, values in zip(_AXES, points.T, strict=True):
+        packed[axis] = values
+    for extra, values in extras.items():
+        packed[extra] = values
     return PointCloudMessage(
         timestamp=stamp(time_ns),
         frame_id=name,
         pose=pose(np.eye(4)),
-        point_stride=_STRIDE,
-        fields=fields,
-        data=np.ascontiguousarray(points, "<f4").tobytes(),
+        point_stride=layout.itemsize,
+        fields=[PackedElementField(name=n, offset=at, type=_TYPES[number]) for n, (number, at) in _places(layout)],
+        data=packed.tobytes(),
     )
+
+
+def _extras(cloud: PointCloud) -> dict[str, NDArray[Any]]:
+    """What the sweep tells beside its axes, by field, one value a point."""
+    told = {"offset_s": cloud.offsets_s, "label": cloud.labels}
+    found = {name: values for name, values in told.items() if values is not None}
+    for name, values in found.items():
+        number = np.dtype(_EXTRAS[name])
+        if values.shape != (len(cloud.points),) or values.dtype != number:
+            raise InputError(
+                f"'{name}' of shape {values.shape} and type {values.dtype} for a sweep of {len(cloud.points)} points; "
+                f"{number.name}, one a point, is needed"
+            )
+    return found
+
+
+def _layout(extras: Iterable[str]) -> np.dtype[Any]:
+    """One point as it is stored, without padding."""
+    return np.dtype([(axis, "<f4") for axis in _AXES] + [(name, _EXTRAS[name]) for name in extras])
+
+
+def _places(layout: np.dtype[Any]) -> list[tuple[str, tuple[str, int]]]:
+    """Number format and byte offset of each field, in order."""
+    assert layout.fields is not None, "a layout has fields"
+    return [(name, (place[0].str, place[1])) for name, place in layout.fields.items()]
 
 
 def read_cloud(message: Any) -> tuple[PointCloud, int]:
     """The sweep in the frame of `frame_id`, and how many of its points were dropped for not being finite.
 
-    Integer intensities are taken as shares of their type's range; float ones above 1 as 0..255. Raises
-    `InputError` when the fields do not describe the bytes.
+    Integer intensities are taken as shares of their type's range; float ones above 1 as 0..255. A field `offset_s`
+    of float32 and a field `label` of uint16 are `PointCloud.offsets_s` and `.labels`. Raises `InputError` when the
+    fields do not describe the bytes.
     """
-    points = _points(message)
+    fields = _fields(message)
+    points = _points(message, fields)
+    offsets, labels = (_extra(message, fields, name) for name in _EXTRAS)
     finite = np.isfinite(points).all(axis=1)
+    if offsets is not None:
+        finite &= np.isfinite(offsets)
     dropped = int(len(points) - np.count_nonzero(finite))
     if dropped:
         points = points[finite]
+        offsets = None if offsets is None else offsets[finite]
+        labels = None if labels is None else labels[finite]
     if message.HasField("pose"):
         moved = matrix(message.pose.position, message.pose.orientation)
         if not np.array_equal(moved, np.eye(4)):
             placed = apply(moved, np.asarray(points[:, :3], np.float64))
             points = np.concatenate([np.asarray(placed, np.float32), points[:, 3:]], axis=1)
-    return PointCloud(np.asarray(points, np.float32)), dropped
+    return PointCloud(np.asarray(points, np.float32), offsets, labels), dropped
 
 
-def _points(message: Any) -> Float32Array:
-    """(N, 4) float32, not yet checked for being finite."""
+def _fields(message: Any) -> dict[str, tuple[str, int]]:
+    """Number format and byte offset by name of field, checked against stride and size of the data."""
     stride, fields = message.point_stride, {}
     for entry in message.fields[:_MAX_FIELDS]:
         number = _NUMBERS.get(entry.type)
@@ -113,9 +154,28 @@ def _points(message: Any) -> Float32Array:
         raise InputError(f"the sweep has no field {', '.join(missing)}; it has {', '.join(fields) or 'none'}")
     if len(message.data) % stride:
         raise InputError(f"the sweep's {len(message.data)} bytes are no multiple of its point step of {stride}")
-    if stride == _STRIDE and all(fields.get(axis) == ("<f4", 4 * i) for i, axis in enumerate(_AXES)):
+    return fields
+
+
+def _extra(message: Any, fields: dict[str, tuple[str, int]], name: str) -> NDArray[Any] | None:
+    """The values (N,) of a field of `_EXTRAS`; None when the sweep has none of that name and type."""
+    number, offset = fields.get(name, ("", 0))
+    if number != _EXTRAS[name]:
+        return None
+    layout = np.dtype({"names": [name], "formats": [number], "offsets": [offset], "itemsize": message.point_stride})
+    return np.frombuffer(message.data, layout)[name].astype(np.dtype(number).newbyteorder("="))
+
+
+def _points(message: Any, fields: dict[str, tuple[str, int]]) -> Float32Array:
+    """(N, 4) float32, not yet checked for being finite; of our own layout, exactly what was written."""
+    stride = message.point_stride
+    if stride == 4 * len(_AXES) and all(fields.get(axis) == ("<f4", 4 * i) for i, axis in enumerate(_AXES)):
         plain: Float32Array = np.frombuffer(message.data, "<f4").reshape(-1, 4)
         return plain
+    own = _layout(name for name in _EXTRAS if name in fields)
+    if stride == own.itemsize and list(fields.items()) == _places(own):
+        packed = np.frombuffer(message.data, own)
+        return np.stack([packed[axis] for axis in _AXES], axis=1)
     return _gathered(message.data, stride, {axis: fields[axis] for axis in _AXES if axis in fields})
 
 

@@ -77,6 +77,8 @@ def _of_object(thing: TruthObject) -> dict[str, str]:
     if thing.box2d:
         box = thing.box2d
         facts["box2d"] = " ".join(repr(float(v)) for v in (box.x1, box.y1, box.x2, box.y2))
+    if thing.velocity is not None:
+        facts["velocity"] = " ".join(repr(float(v)) for v in thing.velocity)
     return facts | {"asked_for": str(thing.asked_for).lower(), "visibility": repr(float(thing.visibility))}
 
 
@@ -93,6 +95,7 @@ def _read_object(entity: Any, facts: Mapping[str, str]) -> TruthObject:
         asked_for=asked == "true",
         action=facts.get("action"),
         visibility=float(facts.get("visibility", "1")),
+        velocity=_read_velocity(facts["velocity"]) if "velocity" in facts else None,
     )
 
 
@@ -101,6 +104,13 @@ def _read_box2d(text: str) -> Box2D:
     if len(values) != 4 or not np.isfinite(values).all():
         raise InputError(f"box2d is {text!r}, not four numbers")
     return Box2D(*values)
+
+
+def _read_velocity(text: str) -> tuple[float, float]:
+    values = [float(word) for word in text.split()]
+    if len(values) != 2 or not np.isfinite(values).all():
+        raise InputError(f"velocity is {text!r}, not two numbers")
+    return values[0], values[1]
 
 
 def _cube(box: Box3D, colour: Any) -> Any:

@@ -91,10 +91,8 @@ def test_a_recording_without_calibration_cannot_be_projected(tmp_path):
 
 def test_an_unknown_format_names_the_known_ones(tmp_path):
     (tmp_path / "a.xyz").write_bytes(b"0 0 0\n")
-    with pytest.raises(
-        RecordingError,
-        match=r"a.xyz: not a recording of a known format; known formats: .*image-folder, .*mcap, .*rosbag",
-    ):
+    known = "known formats: .*image-folder, .*kitti-object, kitti-raw, .*mcap, .*nuscenes, .*rosbag, semantickitti"
+    with pytest.raises(RecordingError, match=f"a.xyz: not a recording of a known format; {known}"):
         open_recording(tmp_path / "a.xyz")
     with pytest.raises(RecordingError, match="no such file"):
         open_recording(tmp_path / "gone.mcap")

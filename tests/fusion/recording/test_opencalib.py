@@ -86,4 +86,4 @@ def test_the_real_pairs_line_up(name, count, tmp_path):
 def test_nothing_in_view_is_no_error(tmp_path):
     behind = "K: 20 0 12 0 20 8 0 0 1\nD:\nT: 0 -1 0 0 0 0 -1 0 1 0 0 -90\n"
     projection_picture(pair(tmp_path, behind), tmp_path / "out.png")
-    assert (cv2.imread(str(tmp_path / "out.png")) == 90).all()
+    assert (cv2.imread(str(tmp_path / "out.png")) == 54).all()

@@ -6,6 +6,8 @@ import math
 import cv2
 import numpy as np
 import pytest
+from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
+from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud as Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -13,8 +15,11 @@ from hypothesis.extra import numpy as hnp
 from fusion.errors import InputError, RecordingError
 from fusion.geometry import CameraCalibration, Rig, rigid, rotation_y, rotation_z
 from fusion.recording import open_recording
+from fusion.recording.base import EgoPose, PosedReader
 from fusion.recording.mcap_writer import RecordingWriter
+from fusion.recording.sensor_messages import cloud_message, read_cloud
 from fusion.recording.synthetic import synthetic_rig, write_synthetic
+from fusion.recording.truth_messages import read_truth, truth_message
 from fusion.task import Task
 from fusion.types import AudioChunk, Box2D, Box3D, Image, Modality, PointCloud, Truth, TruthObject
 
@@ -38,6 +43,65 @@ def test_a_sweep_comes_back_bit_for_bit(tmp_path, time_ns, points):
     assert (reading.sensor, reading.modality, reading.capture_time_ns) == ("roof", Modality.LIDAR, time_ns)
     assert reading.payload.points.dtype == np.float32
     assert reading.payload.points.tobytes() == points.tobytes()
+
+
+@QUICK
+@given(
+    points=hnp.arrays(np.float32, st.tuples(st.integers(0, 50), st.just(4)), elements=FLOATS),
+    times=st.booleans(),
+    classes=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_times_and_classes_of_points_come_back_bit_for_bit(tmp_path, points, times, classes, seed):
+    rng = np.random.default_rng(seed)
+    offsets = rng.normal(-0.05, 0.03, len(points)).astype(np.float32) if times else None
+    labels = rng.integers(0, 1 << 16, len(points), np.uint16) if classes else None
+    with RecordingWriter(tmp_path / "a.mcap", None, "yard") as writer:
+        writer.lidar("roof", 1, PointCloud(points, offsets, labels))
+    payload = only(tmp_path / "a.mcap").payload
+    assert payload.points.tobytes() == points.tobytes()
+    for put, got in ((offsets, payload.offsets_s), (labels, payload.labels)):
+        assert (put is None) == (got is None)
+        if put is not None:
+            assert got.dtype == put.dtype
+            assert np.array_equal(got, put)
+
+
+def test_a_sweep_without_them_is_stored_as_before():
+    points = np.arange(12, dtype=np.float32).reshape(3, 4)
+    message = cloud_message("roof", 1, PointCloud(points), 0.0)
+    assert [(f.name, f.offset, f.type) for f in message.fields] == [
+        (axis, 4 * i, PackedElementField.FLOAT32) for i, axis in enumerate(("x", "y", "z", "intensity"))
+    ]
+    assert (message.point_stride, message.data) == (16, points.tobytes())
+
+
+def test_a_sweep_with_them_is_what_foxglove_can_draw():
+    points = np.arange(12, dtype=np.float32).reshape(3, 4)
+    cloud = PointCloud(points, np.zeros(3, np.float32), np.array([7, 8, 65535], np.uint16))
+    message = cloud_message("roof", 1, cloud, 0.0)
+    fields = {f.name: (f.offset, f.type) for f in message.fields}
+    assert fields["offset_s"] == (16, PackedElementField.FLOAT32)
+    assert fields["label"] == (20, PackedElementField.UINT16)
+    assert (message.point_stride, len(message.data)) == (22, 66)
+    assert message.data[42:44] == (8).to_bytes(2, "little")
+
+
+def test_a_point_without_a_finite_time_is_dropped_with_its_class(tmp_path):
+    offsets = np.array([0.0, np.nan, 0.2], np.float32)
+    with RecordingWriter(tmp_path / "a.mcap", None, "yard") as writer:
+        writer.lidar("roof", 1, PointCloud(np.ones((3, 4), np.float32), offsets, np.array([1, 2, 3], np.uint16)))
+    payload = only(tmp_path / "a.mcap").payload
+    assert payload.labels.tolist() == [1, 3]
+    assert len(payload.points) == 2
+
+
+def test_fields_of_the_same_names_in_other_types_are_somebody_elses():
+    fields = [PackedElementField(name=n, offset=4 * i, type=PackedElementField.FLOAT32) for i, n in enumerate("xyz")]
+    fields.append(PackedElementField(name="label", offset=12, type=PackedElementField.UINT32))
+    cloud, _ = read_cloud(Message(frame_id="l", point_stride=16, fields=fields, data=bytes(32)))
+    assert cloud.labels is None
+    assert cloud.points.shape == (2, 4)
 
 
 @QUICK
@@ -96,6 +160,7 @@ OBJECTS = st.builds(
     asked_for=st.booleans(),
     action=st.none() | WORDS,
     visibility=numbers(0, 1),
+    velocity=st.none() | st.tuples(numbers(-90, 90), numbers(-90, 90)),
 )
 
 
@@ -108,7 +173,7 @@ def test_truth_comes_back(tmp_path, truth):
     assert (read.time_ns, read.intent, read.transcript) == (truth.time_ns, truth.intent, truth.transcript)
     assert len(read.objects) == len(truth.objects)
     for got, put in zip(read.objects, truth.objects, strict=True):
-        for name in ("track", "label", "condition", "box2d", "asked_for", "action", "visibility"):
+        for name in ("track", "label", "condition", "box2d", "asked_for", "action", "visibility", "velocity"):
             assert getattr(got, name) == getattr(put, name), name
         assert (got.box3d is None) == (put.box3d is None)
         if put.box3d:
@@ -139,6 +204,54 @@ def test_the_rig_comes_back(tmp_path, angles, place, distortion):
     assert np.array_equal(read.k, k)
     probe = np.random.default_rng(0).normal(0, 5, (50, 3)) + place
     assert np.allclose(read.project(probe)[0], camera.project(probe)[0], rtol=1e-6)
+
+
+def test_a_velocity_that_is_none_is_refused():
+    moment = truth_message(Truth(1, (TruthObject(1, "car", velocity=(1.5, -2.0)),)))
+    pair = next(p for p in moment.entities[1].metadata if p.key == "velocity")
+    assert pair.value == "1.5 -2.0"
+    for bad in ("1.5", "1 2 3", "a b", "nan 1"):
+        pair.value = bad
+        with pytest.raises(InputError, match="truth entity '0'"):
+            read_truth(moment, 1)
+
+
+def test_poses_come_back_and_leave_the_rig_as_it_is(tmp_path):
+    moved = [
+        EgoPose(n, rigid(rotation_z(0.1 * n) @ rotation_y(0.02), np.array([900.0 + n, -400.0, 1.0]))) for n in range(3)
+    ]
+    rig = synthetic_rig()
+    with RecordingWriter(tmp_path / "a.mcap", rig, "yard") as writer:
+        for pose in moved:
+            writer.lidar("roof", pose.time_ns, PointCloud(np.zeros((1, 4), np.float32)))
+            writer.camera("front", pose.time_ns, Image(np.zeros((8, 8, 3), np.uint8)))
+            writer.pose(pose)
+    reader = open_recording(tmp_path / "a.mcap")
+    assert isinstance(reader, PosedReader)
+    read = list(reader.poses())
+    assert [p.time_ns for p in read] == [0, 1, 2]
+    for got, put in zip(read, moved, strict=True):
+        assert np.allclose(got.map_from_ego, put.map_from_ego, atol=1e-12)
+    assert np.allclose(reader.info().rig.ego_from_lidar["roof"], rig.ego_from_lidar["roof"], atol=1e-14)
+    assert reader.info().rig.cameras.keys() == {"front"}
+    assert not list(reader.truth())
+
+
+def test_a_recording_without_transforms_has_no_poses(tmp_path):
+    with RecordingWriter(tmp_path / "a.mcap", None, "yard") as writer:
+        writer.lidar("roof", 1, PointCloud(np.zeros((1, 4), np.float32)))
+    assert list(open_recording(tmp_path / "a.mcap").poses()) == []
+
+
+def test_readings_that_do_not_follow_each_other_stay_so_and_have_no_gaps(tmp_path):
+    for name, continuous in (("a", True), ("b", False)):
+        with RecordingWriter(tmp_path / name, None, "yard", continuous=continuous) as writer:
+            for frame in (0, 1, 2, 9):
+                writer.camera("front", frame, Image(np.zeros((8, 8, 3), np.uint8)))
+        info = open_recording(tmp_path / name).info()
+        assert info.continuous == continuous
+        assert info.notes == {}
+        assert bool(info.sensors["front"].gaps) == continuous
 
 
 def test_info_tells_what_is_in_it(small):
@@ -217,6 +330,10 @@ def test_a_disk_that_refuses_is_one_clear_line(tmp_path):
         write_synthetic(tmp_path / "file" / "a.mcap", frames=1, width=64, height=32, points=64)
 
 
+def sweep(offsets, labels):
+    return PointCloud(np.zeros((4, 4), np.float32), offsets, labels)
+
+
 def silence():
     return AudioChunk(np.zeros(4, np.int16), 16000)
 
@@ -230,6 +347,9 @@ def silence():
         (lambda w: w.audio("front", 1, silence()), "camera already"),
         (lambda w: w.audio("mic", 1, AudioChunk(np.zeros(4, np.float32), 16000)), "float32"),
         (lambda w: w.lidar("roof", 1, PointCloud(np.zeros((4, 3), np.float32))), r"\(4, 3\)"),
+        (lambda w: w.lidar("roof", 1, sweep(np.zeros(3, np.float32), None)), "'offset_s' of shape"),
+        (lambda w: w.lidar("roof", 1, sweep(np.zeros(4), None)), "float64"),
+        (lambda w: w.lidar("roof", 1, sweep(None, np.zeros(4, np.int32))), "'label' of shape .* int32"),
         (lambda w: w.camera("front", 1, Image(np.zeros((4, 4), np.uint8))), r"\(4, 4\)"),
     ],
 )

@@ -1,0 +1,209 @@
+"""Datasets whose readings are files of their own: a plan of what lies where, and one reader of any such plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+from fusion.errors import InputError, RecordingError
+from fusion.geometry import Rig
+from fusion.preparation import decode_image, read_header
+from fusion.recording.base import EgoPose, RecordingInfo, SensorInfo
+from fusion.types import Image, Modality, Payload, Reading, Truth
+
+DRIVING = "driving"
+"""The task that recordings of road traffic are for."""
+_SAID = 3
+_HEADER_BYTES, _LONG_HEADER_BYTES = 1 << 10, 1 << 16
+
+Report: TypeAlias = Callable[[str], None]
+"""Where damage goes that a salvaged dataset can do without: `refuse` raises, a list's `append` goes on."""
+Loader: TypeAlias = Callable[[tuple[Path, ...], Report], Payload | None]
+"""Makes a payload of a reading's files; None where nothing of it is sound."""
+
+
+def refuse(problem: str) -> None:
+    """Raise `problem` as a `RecordingError`."""
+    raise RecordingError(problem)
+
+
+def read_file(path: Path) -> bytes:
+    """All of a file; raises `RecordingError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def load_picture(files: tuple[Path, ...], report: Report) -> Image | None:
+    """The picture of a file, which keeps its own bytes."""
+    try:
+        return decode_image(read_file(files[0]))
+    except RecordingError as error:
+        report(str(error))
+    except InputError as error:
+        report(f"{files[0]}: {error}")
+    return None
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels of a picture file, from its first bytes. Raises `RecordingError`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_HEADER_BYTES)
+            try:
+                header = read_header(data)
+            except InputError:
+                header = read_header(data + file.read(_LONG_HEADER_BYTES))
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
+    except InputError as error:
+        raise RecordingError(f"{path}: {error}") from None
+    return header.width, header.height
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """One reading: when, of which sensor, and its files, of which the first holds the measurement itself."""
+
+    time_ns: int
+    sensor: str
+    modality: Modality
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """The plan of a dataset: everything that is known of it before its large files are opened.
+
+    `readings` are in capture order, LiDAR first at equal times; `loaders` and `sources` go by sensor. `truth` makes
+    the truth anew for each call, of `truths` moments. `side_files` are the other files the plan was made from; with
+    them `facts` stands for what was picked from files that hold more than this recording. `problems` were met while
+    the plan was made. The rest is as in `RecordingInfo`.
+    """
+
+    path: Path
+    format: str
+    readings: tuple[StoredReading, ...]
+    loaders: Mapping[str, Loader]
+    sources: Mapping[str, str]
+    rig: Rig | None
+    truth: Callable[[], Iterator[Truth]]
+    truths: int
+    notes: Mapping[str, str]
+    side_files: tuple[Path, ...] = ()
+    facts: str = ""
+    unread: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    continuous: bool = True
+    poses: Callable[[], Iterator[EgoPose]] = field(default=lambda: iter(()))
+
+
+class DatasetReader:
+    """Reads a `Dataset`; a cursor is the number of a reading in it, from 1.
+
+    With `salvage`, points that are not finite, the rest of a scan that is cut short and files that cannot be decoded
+    are left out, and `info().damage` says what; otherwise they are errors that name the file.
+    """
+
+    def __init__(self, dataset: Dataset, *, salvage: bool) -> None:
+        self._dataset = dataset
+        self._salvage = salvage
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._dataset.path
+
+    def info(self) -> RecordingInfo:
+        """What the dataset holds; its hash covers names and bytes of all files. A salvaged one is checked, too."""
+        plan = self._dataset
+        digest, size = self._content
+        return RecordingInfo(
+            path=plan.path,
+            format=plan.format,
+            content_sha256=digest,
+            byte_size=size,
+            task=DRIVING,
+            sensors=self._sensors(),
+            rig=plan.rig,
+            truths=plan.truths,
+            notes=plan.notes,
+            unread=plan.unread,
+            damage=_summary(self._checked[1]) if self._salvage else "",
+            continuous=plan.continuous,
+        )
+
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of each sensor's files; each is read and decoded on the way."""
+        found = dict.fromkeys(self._dataset.sources, 0)
+        for stored in self._checked[0]:
+            found[stored.sensor] += sum(path.stat().st_size for path in stored.files)
+        return found
+
+    def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
+        """Readings in capture order, one in memory at a time."""
+        start = max(0, start_cursor)
+        report = self._report([])
+        for cursor, stored in enumerate(self._dataset.readings[start:], start + 1):
+            payload = self._dataset.loaders[stored.sensor](stored.files, report)
+            if payload is not None:
+                yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, payload)
+
+    def truth(self) -> Iterator[Truth]:
+        """The labelled moments in time order."""
+        return self._dataset.truth()
+
+    def poses(self) -> Iterator[EgoPose]:
+        """Where the ego frame was; nothing when the dataset does not tell."""
+        return self._dataset.poses()
+
+    def _sensors(self) -> dict[str, SensorInfo]:
+        plan = self._dataset
+        times: dict[str, list[int]] = {name: [] for name in plan.sources}
+        kinds: dict[str, Modality] = {}
+        for stored in self._checked[0] if self._salvage else plan.readings:
+            times[stored.sensor].append(stored.time_ns)
+            kinds[stored.sensor] = stored.modality
+        found = {
+            name: SensorInfo.of_times(kinds[name], plan.sources[name], told, continuous=plan.continuous)
+            for name, told in times.items()
+            if told
+        }
+        return dict(sorted(found.items(), key=lambda pair: (list(Modality).index(pair[1].modality), pair[0])))
+
+    @cached_property
+    def _content(self) -> tuple[str, int]:
+        plan = self._dataset
+        digest, size = hashlib.sha256(plan.facts.encode()), 0
+        for path in (*plan.side_files, *(path for stored in plan.readings for path in stored.files)):
+            data = read_file(path)
+            name = path.relative_to(plan.path).as_posix() if path.is_relative_to(plan.path) else path.name
+            digest.update(f"{name} {len(data)}\n".encode() + data)
+            size += len(data)
+        return digest.hexdigest(), size
+
+    @cached_property
+    def _checked(self) -> tuple[list[StoredReading], list[str]]:
+        """The readings of which something is sound, and what is wrong; the first fault is raised unless salvaging."""
+        problems = list(self._dataset.problems)
+        report, loaders = self._report(problems), self._dataset.loaders
+        sound = [one for one in self._dataset.readings if loaders[one.sensor](one.files, report) is not None]
+        return sound, problems
+
+    def _report(self, found: list[str]) -> Report:
+        return found.append if self._salvage else refuse
+
+
+def capture_order(readings: Iterable[StoredReading]) -> tuple[StoredReading, ...]:
+    """By time; at equal times the sweep comes first, because cameras are triggered when it passes them."""
+    return tuple(sorted(readings, key=lambda r: (r.time_ns, r.modality is not Modality.LIDAR, r.sensor)))
+
+
+def _summary(problems: list[str]) -> str:
+    more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
+    return "; ".join(problems[:_SAID]) + more
