@@ -46,7 +46,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     if arguments.scenes:
         write_scene_set(arguments.out, split, arguments.scenes, arguments.seed, workers=arguments.workers)
         return
-    from fusion.recording.patrol import record_patrol
+    from fusion.recording.native.patrol import record_patrol
 
     samples = simulate_patrol(arguments.seed, arguments.seconds, split)
     record_patrol(samples, arguments.out, total=round(arguments.seconds * 10))

@@ -12,7 +12,7 @@ from cloud_node.ledger import SqliteLedger
 from cloud_node.outcome import Outcome
 from fusion.evaluation.detection import DetectionLog
 from fusion.recording.base import RecordingReader
-from fusion.recording.image_folder import LabelledBox
+from fusion.recording.pictures.image_folder import LabelledBox
 from fusion.task import Task
 from fusion.types import Detection, ItemState, LedgerCounts
 from replay.frames import FrameIndex

@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 
-from fusion.recording.image_folder import LabelledBox
+from fusion.recording.pictures.image_folder import LabelledBox
 from fusion.types import Box2D, Detection
 
 

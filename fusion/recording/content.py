@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fusion.errors import RecordingError
-from fusion.recording.mcap_stream import opened
+from fusion.recording.native.stream import opened
 from fusion.task import Task
 
 _BLOCK = 1 << 20

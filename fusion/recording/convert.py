@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from fusion.errors import RecordingError
 from fusion.recording.base import EgoPose, PosedReader, RecordingInfo, RecordingReader, find_reader
-from fusion.recording.mcap_reader import McapReader
-from fusion.recording.mcap_writer import RecordingWriter
-from fusion.recording.recover import Recovery, recover_recording
+from fusion.recording.native.reader import McapReader
+from fusion.recording.native.recover import Recovery, recover_recording
+from fusion.recording.native.writer import RecordingWriter
 from fusion.task import Task
 from fusion.types import AudioChunk, Image, Reading, Truth
 

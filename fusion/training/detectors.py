@@ -15,7 +15,7 @@ from fusion.engines import load_engine
 from fusion.errors import ModelError
 from fusion.evaluation.detection import DetectionLog, DetectionMetrics
 from fusion.perception import DetectorStage
-from fusion.recording.image_folder import LabelledBox, LabelledImage
+from fusion.recording.pictures.image_folder import LabelledBox, LabelledImage
 from fusion.task import Task
 from fusion.training.bundle import export_detector, write_card, write_digests
 from fusion.training.detector import DetectorRecipe, train_detector

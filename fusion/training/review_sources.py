@@ -12,7 +12,7 @@ import numpy as np
 
 from fusion.errors import RecordingError
 from fusion.geometry import Rig
-from fusion.recording.image_folder import ImageFolder, LabelledImage
+from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
 from fusion.task import Task
 from fusion.types import Availability, Box2D, Image, Modality, Payload, Reading, SensorSlot, TruthObject
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusion.errors import RecordingError
-from fusion.recording.image_folder import ImageFolder, LabelForm
+from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.task import Task
 from fusion.training.kinds import kind_of, sorted_kinds
 from fusion.training.tiles import write_data_yaml, write_split

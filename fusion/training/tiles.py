@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from fusion.recording.image_folder import LabelledBox, LabelledImage
+from fusion.recording.pictures.image_folder import LabelledBox, LabelledImage
 from fusion.types import Box2D, UInt8Array
 
 _KEEP_VISIBLE = 0.4

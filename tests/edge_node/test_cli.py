@@ -13,7 +13,7 @@ from edge_node import cli
 from edge_node.models import model_folder
 from edge_node.spool import Spool
 from fusion.errors import ModelError
-from fusion.recording.synthetic import write_synthetic
+from fusion.recording.native.synthetic import write_synthetic
 from fusion.task import Task
 
 DEEPPCB = Path(__file__).parents[2] / "../shared/data/deeppcb"

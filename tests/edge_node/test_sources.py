@@ -13,7 +13,7 @@ from edge_node.sources import RecordingSource, open_source
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
 from fusion.errors import ConfigError, RecordingError
-from fusion.recording.synthetic import write_synthetic
+from fusion.recording.native.synthetic import write_synthetic
 from fusion.task import Task
 from fusion.types import Modality
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion.geometry import apply, rotation_z
-from fusion.recording.synthetic import write_synthetic
+from fusion.recording.native.synthetic import write_synthetic
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from fusion.geometry import rigid
 from fusion.recording import RecordingInfo, SensorInfo, base, open_recording
 from fusion.recording.base import EgoPose
 from fusion.recording.convert import convert
-from fusion.recording.mcap_stream import MessageScan
-from fusion.recording.recover import Recovery
-from fusion.recording.synthetic import synthetic_rig
+from fusion.recording.native.recover import Recovery
+from fusion.recording.native.stream import MessageScan
+from fusion.recording.native.synthetic import synthetic_rig
 from fusion.task import Task
 from fusion.types import AudioChunk, Image, Modality, PointCloud, Reading, Truth, TruthObject
 
@@ -236,7 +236,8 @@ def test_an_image_folder_is_converted_with_task_and_split(tmp_path, capsys):
 
 def test_reading_data_sets_loads_no_torch():
     script = (
-        "import sys, fusion.recording.convert, fusion.recording.kitti_object, fusion.recording.nuscenes; "
+        "import sys, fusion.recording.convert\n"
+        "import fusion.recording.driving.kitti_object, fusion.recording.driving.nuscenes\n"
         "sys.exit(any(m in sys.modules for m in ('torch', 'av', 'rosbags')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -8,9 +8,9 @@ from fusion.errors import RecordingError
 from fusion.geometry import apply
 from fusion.recording import SensorInfo, base, open_recording
 from fusion.recording.inspect import inspect_recording, projection_picture
-from fusion.recording.mcap_writer import RecordingWriter
-from fusion.recording.patrol import record_patrol
-from fusion.recording.synthetic import START_NS, STEP_NS, synthetic_rig
+from fusion.recording.native.patrol import record_patrol
+from fusion.recording.native.synthetic import START_NS, STEP_NS, synthetic_rig
+from fusion.recording.native.writer import RecordingWriter
 from fusion.types import AudioChunk, Image, Modality, PointCloud, Truth, TruthObject
 
 

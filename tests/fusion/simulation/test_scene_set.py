@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fusion.errors import RecordingError
-from fusion.recording.image_folder import ImageFolder, LabelForm
+from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.simulation import Split, simulate_scene
 from fusion.simulation.observe import clearly_seen
 from fusion.simulation.scene_set import CLASSES, read_scene, stem_of, write_scene_set

@@ -11,7 +11,7 @@ import pytest
 from fusion.codec.synthetic import synthetic_maps, synthetic_profile
 from fusion.perception.detector import DetectorResult
 from fusion.preparation import Placement
-from fusion.recording.image_folder import ImageFolder, LabelForm
+from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.review.item_cache import ItemCache, begin_cache, shard_path, write_shard
 from fusion.review.layout import layout_for
 from fusion.task import Task

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from fusion.errors import InputError, RecordingError
 from fusion.recording import open_recording
-from fusion.recording.mcap_stream import RawMessage
-from fusion.recording.point_fields import offsets_s
-from fusion.recording.ros_clouds import cloud_rule, read_cloud
-from fusion.recording.ros_images import read_raw
-from fusion.recording.ros_messages import CLOUD, IMAGE, decoded, stamp_ns
-from fusion.recording.ros_source import RosChannel
+from fusion.recording.native.stream import RawMessage
+from fusion.recording.points.point_fields import offsets_s
+from fusion.recording.ros.clouds import cloud_rule, read_cloud
+from fusion.recording.ros.images import read_raw
+from fusion.recording.ros.messages import CLOUD, IMAGE, decoded, stamp_ns
+from fusion.recording.ros.source import RosChannel
 
 BASE = np.arange(1, 31, dtype=np.float64).reshape(10, 3)
 

@@ -9,8 +9,8 @@ import pytest
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
-from fusion.recording.ros_bags import open_bag
-from fusion.recording.ros_reader import RosReader
+from fusion.recording.ros.bags import open_bag
+from fusion.recording.ros.reader import RosReader
 from fusion.task import Task
 from fusion.types import AudioChunk, Image, Modality, PointCloud
 
@@ -153,7 +153,7 @@ def test_passed_over_chunks_are_not_unpacked(bags, tmp_path, monkeypatch):
     bags.write_bag1(tmp_path / "a.bag", messages, "LZ4", threshold=4000)
     source = open_bag(tmp_path / "a.bag")
     unpacked = []
-    from fusion.recording import ros1_bag
+    from fusion.recording.ros import ros1_bag
 
     real = ros1_bag.unpack_chunk
     monkeypatch.setattr(ros1_bag, "unpack_chunk", lambda *a: unpacked.append(1) or real(*a))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
-from fusion.recording.ros1_record import MAGIC
-from fusion.recording.ros_reader import RosReader
+from fusion.recording.ros.reader import RosReader
+from fusion.recording.ros.ros1_record import MAGIC
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 POINTS = np.ones(20, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])

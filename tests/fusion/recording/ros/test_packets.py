@@ -5,8 +5,8 @@ import pytest
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
-from fusion.recording.ouster_pcap import OusterReader
-from fusion.recording.ros_reader import RosReader
+from fusion.recording.ouster.reader import OusterReader
+from fusion.recording.ros.reader import RosReader
 
 core = pytest.importorskip("ouster.sdk.core", reason="needs ouster-sdk: install fusion-stack[formats]")
 

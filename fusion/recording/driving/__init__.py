@@ -1,0 +1,1 @@
+"""Driving datasets: KITTI, SemanticKITTI and nuScenes."""

@@ -1,0 +1,1 @@
+"""The native format: MCAP with the public Foxglove schemas."""

@@ -1,0 +1,67 @@
+"""What is sound in a damaged MCAP file, copied into a whole one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcap.writer import CompressionType, Writer
+
+from fusion.errors import RecordingError
+from fusion.recording.native.stream import MessageScan
+from fusion.recording.native.writer import CHUNK_BYTES
+from fusion.recording.part_file import part_file
+
+
+@dataclass(slots=True)
+class Recovery:
+    """How much was saved, and what was wrong (empty: nothing); `str()` is one line."""
+
+    path: Path
+    messages: int
+    damage: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.messages} messages kept; {self.damage or 'the source was whole'}"
+
+
+def recover_recording(source: Path, out: Path) -> Recovery:
+    """Copy every message before the first damage, byte for byte, into a new indexed file with checksums.
+
+    All topics are kept, readable or not. Raises `RecordingError` when nothing is sound.
+    """
+    if source.resolve() == out.resolve():
+        raise RecordingError(f"{out}: is the damaged recording itself; give another name")
+    scan, damage = MessageScan(source), ""
+    schemas: dict[int, int] = {0: 0}
+    channels: dict[int, int] = {}
+    with part_file(out) as file:
+        writer: Any = Writer(file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD, enable_data_crcs=True)
+        writer.start(library="fusion-stack")
+        try:
+            for message in scan.messages():
+                if message.channel not in channels:
+                    channels[message.channel] = _register(writer, scan, message.channel, schemas)
+                channel, time_ns = channels[message.channel], message.time_ns
+                writer.add_message(channel, time_ns, bytes(message.data), time_ns, sequence=message.cursor & 0xFFFFFFFF)
+        except RecordingError as error:
+            damage = str(error).removeprefix(f"{source}: ").partition("; '")[0]
+        if not scan.cursor:
+            raise RecordingError(f"{source}: nothing in it can be recovered: {damage or 'it has no messages'}")
+        for name, content in scan.metadata.items():
+            writer.add_metadata(name, content)
+        writer.finish()
+    return Recovery(out, scan.cursor, damage)
+
+
+def _register(writer: Any, scan: MessageScan, number: int, schemas: dict[int, int]) -> int:
+    channel = scan.channels[number]
+    if channel.schema_id not in schemas:
+        schema = scan.schemas.get(channel.schema_id)
+        if schema is None:
+            raise RecordingError(f"topic {channel.topic} has the schema {channel.schema_id}, which was never declared")
+        schemas[channel.schema_id] = writer.register_schema(schema.name, schema.encoding, schema.data)
+    return int(
+        writer.register_channel(channel.topic, channel.message_encoding, schemas[channel.schema_id], channel.metadata)
+    )

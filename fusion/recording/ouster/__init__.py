@@ -1,0 +1,1 @@
+"""Packet captures of Ouster sensors."""

@@ -1,0 +1,111 @@
+"""An image folder as a recording: one camera, one picture after the other at the task's rate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from fusion.errors import RecordingError
+from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
+from fusion.task import Task
+from fusion.types import Modality, Reading, Truth, TruthObject
+
+
+class ImageFolderReader:
+    """The pictures of one split as readings of the task's first camera.
+
+    Pictures carry no time: capture times are NOMINAL, picture i (from 0) at i / rate of the camera, and
+    `info().notes["times"]` says so. A cursor is a picture's number in the split, from 1. In the truth, `track`
+    numbers the boxes of the whole split.
+    """
+
+    def __init__(self, folder: ImageFolder, task: Task, split: str) -> None:
+        cameras = task.of_modality(Modality.CAMERA)
+        if not cameras:
+            raise RecordingError(f"{folder.root}: pictures, but task {task.name} has no camera")
+        self._folder, self._task, self._split = folder, task, split
+        self._camera = cameras[0]
+        self._stems = folder.stems(split)
+
+    @staticmethod
+    def can_read(path: Path) -> bool:
+        """A folder with `images/` in it."""
+        return (path / "images").is_dir()
+
+    @classmethod
+    def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
+        """Open a split of `path`; raises `RecordingError` when task or split is not given."""
+        del salvage  # pictures are files of their own: there is no container to repair
+        if task is None:
+            raise RecordingError(f"{path}: an image folder needs a task, which names its classes and label form")
+        try:
+            form = LabelForm(task.labels.form)
+        except ValueError:
+            raise RecordingError(
+                f"{path}: task {task.name} has labels of the form '{task.labels.form}'; known: {', '.join(LabelForm)}"
+            ) from None
+        folder = ImageFolder(path, form=form, classes=task.classes)
+        if split is None:
+            raise RecordingError(f"{path}: an image folder needs a split; splits here: {folder.known_splits()}")
+        return cls(folder, task, split)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._folder.root
+
+    def info(self) -> RecordingInfo:
+        """What the split holds; its hash covers stems, pictures and labels."""
+        times = [self._time_ns(index) for index in range(len(self._stems))]
+        rate = self._task.sensors[self._camera].rate_hz
+        digest, size = self._content
+        return RecordingInfo(
+            path=self.path,
+            format="image-folder",
+            content_sha256=digest,
+            byte_size=size,
+            task=self._task.name,
+            sensors={self._camera: SensorInfo.of_times(Modality.CAMERA, f"images/ ({self._split})", times)},
+            rig=None,
+            truths=len(times),
+            notes={"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split},
+            continuous=False,
+        )
+
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of the split's picture files."""
+        return {self._camera: sum(self._folder.image_path(stem).stat().st_size for stem in self._stems)}
+
+    def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
+        """The pictures of the split, in its order."""
+        start = max(0, start_cursor)
+        for index, stem in enumerate(self._stems[start:], start):
+            image = self._folder.image(stem)
+            yield index + 1, Reading(self._camera, Modality.CAMERA, self._time_ns(index), image)
+
+    def truth(self) -> Iterator[Truth]:
+        """The boxes of each picture, at the picture's time."""
+        track = 0
+        for index, stem in enumerate(self._stems):
+            objects = []
+            for labelled in self._folder.boxes(stem):
+                track += 1
+                objects.append(TruthObject(track, self._task.classes[labelled.class_index], box2d=labelled.box))
+            yield Truth(self._time_ns(index), tuple(objects))
+
+    def _time_ns(self, index: int) -> int:
+        return round(index * 1e9 / self._task.sensors[self._camera].rate_hz)
+
+    @cached_property
+    def _content(self) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        for stem in self._stems:
+            for path in (self._folder.image_path(stem), self._folder.label_path(stem)):
+                data = path.read_bytes() if path.is_file() else b""
+                digest.update(f"{stem} {path.suffix} {len(data)}\n".encode() + data)
+                size += len(data)
+        return digest.hexdigest(), size

@@ -1,0 +1,1 @@
+"""Point-cloud files, and calibration pairs of a picture and a cloud."""

@@ -1,0 +1,200 @@
+"""ROS bags as recordings: ROS 1 and ROS 2 bags, and MCAP files of either's messages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from fusion.errors import InputError, RecordingError
+from fusion.recording.base import RecordingInfo, RecordingReader, SensorInfo
+from fusion.recording.content import check_request, content_of
+from fusion.recording.native.stream import RawMessage, Wanted
+from fusion.recording.ouster.packets import BagPackets, has_only_packets
+from fusion.recording.ouster.reader import SENSOR as OUSTER
+from fusion.recording.ouster.reader import OusterReader
+from fusion.recording.ros.bags import is_bag, open_bag
+from fusion.recording.ros.messages import check_library
+from fusion.recording.ros.rig import RosRig, read_rig
+from fusion.recording.ros.source import RosSource
+from fusion.recording.ros.topics import RosTopics, capture_ns, find_topics, read_payload
+from fusion.task import Task
+from fusion.types import Modality, PointCloud, Reading, Truth
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What one pass over the sensors' messages told, by sensor name."""
+
+    times_ns: dict[str, list[int]] = field(default_factory=dict)
+    stored: Counter[str] = field(default_factory=Counter)
+    points: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    undated: Counter[str] = field(default_factory=Counter)
+    untimed: Counter[str] = field(default_factory=Counter)
+    bad: dict[str, list[str]] = field(default_factory=dict)
+
+
+class RosReader:
+    """Reads a ROS bag.
+
+    Capture times are the stamps of the messages' headers; where a stamp is zero, or the type has none, the time at
+    which the bag stored the message, and `info().notes` says so. A cursor is a message's number in the bag over all
+    topics. Points that are no returns are left out: `info().notes` counts them, `dropped_points` those read so far.
+    """
+
+    def __init__(self, source: RosSource) -> None:
+        self._source = source
+        self.dropped_points = 0
+
+    @staticmethod
+    def can_read(path: Path) -> bool:
+        """A ROS 1 bag, a ROS 2 bag's folder or SQLite file, or an MCAP file with ROS's profiles or encodings."""
+        return is_bag(path)
+
+    @classmethod
+    def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> RecordingReader:
+        """Open `path`; a `task` must share a sensor with it. Raises `RecordingError`.
+
+        A bag of nothing but an Ouster LiDAR's raw packets and its metadata is given to the reader of these.
+        """
+        check_library(path)
+        source = open_bag(path, salvage=salvage)
+        if has_only_packets(source):
+            check_request(path, "a ROS bag", {OUSTER}, task, split)
+            return OusterReader(BagPackets(source))
+        reader = cls(source)
+        names = {topic.name for topic in reader.topics.sensors.values()} if task is not None else set[str]()
+        check_request(path, "a ROS bag", names, task, split)
+        return reader
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+        return self._source.path
+
+    @cached_property
+    def topics(self) -> RosTopics:
+        """Which topics are sensors."""
+        return find_topics(self._source)
+
+    @cached_property
+    def _survey(self) -> _Survey:
+        survey = _Survey()
+        for message in self._messages(0):
+            topic = self.topics.sensors[message.channel]
+            survey.stored[topic.name] += len(message.data)
+            try:
+                with self._blaming(message):
+                    self._note(survey, message)
+            except RecordingError as error:  # reading on from there will raise it
+                survey.bad.setdefault(topic.name, []).append(str(error))
+        return survey
+
+    @cached_property
+    def _content(self) -> tuple[str, int]:
+        return content_of(self.path, self._source.files)
+
+    @cached_property
+    def _rig(self) -> RosRig:
+        return read_rig(self._source, {topic.name: topic.mounted for topic in self.topics.sensors.values()})
+
+    def info(self) -> RecordingInfo:
+        """What the bag holds. Every sensor's message is read once, for its stamp."""
+        digest, size = self._content
+        survey = self._survey
+        return RecordingInfo(
+            path=self.path,
+            format=self._source.format,
+            content_sha256=digest,
+            byte_size=size,
+            task="",
+            sensors=self._sensors(survey),
+            rig=self._rig.rig,
+            truths=0,
+            notes={**self._source.notes, **self._rig.notes, **dict(self._remarks(survey))},
+            unread=self.topics.unread,
+            damage=self._source.damage,
+        )
+
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of each sensor's messages before the container's compression."""
+        return {topic.name: self._survey.stored[topic.name] for topic in self.topics.sensors.values()}
+
+    def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
+        """Readings in the bag's order; messages up to `start_cursor` are not decoded, nor their chunks unpacked."""
+        if not self.topics.sensors:
+            topics = ", ".join(self.topics.unread) or "none"
+            raise RecordingError(f"{self.path}: no camera, LiDAR or sound that is read; topics: {topics}")
+        for message in self._messages(start_cursor):
+            topic, channel = self.topics.sensors[message.channel], self._source.channels[message.channel]
+            with self._blaming(message):
+                time_ns, _ = capture_ns(channel, message)
+                payload, dropped = read_payload(topic, channel, message.data, time_ns)
+                self.dropped_points += dropped
+            yield message.cursor, Reading(topic.name, topic.modality, time_ns, payload)
+
+    def truth(self) -> Iterator[Truth]:
+        """Nothing: bags carry no truth this stack knows."""
+        return iter(())
+
+    def _messages(self, after: int) -> Iterator[RawMessage]:
+        return self._source.messages(Wanted(after, frozenset(self.topics.sensors)))
+
+    def _sensors(self, survey: _Survey) -> dict[str, SensorInfo]:
+        topics = {topic.name: topic for topic in self.topics.sensors.values()}
+        order = sorted(topics.values(), key=lambda topic: (list(Modality).index(topic.modality), topic.name))
+        return {
+            topic.name: SensorInfo.of_times(topic.modality, topic.mounted.topic, survey.times_ns.get(topic.name, []))
+            for topic in order
+        }
+
+    def _note(self, survey: _Survey, message: RawMessage) -> None:
+        topic, channel = self.topics.sensors[message.channel], self._source.channels[message.channel]
+        time_ns, undated = capture_ns(channel, message)
+        survey.times_ns.setdefault(topic.name, []).append(time_ns)
+        survey.undated[topic.name] += undated
+        if topic.modality is not Modality.LIDAR:
+            return
+        cloud, dropped = read_payload(topic, channel, message.data, time_ns)
+        assert isinstance(cloud, PointCloud)
+        survey.points[topic.name] += len(cloud.points) + dropped
+        survey.dropped[topic.name] += dropped
+        survey.untimed[topic.name] += bool(topic.rule.time) and cloud.offsets_s is None
+
+    def _remarks(self, survey: _Survey) -> Iterator[tuple[str, str]]:
+        for topic in {topic.name: topic for topic in self.topics.sensors.values()}.values():
+            name, rule = topic.name, topic.rule
+            count = len(survey.times_ns.get(name, []))
+            if undated := survey.undated[name]:
+                yield (
+                    f"times of {name}",
+                    f"of {undated} of {count} messages, when the bag stored them: they have no stamp",
+                )
+            if bad := survey.bad.get(name):
+                yield f"messages of {name}", f"{len(bad)} cannot be read; the first: {bad[0]}"
+            if topic.modality is not Modality.LIDAR:
+                continue
+            yield f"intensity of {name}", str(rule)
+            if dropped := survey.dropped[name]:
+                yield (
+                    f"no returns of {name}",
+                    f"{dropped} of {survey.points[name]} points left out (zero or not finite)",
+                )
+            if untimed := survey.untimed[name]:
+                yield (
+                    f"point times of {name}",
+                    f"field {rule.time} of {untimed} sweeps is on no clock that is understood",
+                )
+
+    @contextmanager
+    def _blaming(self, message: RawMessage) -> Iterator[None]:
+        """Bad content becomes an error that says which message of which topic it is in."""
+        try:
+            yield
+        except InputError as error:
+            topic = self._source.channels[message.channel].topic
+            raise RecordingError(f"{self.path}: {self._source.place(message)}, {topic}: {error}") from None
