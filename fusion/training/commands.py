@@ -10,11 +10,7 @@ from pathlib import Path
 from fusion.errors import ConfigError
 from fusion.task import Task, bundled_tasks
 from fusion.training.bundle import add_to_card, write_digests
-
-TRAIN_SCENES, FUSION_SCENES, REVIEW_SCENES, VAL_SCENES = 4000, 4000, 4000, 300
-"""Scenes for the detector, for the fusion model, for the reviewer, and for validation. Each model meets those before
-it on scenes they have not learnt, where they are no surer than they will be on a device."""
-FUSION_FIRST_SEED, REVIEW_FIRST_SEED, VAL_FIRST_SEED, TEST_FIRST_SEED = 50_000, 100_000, 500_000, 900_000
+from fusion.training.scene_sets import card_scenes, detector_scenes, fusion_scenes, given_pictures, held_out_scenes
 
 
 def bundle_folder(task: Task, weights: Path | None) -> Path:
@@ -38,52 +34,21 @@ def _train_all(task: Task, arguments: argparse.Namespace) -> None:
     _reviewer(task, arguments)
 
 
-def scenes(task: Task, arguments: argparse.Namespace) -> Path:
-    """The scene set the detector learns from, and validation; simulated when `--data` does not give one."""
-    if arguments.data:
-        return Path(arguments.data)
-    from fusion.simulation import Split
-    from fusion.simulation.scene_set import write_scene_set
-
-    root = Path(arguments.out) / task.name / "scenes"
-    write_scene_set(root, Split.VAL, VAL_SCENES, VAL_FIRST_SEED, workers=arguments.threads)
-    write_scene_set(root, Split.TRAIN, TRAIN_SCENES, 0, workers=arguments.threads)
-    return root
-
-
-def _pictures(task: Task, arguments: argparse.Namespace) -> Path:
-    if arguments.data:
-        return Path(arguments.data)
-    raise ConfigError(f"--data is missing: task {task.name} learns from {task.source}; give the folder")
-
-
 def _detector(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.training.detectors import make_detector
 
-    data = scenes(task, arguments) if task.conditions else _pictures(task, arguments)
+    data = detector_scenes(task, arguments) if task.conditions else given_pictures(task, arguments)
     make_detector(
         task,
         data,
         Path(arguments.out) / task.name,
         bundle_folder(task, arguments.weights),
-        test=_test_scenes(Path(arguments.out) / task.name / "test-scenes", 500, arguments.threads)
-        if task.conditions
-        else data,
+        test=card_scenes(task, arguments) if task.conditions else data,
         epochs=arguments.epochs,
         threads=arguments.threads,
         resume=arguments.resume,
         start=arguments.start,
     )
-
-
-def _fusion_scenes(arguments: argparse.Namespace, out: Path) -> Path:
-    """The scene set the fusion model learns from."""
-    from fusion.simulation import Split
-    from fusion.simulation.scene_set import write_scene_set
-
-    root = out / "fusion-scenes"
-    write_scene_set(root, Split.TRAIN, FUSION_SCENES, FUSION_FIRST_SEED, workers=arguments.threads)
-    return root
 
 
 def _fusion(task: Task, arguments: argparse.Namespace) -> None:
@@ -98,7 +63,7 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     if not task.conditions:
         raise ConfigError(f"task {task.name} has no fused model; only its detector and reviewer are trained")
     folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
-    roots = {"train": _fusion_scenes(arguments, out), "val": scenes(task, arguments)}
+    roots = {"train": fusion_scenes(task, arguments), "val": detector_scenes(task, arguments)}
     learn, validate = (
         cache_features(root, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
         for split, root in roots.items()
@@ -123,7 +88,8 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
         folder,
         {
             "Fusion model, recipe": asdict(recipe)
-            | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name}"},
+            | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name}"}
+            | ({"start": f"the bundle {arguments.start.name}"} if arguments.start else {}),
             "Fusion model, validation, all sensors": report["validation"].get("all", {}),
             "Fusion model, largest difference between graph and model": {k: f"{v:.1e}" for k, v in parity.items()},
         },
@@ -158,7 +124,7 @@ def _evaluate_detector(task: Task, folder: Path, arguments: argparse.Namespace) 
     from fusion.training.detectors import measure_detector
     from fusion.training.sources import image_folder
 
-    root = held_out_scenes(task, arguments) if task.conditions else _pictures(task, arguments)
+    root = held_out_scenes(task, arguments) if task.conditions else given_pictures(task, arguments)
     pictures = image_folder(task, root)
     found = measure_detector(
         task, folder, map(pictures.load, pictures.stems(arguments.split)), threads=arguments.threads
@@ -179,18 +145,3 @@ def _evaluate_fusion(task: Task, folder: Path, arguments: argparse.Namespace) ->
     cache = cache_features(root, out, task, folder, split=arguments.split, threads=arguments.threads)
     model = load_fusion(folder)
     print(table(evaluate_fusion(model, SceneSampler(cache, model.spec))))
-
-
-def held_out_scenes(task: Task, arguments: argparse.Namespace) -> Path:
-    """Scenes of the test split's appearance, made when `--data` does not give them."""
-    if arguments.data:
-        return Path(arguments.data)
-    return _test_scenes(Path(arguments.out) / f"scenes-{task.name}", arguments.scenes, arguments.threads)
-
-
-def _test_scenes(root: Path, count: int, workers: int) -> Path:
-    from fusion.simulation import Split
-    from fusion.simulation.scene_set import write_scene_set
-
-    write_scene_set(root, Split.TEST, count, TEST_FIRST_SEED, workers=workers)
-    return root

@@ -19,12 +19,11 @@ from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.review_items import ItemRecipe, build_item_cache
 from fusion.training.review_sources import FolderMoments, MomentSource, YardMoments, held_out
 from fusion.training.reviewer import recipe_for, train_reviewer
+from fusion.training.scene_sets import detector_scenes, given_pictures, held_out_scenes, review_scenes, tuning_scenes
 from fusion.training.sources import image_folder
 
 PCB_VARIANTS = 3
 """How many ways each training picture is shown to the device."""
-TUNING_SCENES = 100
-"""Scenes the detector's threshold is chosen on, as the reviewer's rival."""
 ABSENT = 0.1
 """Share of training scenes without LiDAR, and of scenes without a microphone."""
 
@@ -80,44 +79,27 @@ def measure_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) ->
 
 
 def _training_sources(task: Task, arguments: argparse.Namespace) -> tuple[MomentSource, MomentSource]:
-    from fusion.training.commands import REVIEW_FIRST_SEED, REVIEW_SCENES, _pictures, scenes
-
     if not task.conditions:
-        pictures = image_folder(task, _pictures(task, arguments))
+        pictures = image_folder(task, given_pictures(task, arguments))
         learn, held = held_out(pictures.stems("trainval"))
         return FolderMoments(pictures, task, learn, PCB_VARIANTS), FolderMoments(pictures, task, held)
-    from fusion.simulation import Split
-    from fusion.simulation.scene_set import write_scene_set
-
-    root = Path(arguments.out) / task.name / "review-scenes"
-    write_scene_set(root, Split.TRAIN, REVIEW_SCENES, REVIEW_FIRST_SEED, workers=arguments.threads)
-    return YardMoments.of_split(root, task, "train", absent=ABSENT), YardMoments.of_split(
-        scenes(task, arguments), task, "val"
-    )
+    learnt, validation = review_scenes(task, arguments), detector_scenes(task, arguments)
+    return YardMoments.of_split(learnt, task, "train", absent=ABSENT), YardMoments.of_split(validation, task, "val")
 
 
 def _test_source(task: Task, arguments: argparse.Namespace) -> MomentSource:
-    from fusion.training.commands import _pictures, held_out_scenes
-
     if not task.conditions:
-        pictures = image_folder(task, _pictures(task, arguments))
+        pictures = image_folder(task, given_pictures(task, arguments))
         return FolderMoments(pictures, task, tuple(pictures.stems(arguments.split)))
     return YardMoments.of_split(held_out_scenes(task, arguments), task, arguments.split)
 
 
 def _tuning_source(task: Task, arguments: argparse.Namespace) -> MomentSource:
     """Where the rivals' thresholds are chosen: never on the test items."""
-    from fusion.training.commands import VAL_FIRST_SEED, _pictures
-
     if not task.conditions:
-        pictures = image_folder(task, _pictures(task, arguments))
+        pictures = image_folder(task, given_pictures(task, arguments))
         return FolderMoments(pictures, task, held_out(pictures.stems("trainval"))[1])
-    from fusion.simulation import Split
-    from fusion.simulation.scene_set import write_scene_set
-
-    root = Path(arguments.out) / f"scenes-{task.name}-val"
-    write_scene_set(root, Split.VAL, TUNING_SCENES, VAL_FIRST_SEED, workers=arguments.threads)
-    return YardMoments.of_split(root, task, "val")
+    return YardMoments.of_split(tuning_scenes(task, arguments), task, "val")
 
 
 def _gate(best: dict[str, float], folder: Path) -> None:
