@@ -10,7 +10,7 @@ import numpy as np
 from fusion.types import Float32Array
 
 KEPT_NS = 4_000_000_000
-"""How long an utterance stays in effect after it was last heard whole."""
+"""How long an utterance stays in effect after it was first heard whole."""
 EVERY_NS = 300_000_000
 """How often the window is listened to while something sounds like speech."""
 _SURE = 0.5
@@ -28,10 +28,17 @@ class Utterance:
 
 
 class Hearing:
-    """Decides, from words alone, whether a window brings something new. Pure: time is given, nothing sleeps."""
+    """Decides, from words alone, whether a window brings something new. Pure: time is given, nothing sleeps.
+
+    While sound is listened to again and again, an utterance counts once a window has brought no further word: half
+    a command ("the crate") would be taken for another one ("the crate on the left"). It stays in effect for
+    `KEPT_NS` from the window that held all of it first, however long the sliding window still shows it.
+    """
 
     def __init__(self) -> None:
         self._utterance: Utterance | None = None
+        self._forming: Utterance | None = None
+        self._gone = False
         self._listened_ns: int | None = None
 
     def due(self, time_ns: int) -> bool:
@@ -42,14 +49,27 @@ class Hearing:
     def listen(self, outputs: Mapping[str, Float32Array], time_ns: int) -> None:
         """Take note of a window that ends at `time_ns`. `outputs` are the encoder's, with `words` (1, W) probabilities.
 
-        A window without a word changes nothing. One whose words are all in the utterance in effect, and fewer, is
-        its tail. Any other is a new utterance, and the same words again are the same utterance, still whole.
+        A window without a word changes nothing. One whose words are all in the utterance in effect is that
+        utterance or its tail, unless it had gone by and is heard whole again. Any other is a new one.
         """
-        self._listened_ns = time_ns
-        words = frozenset(int(i) for i in np.flatnonzero(outputs["words"][0] > _SURE))
+        last, self._listened_ns = self._listened_ns, time_ns
+        first = last is None or not 0 <= time_ns - last <= 2 * EVERY_NS
+        heard = Utterance(outputs, frozenset(int(i) for i in np.flatnonzero(outputs["words"][0] > _SURE)), time_ns)
+        forming, self._forming = None if first else self._forming, None
+        if forming is not None and heard.words <= forming.words:
+            self._take(forming)
+            return
         current = self.current(time_ns)
-        if words and not (current is not None and words < current.words):
-            self._utterance = Utterance(outputs, words, time_ns)
+        if not heard.words or (current is not None and heard.words < current.words):
+            self._gone = True
+        elif current is None or heard.words != current.words or self._gone:
+            if first:
+                self._take(heard)
+            else:
+                self._forming = heard
+
+    def _take(self, utterance: Utterance) -> None:
+        self._utterance, self._gone = utterance, False
 
     def current(self, time_ns: int) -> Utterance | None:
         """The utterance in effect at `time_ns`."""
