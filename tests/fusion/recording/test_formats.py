@@ -19,6 +19,8 @@ SHARED = Path(__file__).parents[3] / "../shared/data"
         ("semantickitti", "semantickitti"),
         ("semantickitti/sequences/00", "semantickitti"),
         ("nuscenes_keyframe", "nuscenes"),
+        ("librispeech/i_tell_you.wav", "audio"),
+        ("librispeech/2412-153948-0000.flac", "audio"),
         ("kitti_raw/2011_09_26", None),
         ("kitti_object/training/velodyne/000000.bin", None),
         ("no such folder", None),
