@@ -19,6 +19,7 @@ SHARED = Path(__file__).parents[3] / "../shared/data"
         ("semantickitti", "semantickitti"),
         ("semantickitti/sequences/00", "semantickitti"),
         ("nuscenes_keyframe", "nuscenes"),
+        ("video/car-detection.mp4", "video"),
         ("librispeech/i_tell_you.wav", "audio"),
         ("librispeech/2412-153948-0000.flac", "audio"),
         ("kitti_raw/2011_09_26", None),
