@@ -9,8 +9,8 @@ from typing import Self
 from fusion.recording.base import RecordingInfo, SensorInfo
 from fusion.recording.content import check_request, content_of
 from fusion.recording.media.audio_file import AudioFile, SoundForm
-from fusion.recording.media.sensor_name import sensor_name
 from fusion.recording.media.sound_chunks import CHUNK_NS, RATE_HZ, chunk_count, chunks_of, first_sample
+from fusion.recording.sensor_name import sensor_name
 from fusion.task import Task
 from fusion.types import AudioChunk, Modality, Reading, Truth
 

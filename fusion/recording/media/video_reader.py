@@ -17,11 +17,11 @@ from fusion.errors import RecordingError
 from fusion.recording.base import RecordingInfo, SensorInfo
 from fusion.recording.content import check_request, content_of
 from fusion.recording.media.audio_reader import describe
-from fusion.recording.media.sensor_name import sensor_name
 from fusion.recording.media.sound_chunks import RATE_HZ
 from fusion.recording.media.video_file import FrameIndex, Report, VideoFile
 from fusion.recording.media.video_frames import read_frames
 from fusion.recording.media.video_sound import SoundIndex, index_sound, nanoseconds, read_sound
+from fusion.recording.sensor_name import sensor_name
 from fusion.task import Task
 from fusion.types import AudioChunk, Modality, Reading, Truth
 

@@ -19,6 +19,8 @@ SHARED = Path(__file__).parents[3] / "../shared/data"
         ("semantickitti", "semantickitti"),
         ("semantickitti/sequences/00", "semantickitti"),
         ("nuscenes_keyframe", "nuscenes"),
+        ("coco", "coco"),
+        ("deeppcb", "image-folder"),
         ("video/car-detection.mp4", "video"),
         ("librispeech/i_tell_you.wav", "audio"),
         ("librispeech/2412-153948-0000.flac", "audio"),
