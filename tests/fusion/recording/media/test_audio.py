@@ -206,3 +206,8 @@ def test_real_sound_of_other_rates_keeps_its_length_and_loudness(folder, rate):
         spectrum = np.abs(np.fft.rfft(given_)) ** 2
         kept = spectrum[: int(len(spectrum) * min(1.0, 16_000 / rate))].sum() / len(given_) / (len(given_) / 2)
         assert np.mean(found**2) == pytest.approx(kept, rel=0.05)
+
+
+def test_real_commands_are_what_soundfile_reads():
+    for path in sorted(real("speech_commands").glob("*/*.flac"))[::60]:
+        assert np.array_equal(pcm(path), soundfile.read(path, dtype="int16")[0])
