@@ -100,6 +100,7 @@ class Dataset:
     unread: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     continuous: bool = True
+    task: str = DRIVING
     poses: Callable[[], Iterator[EgoPose]] = field(default=lambda: iter(()))
 
 
@@ -128,7 +129,7 @@ class DatasetReader:
             format=plan.format,
             content_sha256=digest,
             byte_size=size,
-            task=DRIVING,
+            task=plan.task,
             sensors=self._sensors(),
             rig=plan.rig,
             truths=plan.truths,

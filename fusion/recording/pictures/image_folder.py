@@ -4,24 +4,30 @@ A dataset is a folder with `images/`, `labels/` and one `SPLIT.txt` of stems a s
 
     DeepPCB   `x1 y1 x2 y2 type`, integer pixels, types from 1, spaces or commas between
     YOLO      `class cx cy w h`, class from 0, the rest as shares of the image's size
+
+A split may also be a sub-folder of both, `images/SPLIT/` and `labels/SPLIT/`, and a folder without any split is read
+as a whole. In the YOLO form a `data.yaml` may name the classes, and say which sub-folder a split is.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 
 from fusion.errors import InputError, RecordingError
 from fusion.preparation import decode_image, read_header
+from fusion.recording.pictures.data_yaml import DataYaml, read_data_yaml
 from fusion.types import Box2D, Image
 
 T = TypeVar("T")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_KINDS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_SUFFIXES = (*_KINDS, *map(str.upper, _KINDS))
 
 
 class LabelForm(StrEnum):
@@ -56,16 +62,25 @@ class ImageFolder:
         self.root = root
         self.form = form
         self.classes = tuple(classes)
+        self._yaml = read_data_yaml(root) if form is LabelForm.YOLO else DataYaml({}, {})
         for part in ("images", "labels"):
             if not (root / part).is_dir():
                 raise RecordingError(f"{root}: no folder '{part}' in it; an image folder holds images/ and labels/")
 
     def known_splits(self) -> str:
         """The names of the splits there are, for messages."""
-        return ", ".join(sorted(p.stem for p in self.root.glob("*.txt"))) or "none"
+        return ", ".join(sorted(self._splits())) or "none"
 
-    def stems(self, split: str) -> list[str]:
-        """The stems named by `SPLIT.txt`, in its order."""
+    def stems(self, split: str | None) -> list[str]:
+        """The stems named by `SPLIT.txt`, in its order, or those of the split's sub-folder, by name.
+
+        None stands for all pictures of a folder that has no splits. Stems of a sub-folder begin with its name.
+        """
+        if split is None and self._splits():
+            raise RecordingError(f"{self.root}: an image folder needs a split; splits here: {self.known_splits()}")
+        sub_folder = "" if split is None else self._sub_folder(split)
+        if sub_folder is not None:
+            return self._pictures(sub_folder)
         path = self.root / f"{split}.txt"
         try:
             stems = path.read_text(encoding="utf-8").split()
@@ -77,7 +92,33 @@ class ImageFolder:
             raise RecordingError(f"{path}: the split is empty")
         return stems
 
-    def read(self, split: str) -> Iterator[LabelledImage]:
+    def _splits(self) -> set[str]:
+        folders = {entry.name for entry in (self.root / "images").iterdir() if entry.is_dir()}
+        named = {split for split in self._yaml.splits if self._sub_folder(split) is not None}
+        return {path.stem for path in self.root.glob("*.txt")} | folders | named
+
+    def _sub_folder(self, split: str) -> str | None:
+        """The sub-folder of `images/` that is a split; None for a split by list, and for an unknown one."""
+        if (self.root / f"{split}.txt").is_file():
+            return None
+        named = PurePosixPath(self._yaml.splits.get(split, ""))
+        below = "/".join(named.parts[1:]) if named.parts[:1] == ("images",) else ""
+        found = (name for name in (below, split) if name and ".." not in PurePosixPath(name).parts)
+        return next((name for name in found if (self.root / "images" / name).is_dir()), None)
+
+    def _pictures(self, sub_folder: str) -> list[str]:
+        folder = self.root / "images" / sub_folder
+        found = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+        if not found:
+            raise RecordingError(f"{folder}: no pictures in it ({', '.join(_KINDS)})")
+        stems = [(PurePosixPath(sub_folder) / path.stem).as_posix() for path in found]
+        if twice := {stem for stem, count in Counter(stems).items() if count > 1}:
+            raise RecordingError(
+                f"{folder}: several pictures are called {min(twice)}; their labels cannot be told apart"
+            )
+        return stems
+
+    def read(self, split: str | None) -> Iterator[LabelledImage]:
         """Every picture of the split, decoded, with its boxes."""
         for stem in self.stems(split):
             yield self.load(stem)
@@ -111,8 +152,20 @@ class ImageFolder:
 
     def _boxes(self, stem: str, width: int, height: int) -> Iterator[LabelledBox]:
         path = self.label_path(stem)
-        if path.is_file():
-            yield from read_boxes(path, self.form, len(self.classes), width, height)
+        if not path.is_file():
+            return
+        names = self._yaml.names
+        count = max(names, default=-1) + 1 if names else len(self.classes)
+        for labelled in read_boxes(path, self.form, count, width, height):
+            yield self._renumbered(labelled, path) if names else labelled
+
+    def _renumbered(self, labelled: LabelledBox, path: Path) -> LabelledBox:
+        """The box with the task's number of the class that `data.yaml` names."""
+        name = self._yaml.names.get(labelled.class_index, f"class {labelled.class_index}")
+        if name not in self.classes:
+            known, named = ", ".join(self.classes), ", ".join(self._yaml.names.values())
+            raise RecordingError(f"{path}: no class '{name}' is known; known: {known}; named by data.yaml: {named}")
+        return replace(labelled, class_index=self.classes.index(name))
 
 
 def _picture(path: Path, read: Callable[[bytes], T]) -> T:

@@ -10,6 +10,8 @@ from typing import Self
 
 from fusion.errors import RecordingError
 from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.pictures.coco_file import instance_files
+from fusion.recording.pictures.data_yaml import NAME as DATA_YAML
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.task import Task
 from fusion.types import Modality, Reading, Truth, TruthObject
@@ -23,7 +25,7 @@ class ImageFolderReader:
     numbers the boxes of the whole split.
     """
 
-    def __init__(self, folder: ImageFolder, task: Task, split: str) -> None:
+    def __init__(self, folder: ImageFolder, task: Task, split: str | None) -> None:
         cameras = task.of_modality(Modality.CAMERA)
         if not cameras:
             raise RecordingError(f"{folder.root}: pictures, but task {task.name} has no camera")
@@ -33,12 +35,12 @@ class ImageFolderReader:
 
     @staticmethod
     def can_read(path: Path) -> bool:
-        """A folder with `images/` in it."""
-        return (path / "images").is_dir()
+        """A folder with `images/` in it, and no COCO file that tells of them."""
+        return (path / "images").is_dir() and not instance_files(path)
 
     @classmethod
     def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
-        """Open a split of `path`; raises `RecordingError` when task or split is not given."""
+        """Open a split of `path`; raises `RecordingError` when the task, or one of several splits, is not given."""
         del salvage  # pictures are files of their own: there is no container to repair
         if task is None:
             raise RecordingError(f"{path}: an image folder needs a task, which names its classes and label form")
@@ -49,8 +51,6 @@ class ImageFolderReader:
                 f"{path}: task {task.name} has labels of the form '{task.labels.form}'; known: {', '.join(LabelForm)}"
             ) from None
         folder = ImageFolder(path, form=form, classes=task.classes)
-        if split is None:
-            raise RecordingError(f"{path}: an image folder needs a split; splits here: {folder.known_splits()}")
         return cls(folder, task, split)
 
     @property
@@ -69,10 +69,10 @@ class ImageFolderReader:
             content_sha256=digest,
             byte_size=size,
             task=self._task.name,
-            sensors={self._camera: SensorInfo.of_times(Modality.CAMERA, f"images/ ({self._split})", times)},
+            sensors={self._camera: SensorInfo.of_times(Modality.CAMERA, f"images/ ({self._split or 'all'})", times)},
             rig=None,
             truths=len(times),
-            notes={"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split},
+            notes={"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split or "all"},
             continuous=False,
         )
 
@@ -103,6 +103,9 @@ class ImageFolderReader:
     @cached_property
     def _content(self) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
+        classes = self._folder.root / DATA_YAML
+        if classes.is_file() and self._folder.form is LabelForm.YOLO:
+            digest.update(classes.read_bytes())
         for stem in self._stems:
             for path in (self._folder.image_path(stem), self._folder.label_path(stem)):
                 data = path.read_bytes() if path.is_file() else b""

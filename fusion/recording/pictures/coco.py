@@ -1,0 +1,128 @@
+"""A COCO data set as a recording: one camera, one picture after the other at a nominal rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from fusion.errors import RecordingError
+from fusion.recording.content import check_task
+from fusion.recording.driving.dataset import Dataset, DatasetReader, Loader, Report, StoredReading, load_picture
+from fusion.recording.pictures.class_names import check_classes
+from fusion.recording.pictures.coco_file import CocoPicture, instance_files, read_instances
+from fusion.recording.sensor_name import sensor_name
+from fusion.task import Task
+from fusion.types import Image, Modality, Truth, TruthObject
+
+NOMINAL_HZ = 1.0
+CROWD = "dontcare"
+"""What regions of many are called, as in KITTI: found or not found there, a thing counts neither way."""
+
+
+class CocoReader(DatasetReader):
+    """Reads a folder with `instances.json` or `instances_SPLIT.json`, itself or its `annotations/`, and pictures.
+
+    Pictures lie in `images/SPLIT/`, `SPLIT/`, `images/` or the folder itself; those listed that are not there are told
+    by `info().unread`. The camera is the task's only one, else `camera`. Pictures carry no time: picture i (from 0) of
+    those there is NOMINAL, at i / rate of the task's camera, else at i seconds. Regions marked `iscrowd` are in the
+    truth as `dontcare` with visibility 0, never as an object of their category.
+    """
+
+    @staticmethod
+    def can_read(path: Path) -> bool:
+        """A folder with an instances file."""
+        return bool(instance_files(path))
+
+    @classmethod
+    def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
+        """Open a split; raises `RecordingError` for labels the task does not know, and naming what is wrong."""
+        split, listing = _choose(path, split)
+        listed = read_instances(listing)
+        places = {picture.name: _find(path, split, picture.name) for picture in listed}
+        here = [(picture, place) for picture in listed if (place := places[picture.name])]
+        if not here:
+            raise RecordingError(f"{listing}: none of its {len(listed)} pictures is in {path} or its images/")
+        camera = sensor_name(task, Modality.CAMERA)
+        check_task(path, {camera}, task)
+        if task:
+            labels = {box.label for picture, _ in here for box in picture.boxes if not box.crowd}
+            check_classes(str(listing), labels, task)
+        rate = task.sensors[camera].rate_hz if task else NOMINAL_HZ
+        plan = _plan(path, listing, here, camera, rate, task.name if task else "", len(listed))
+        return cls(plan, salvage=salvage)
+
+
+def _choose(path: Path, split: str | None) -> tuple[str, Path]:
+    found = instance_files(path)
+    if split is None and len(found) == 1:
+        split = next(iter(found))
+    if split not in found:
+        asked = f"no split '{split}' in it" if split else "several splits; give one"
+        raise RecordingError(f"{path}: {asked}; there are: {', '.join(name or 'instances' for name in found)}")
+    return split, found[split]
+
+
+def _find(root: Path, split: str, name: str) -> Path | None:
+    places = ([root / "images" / split, root / split] if split else []) + [root / "images", root]
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _plan(
+    root: Path,
+    listing: Path,
+    here: Sequence[tuple[CocoPicture, Path]],
+    camera: str,
+    rate_hz: float,
+    task: str,
+    listed: int,
+) -> Dataset:
+    times = [round(i * 1e9 / rate_hz) for i in range(len(here))]
+    crowds = sum(box.crowd for picture, _ in here for box in picture.boxes)
+    notes = {"times": f"nominal: {rate_hz:g} Hz, the pictures carry none"}
+    notes |= {"crowds": f"{crowds} regions of many, in the truth as '{CROWD}'"} if crowds else {}
+    gone = listed - len(here)
+    pictures = [picture for picture, _ in here]
+    return Dataset(
+        path=root,
+        format="coco",
+        readings=tuple(
+            StoredReading(time, camera, Modality.CAMERA, (place,)) for time, (_, place) in zip(times, here, strict=True)
+        ),
+        loaders={camera: _loader({place: picture for picture, place in here})},
+        sources={camera: listing.name},
+        rig=None,
+        truth=lambda: _truth(pictures, times),
+        truths=len(here),
+        notes=notes,
+        side_files=(listing,),
+        unread=(f"{gone} of {listed} listed pictures, which are not in the folder",) if gone else (),
+        continuous=False,
+        task=task,
+    )
+
+
+def _loader(pictures: dict[Path, CocoPicture]) -> Loader:
+    """Loads a picture and holds it against the size its boxes were drawn for."""
+
+    def load(files: tuple[Path, ...], report: Report) -> Image | None:
+        image = load_picture(files, report)
+        told = pictures[files[0]]
+        if image is None or not told.width or image.pixels.shape[:2] == (told.height, told.width):
+            return image
+        height, width = image.pixels.shape[:2]
+        report(f"{files[0]}: {width}x{height} pixels, but its boxes are for {told.width}x{told.height}")
+        return None
+
+    return load
+
+
+def _truth(pictures: Sequence[CocoPicture], times_ns: Sequence[int]) -> Iterator[Truth]:
+    track = 0
+    for picture, time_ns in zip(pictures, times_ns, strict=True):
+        objects = []
+        for told in picture.boxes:
+            track += 1
+            label, visibility = (CROWD, 0.0) if told.crowd else (told.label, 1.0)
+            objects.append(TruthObject(track, label, box2d=told.box, visibility=visibility))
+        yield Truth(time_ns, tuple(objects))

@@ -1,0 +1,84 @@
+"""Image folders in Ultralytics' layouts: splits as sub-folders, no splits, and classes named by `data.yaml`."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fusion.errors import RecordingError
+from fusion.recording import open_recording
+from fusion.task import Task
+
+
+def task(*classes):
+    pcb = Task.load("pcb")
+    labels = pcb.labels.model_copy(update={"form": "yolo"})
+    return pcb.model_copy(update={"classes": classes, "labels": labels})
+
+
+@pytest.fixture
+def root(tmp_path):
+    for place in ("train2017/b.png", "train2017/a.JPG", "val/c.png"):
+        path = tmp_path / "images" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
+        label = tmp_path / "labels" / place.rsplit(".", 1)[0]
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.with_suffix(".txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    return tmp_path
+
+
+def labels(reader):
+    return [[o.label for o in truth.objects] for truth in reader.truth()]
+
+
+def test_a_sub_folder_of_both_is_a_split(root):
+    reader = open_recording(root, task("cat", "dog"), "train2017")
+    assert labels(reader) == [["dog"], ["dog"]]
+    assert [c for c, _ in reader.readings()] == [1, 2]
+    with pytest.raises(RecordingError, match="needs a split; splits here: train2017, val"):
+        open_recording(root, task("cat", "dog"))
+    with pytest.raises(RecordingError, match="no such split; splits here: train2017, val"):
+        open_recording(root, task("cat", "dog"), "test")
+
+
+@pytest.mark.parametrize("names", ["names: [cat, Traffic Light]", "names:\n  0: cat\n  1: traffic light"])
+def test_data_yaml_names_classes_and_splits(root, names):
+    (root / "data.yaml").write_text(f"path: .\ntrain: images/train2017\nval: images/val\n{names}\n")
+    reader = open_recording(root, task("traffic-light", "dog", "cat"), "train")
+    assert labels(reader) == [["traffic-light"], ["traffic-light"]]
+    assert labels(open_recording(root, task("traffic-light"), "val")) == [["traffic-light"]]
+    with pytest.raises(
+        RecordingError,
+        match=r"c.txt: no class 'traffic-light' is known; known: cat, dog; named by data.yaml: cat, traf",
+    ):
+        labels(open_recording(root, task("cat", "dog"), "val"))
+
+
+def test_the_hash_covers_the_class_names(root):
+    def sha():
+        return open_recording(root, task("cat", "dog"), "val").info().content_sha256
+
+    bare = sha()
+    (root / "data.yaml").write_text("names: [cat, dog]\n")
+    assert sha() != bare
+
+
+@pytest.mark.parametrize("text", ["names: 3", "names: [1, 2]", "names: {a: b}", "[]", "names: [", "\0"])
+def test_a_wrong_data_yaml_is_named(root, text):
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(RecordingError, match=r"data.yaml: "):
+        open_recording(root, task("cat", "dog"), "val")
+
+
+def test_a_folder_without_splits_is_read_as_a_whole(tmp_path):
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(RecordingError, match="no pictures in it"):
+        open_recording(tmp_path, task("cat"))
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    reader = open_recording(tmp_path, task("cat"))
+    assert labels(reader) == [[]]
+    assert reader.info().notes["split"] == "all"
+    cv2.imwrite(str(tmp_path / "images" / "a.jpg"), np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(RecordingError, match="several pictures are called a; their labels cannot be told apart"):
+        open_recording(tmp_path, task("cat"))
