@@ -15,7 +15,7 @@ from typing import IO
 
 from fusion.errors import UnavailableError
 
-CLOUD_NICENESS = 10
+CLOUD_NICENESS = 19
 START_S = 120.0
 """How long a node may take until it says that it is ready: a cold disk, torch, and nothing else running well."""
 
