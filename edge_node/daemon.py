@@ -73,7 +73,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._source_over = asyncio.Event()
-        self._worker = SpoolWorker(self.parts.spool, on_commit=lambda: _soon(loop, self._uplink.wake))
+        self._worker = SpoolWorker(self.parts.spool, on_stored=lambda: _soon(loop, self._uplink.wake))
         self._uplink = Uplink(self.settings.uplink, self._identity(), self._worker, self._clock)
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,

@@ -30,19 +30,21 @@ _log = logging.getLogger(__name__)
 class _Job:
     action: Callable[[Spool], Any]
     future: Future[Any]
+    record: bool = False
     stop: bool = False
 
 
 class SpoolWorker:
     """Runs actions on `spool` in its own thread, grouped into durable commits.
 
-    A future is done only after its commit. While the disk is full the group waits and the callers with it;
+    A future is done only after its commit; `on_stored` is called after each commit that holds a record (and not after
+    those that only ask: who is woken by it asks again). While the disk is full the group waits and the callers with it;
     after any other failure `failure` is set and every call raises it.
     """
 
-    def __init__(self, spool: Spool, *, on_commit: Callable[[], None] | None = None) -> None:
+    def __init__(self, spool: Spool, *, on_stored: Callable[[], None] | None = None) -> None:
         self._spool = spool
-        self._on_commit = on_commit
+        self._on_stored = on_stored
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._room = threading.Semaphore(spool.settings.batch)
         self._closing = threading.Event()
@@ -58,13 +60,15 @@ class SpoolWorker:
         while not self._room.acquire(timeout=0.2):
             if self.failure:
                 raise self.failure
-        future = self.call(lambda spool: spool.commit([record]))
+        future = self._put(_Job(lambda spool: spool.commit([record]), Future(), record=True))
         future.add_done_callback(lambda _: self._room.release())
         return future
 
     def call(self, action: Callable[[Spool], T]) -> Future[T]:
         """Run `action(spool)` in the next group; its future is done when that is durable. Never waits."""
-        job = _Job(action, Future())
+        return self._put(_Job(action, Future()))
+
+    def _put(self, job: _Job) -> Future[Any]:
         self._jobs.put(job)
         if self.failure:
             self._refuse_rest(self.failure)
@@ -114,8 +118,8 @@ class SpoolWorker:
             job.future.set_result(result)
         while self._spool.notices:
             _log.warning("%s", self._spool.notices.pop(0))
-        if self._on_commit:
-            self._on_commit()
+        if self._on_stored and any(job.record for job in group):
+            self._on_stored()
 
     def _write(self, group: list[_Job]) -> list[Any]:
         waited = False

@@ -28,7 +28,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def test_what_gathers_shares_a_commit(spool):
     commits = []
-    worker = SpoolWorker(spool, on_commit=lambda: commits.append(spool.next_sequence - 1))
+    worker = SpoolWorker(spool, on_stored=lambda: commits.append(spool.next_sequence - 1))
     begun, hold = threading.Event(), threading.Event()
     worker.start()
     first = worker.call(lambda _: begun.set() or hold.wait(10))
@@ -37,7 +37,20 @@ def test_what_gathers_shares_a_commit(spool):
     hold.set()
     wait([first, *rest], 10)
     worker.close()
-    assert commits[:2] == [0, 5]
+    assert commits == [5]
+
+
+def test_asking_wakes_nobody(spool):
+    woken = []
+    worker = SpoolWorker(spool, on_stored=lambda: woken.append(True))
+    worker.start()
+    for _ in range(5):
+        worker.call(lambda s: s.waiting()).result(timeout=5)
+    assert not woken
+    worker.store(record(spool.next_sequence)).result(timeout=5)
+    worker.call(lambda s: s.waiting()).result(timeout=5)
+    assert len(woken) == 1
+    worker.close()
 
 
 def test_a_full_disk_is_waited_out_and_told_once(spool, monkeypatch, caplog):
