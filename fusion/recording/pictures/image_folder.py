@@ -23,6 +23,7 @@ import numpy as np
 from fusion.errors import InputError, RecordingError
 from fusion.preparation import decode_image, read_header
 from fusion.recording.pictures.data_yaml import DataYaml, read_data_yaml
+from fusion.recording.pictures.lookup import is_file, is_folder
 from fusion.types import Box2D, Image
 
 T = TypeVar("T")
@@ -99,12 +100,12 @@ class ImageFolder:
 
     def _sub_folder(self, split: str) -> str | None:
         """The sub-folder of `images/` that is a split; None for a split by list, and for an unknown one."""
-        if (self.root / f"{split}.txt").is_file():
+        if is_file(self.root / f"{split}.txt"):
             return None
         named = PurePosixPath(self._yaml.splits.get(split, ""))
         below = "/".join(named.parts[1:]) if named.parts[:1] == ("images",) else ""
         found = (name for name in (below, split) if name and ".." not in PurePosixPath(name).parts)
-        return next((name for name in found if (self.root / "images" / name).is_dir()), None)
+        return next((name for name in found if is_folder(self.root / "images" / name)), None)
 
     def _pictures(self, sub_folder: str) -> list[str]:
         folder = self.root / "images" / sub_folder
@@ -142,7 +143,7 @@ class ImageFolder:
         """The picture of a stem, whatever its suffix."""
         for suffix in _SUFFIXES:
             path = self.root / "images" / f"{stem}{suffix}"
-            if path.is_file():
+            if is_file(path):
                 return path
         raise RecordingError(f"{self.root / 'images'}: no picture named {stem}.(jpg|png|webp|bmp)")
 
