@@ -12,7 +12,7 @@ as a whole. In the YOLO form a `data.yaml` may name the classes, and say which s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -151,6 +151,20 @@ class ImageFolder:
         """Where the labels of a stem are; a picture without boxes need not have the file."""
         return self.root / "labels" / f"{stem}.txt"
 
+    def named_classes(self, stems: Iterable[str]) -> dict[str, bool]:
+        """The class names of `data.yaml`, and whether the pictures `stems` have a box of each; empty without a file.
+
+        Label files are not checked here. Raises `RecordingError` for a picture that is not there.
+        """
+        names = self._yaml.names
+        if not names:
+            return {}
+        used: set[str] = set()
+        for path in map(self.label_path, stems):
+            if is_file(path):
+                used.update(line.split(maxsplit=1)[0] for line in _lines(path) if line.strip())
+        return {name: str(number) in used for number, name in names.items()}
+
     def _boxes(self, stem: str, width: int, height: int) -> Iterator[LabelledBox]:
         path = self.label_path(stem)
         if not path.is_file():
@@ -180,11 +194,7 @@ def _picture(path: Path, read: Callable[[bytes], T]) -> T:
 
 def read_boxes(path: Path, form: LabelForm, classes: int, width: int, height: int) -> Iterator[LabelledBox]:
     """The boxes of one label file for a picture of `width` x `height`; raises `RecordingError` naming the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: cannot be read ({error})") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         fields = line.replace(",", " ").split()
         if not fields:
             continue
@@ -192,6 +202,13 @@ def read_boxes(path: Path, form: LabelForm, classes: int, width: int, height: in
             yield _box([float(f) for f in fields], form, classes, width, height)
         except ValueError as error:
             raise RecordingError(f"{path}:{number}: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path}: cannot be read ({error})") from None
 
 
 def _box(values: list[float], form: LabelForm, classes: int, width: int, height: int) -> LabelledBox:
