@@ -18,7 +18,7 @@ from fusion.types import Image, Modality, Payload, Reading, Truth
 DRIVING = "driving"
 """The task that recordings of road traffic are for."""
 _SAID = 3
-_HEADER_BYTES, _LONG_HEADER_BYTES = 1 << 10, 1 << 16
+_HEADER_BYTES = 1 << 10
 
 Report: TypeAlias = Callable[[str], None]
 """Where damage goes that a salvaged dataset can do without: `refuse` raises, a list's `append` goes on."""
@@ -51,14 +51,14 @@ def load_picture(files: tuple[Path, ...], report: Report) -> Image | None:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels of a picture file, from its first bytes. Raises `RecordingError`."""
+    """Width and height in pixels of a picture file, from its first bytes where they tell. Raises `RecordingError`."""
     try:
         with path.open("rb") as file:
             data = file.read(_HEADER_BYTES)
             try:
                 header = read_header(data)
             except InputError:
-                header = read_header(data + file.read(_LONG_HEADER_BYTES))
+                header = read_header(data + file.read())
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
     except InputError as error:

@@ -1,55 +1,85 @@
-"""Folders of labelled sound clips, and how to share them out by speaker.
+"""Folders of sound clips: what is said in them and by whom, and how to share them out by speaker.
 
-Layout of Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018: a sub-folder a label,
-files `SPEAKER_nohash_N`. The folder of other words may have the word before it: `WORD_SPEAKER_nohash_N`.
+Names that tell the speaker:
+
+    SPEAKER_nohash_N, WORD_SPEAKER_nohash_N   Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech
+                                              Recognition", 2018; with the word before it in the folder of other words
+    DIGIT_SPEAKER_N                           Free Spoken Digit Dataset
+    SPEAKER-CHAPTER-SENTENCE                  Panayotov et al., "Librispeech", ICASSP 2015
+    SPEAKER_...                               VCTK and others
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fusion.errors import InputError, RecordingError
 from fusion.recording.media.audio_reader import SUFFIXES
+from fusion.recording.media.clip_notes import ClipNotes, Intent, read_notes, transcript_beside
 
-_NAME = re.compile(r"(?:.*_)?([^_]+)_nohash_.*")
+_SPEAKERS = tuple(
+    map(re.compile, (r"(?:.*_)?([^_]+)_nohash_.*", r"\d_([^_]+)_\d+", r"(\d+)-\d+-\d+", r"([^_]+)(?:_.*)?"))
+)
+_DIGIT = re.compile(r"(\d)_[^_]+_\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip: its file, what is said in it, and by whom."""
+    """One clip: its file, what it is labelled, and by whom it is said.
+
+    `transcript` are the words said, empty where they are not told; `slots` the parts of an intent, by name.
+    """
 
     path: Path
     label: str
     speaker: str
+    transcript: str = ""
+    slots: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def read_clips(folder: Path) -> list[Clip]:
-    """The clips of all sub-folders of `folder`, by label and name.
+    """The clips in `folder` and its sub-folders, by path; those of `folder` itself first.
 
-    The speaker is what stands before `_nohash_`, in other names what stands before the first `_`; a name without one
-    is a speaker of its own. Sub-folders whose name begins with a dot are passed over. Raises `RecordingError` when
-    there is no clip.
+    The label is the intent that a `label.json` gives (beside the clip, in `folder`, or above it), else the sub-folder's
+    name, else the digit of a `DIGIT_SPEAKER_N`, else empty. The speaker is told by the name that `files.md` says the
+    clip had first, else by its own (see `speaker_of`). The transcript is the `.txt` of the same stem, else the line
+    in `files.md`. Sub-folders whose name begins with a dot are passed over. Raises `RecordingError` when there is no
+    clip, and for a wrong file beside them.
     """
     try:
-        labels = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        files = [file for label in labels for file in sorted(label.iterdir()) if file.suffix.lower() in SUFFIXES]
+        below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        files = [file for place in (folder, *below) for file in sorted(place.iterdir()) if _is_sound(file)]
     except OSError as error:
         raise RecordingError(f"{folder}: cannot be read ({error.strerror})") from None
     if not files:
-        raise RecordingError(
-            f"{folder}: no clips in it; a sub-folder a label is needed, with {', '.join(SUFFIXES)} files"
-        )
-    return [Clip(file, file.parent.name, speaker_of(file.stem)) for file in files]
+        raise RecordingError(f"{folder}: no clips in it or in its sub-folders; {', '.join(SUFFIXES)} files are read")
+    places = {folder, folder.absolute().parent, *(file.parent for file in files)}
+    return list(_described(files, folder, {place: read_notes(place) for place in places}))
 
 
 def speaker_of(stem: str) -> str:
-    """The speaker's id in a clip's name."""
-    match = _NAME.fullmatch(stem)
-    return match[1] if match else stem.split("_", maxsplit=1)[0]
+    """The speaker's id in a clip's name; a name that tells none is a speaker of its own."""
+    return next((match[1] for pattern in _SPEAKERS if (match := pattern.fullmatch(stem))), stem)
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _described(files: Sequence[Path], folder: Path, notes: Mapping[Path, ClipNotes]) -> Iterator[Clip]:
+    for path in files:
+        beside = notes[path.parent]
+        told = (beside, notes[folder], notes[folder.absolute().parent])
+        intent = next((found.intents[path.name] for found in told if path.name in found.intents), Intent("", {}))
+        digit = _DIGIT.fullmatch(path.stem)
+        place = path.parent.name if path.parent != folder else digit[1] if digit else ""
+        transcript = transcript_beside(path) or beside.transcripts.get(path.name, "")
+        speaker = speaker_of(beside.origins.get(path.name, path.stem))
+        yield Clip(path, intent.name or place, speaker, transcript, intent.slots)
 
 
 def split_by_speaker(clips: Sequence[Clip], folds: int, seed: int) -> list[list[Clip]]:

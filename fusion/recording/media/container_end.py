@@ -1,7 +1,6 @@
 """Whether a media file is as long as its own headers say, without decoding anything.
 
-Layouts: RIFF (Microsoft, "Multimedia Programming Interface and Data Specifications 1.0"), RF64 (EBU Tech 3306), boxes
-of ISO/IEC 14496-12, EBML (RFC 8794).
+Layouts: RIFF (see `wav`), boxes of ISO/IEC 14496-12, EBML (RFC 8794).
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from fusion.recording.media.wav import OPEN_ENDED, find_sound
 from fusion.recording.native.stream import opened
 
-_OPEN_ENDED = 0xFFFF_FFFF
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 
@@ -29,7 +28,7 @@ def missing_bytes(path: Path) -> int:
         head = file.read(12)
         file.seek(0)
         if head[:4] in {b"RIFF", b"RIFX", b"RF64"}:
-            end = _wav_end(file, head) if head[8:12] == b"WAVE" else _riff_end(file, size)
+            end = _wav_end(file) if head[8:12] == b"WAVE" else _riff_end(file, size)
         elif head[4:8] in _BOXES:
             end = _boxes_end(file, size)
         else:
@@ -37,20 +36,10 @@ def missing_bytes(path: Path) -> int:
     return max(0, end - size)
 
 
-def _wav_end(file: BinaryIO, head: bytes) -> int:
+def _wav_end(file: BinaryIO) -> int:
     """End of the chunk `data`."""
-    order, wide = (">" if head[:4] == b"RIFX" else "<"), 0
-    file.seek(12)
-    while len(chunk := file.read(8)) == 8:
-        name, length = chunk[:4], int(struct.unpack(f"{order}I", chunk[4:])[0])
-        start = file.tell()
-        if name == b"ds64" and len(sizes := file.read(16)) == 16:
-            wide = int(struct.unpack("<Q", sizes[8:])[0])
-        if name == b"data":
-            length = wide if length == _OPEN_ENDED else length
-            return start + length
-        file.seek(start + length + length % 2)
-    return 0
+    place = find_sound(file)
+    return 0 if place is None or place.length is None else place.start + place.length
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:
@@ -58,7 +47,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
     end = 0
     while end < size and len(chunk := file.read(8)) == 8 and chunk[:4] == b"RIFF":
         length = int(struct.unpack("<I", chunk[4:])[0])
-        if length in {0, _OPEN_ENDED}:
+        if length in {0, OPEN_ENDED}:
             return 0
         end += 8 + length
         file.seek(end)

@@ -30,7 +30,8 @@ class FrameIndex:
 
     `stamps` (n,) int64 are their times in units of `time_base` seconds. `keys` (k, 2) int64 are those of the frames
     that decoding can begin at, and where they lie in the stream. `ordered` says that the container has no
-    presentation times (AVI): frames are then told by their order alone. `stored_bytes` is their size.
+    presentation times (AVI): frames are then told by their order alone. `stored_bytes` is their size. `undecodable`
+    frames were left out, for they are shown before the first one that decoding can begin at.
     """
 
     stamps: NDArray[np.int64]
@@ -38,6 +39,7 @@ class FrameIndex:
     keys: NDArray[np.int64]
     ordered: bool
     stored_bytes: int
+    undecodable: int
 
     def seconds(self, frame: int) -> Fraction:
         """When a frame is shown, by the file's clock."""
@@ -127,7 +129,8 @@ class VideoFile:
             raise RecordingError(f"{self.path}: no frame in its video stream")
         keys = np.array([(shown, where) for shown, where, key in found if key], np.int64).reshape(-1, 2)
         stamps = np.sort(np.array([shown for shown, _, _ in found], np.int64))
-        return FrameIndex(stamps, base, keys[np.argsort(keys[:, 0])], ordered, stored)
+        early = int(np.searchsorted(stamps, keys[:, 0].min())) if len(keys) else 0
+        return FrameIndex(stamps[early:], base, keys[np.argsort(keys[:, 0])], ordered, stored, early)
 
     def packets(self, container: Any, stream: Any, report: Report) -> Iterator[Any]:
         """The packets of a stream, an empty one last; damage between them ends it."""

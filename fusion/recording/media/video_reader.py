@@ -178,6 +178,8 @@ class VideoReader:
         }
         if plan.frames.ordered:
             notes["clock"] = "0 is where the first stream begins; by the frame rate, the container has no other times"
+        if early := plan.frames.undecodable:
+            notes[f"left out of {self._camera}"] = f"{early} frames before the first one that decoding can begin at"
         if sound := plan.sound:
             notes[f"sound of {self._microphone}"] = describe(sound.encoding, sound.rate_hz, sound.channels)
             if sound.overlap:

@@ -8,7 +8,15 @@ from typing import Self
 
 from fusion.errors import RecordingError
 from fusion.recording.content import check_task
-from fusion.recording.driving.dataset import Dataset, DatasetReader, Loader, Report, StoredReading, load_picture
+from fusion.recording.driving.dataset import (
+    Dataset,
+    DatasetReader,
+    Loader,
+    Report,
+    StoredReading,
+    load_picture,
+    picture_size,
+)
 from fusion.recording.pictures.class_names import check_classes
 from fusion.recording.pictures.coco_file import CocoPicture, instance_files, read_instances
 from fusion.recording.sensor_name import sensor_name
@@ -16,6 +24,7 @@ from fusion.task import Task
 from fusion.types import Image, Modality, Truth, TruthObject
 
 NOMINAL_HZ = 1.0
+_SHOWN = 40
 CROWD = "dontcare"
 """What regions of many are called, as in KITTI: found or not found there, a thing counts neither way."""
 
@@ -36,13 +45,20 @@ class CocoReader(DatasetReader):
 
     @classmethod
     def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
-        """Open a split; raises `RecordingError` for labels the task does not know, and naming what is wrong."""
+        """Open a split; raises `RecordingError` for labels the task does not know, and naming what is wrong.
+
+        Of each picture the header is read, to hold its size against the listing's; when salvaging, those of another
+        size are left out where they are read.
+        """
         split, listing = _choose(path, split)
         listed = read_instances(listing)
-        places = {picture.name: _find(path, split, picture.name) for picture in listed}
+        places = {picture.name: _find(path, listing, split, picture.name) for picture in listed}
         here = [(picture, place) for picture in listed if (place := places[picture.name])]
         if not here:
             raise RecordingError(f"{listing}: none of its {len(listed)} pictures is in {path} or its images/")
+        if not salvage:
+            for picture, place in here:
+                _check_size(picture, place, picture_size(place))
         camera = sensor_name(task, Modality.CAMERA)
         check_task(path, {camera}, task)
         if task:
@@ -63,9 +79,13 @@ def _choose(path: Path, split: str | None) -> tuple[str, Path]:
     return split, found[split]
 
 
-def _find(root: Path, split: str, name: str) -> Path | None:
+def _find(root: Path, listing: Path, split: str, name: str) -> Path | None:
     places = ([root / "images" / split, root / split] if split else []) + [root / "images", root]
-    return next((place / name for place in places if (place / name).is_file()), None)
+    try:
+        return next((place / name for place in places if (place / name).is_file()), None)
+    except OSError as error:
+        short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+        raise RecordingError(f"{listing}: the picture '{short}' cannot be looked for ({error.strerror})") from None
 
 
 def _plan(
@@ -80,6 +100,8 @@ def _plan(
     times = [round(i * 1e9 / rate_hz) for i in range(len(here))]
     crowds = sum(box.crowd for picture, _ in here for box in picture.boxes)
     notes = {"times": f"nominal: {rate_hz:g} Hz, the pictures carry none"}
+    empty = sum(picture.empty for picture, _ in here)
+    notes |= {"empty boxes": f"{empty} without an area, left out of the truth"} if empty else {}
     notes |= {"crowds": f"{crowds} regions of many, in the truth as '{CROWD}'"} if crowds else {}
     gone = listed - len(here)
     pictures = [picture for picture, _ in here]
@@ -107,14 +129,23 @@ def _loader(pictures: dict[Path, CocoPicture]) -> Loader:
 
     def load(files: tuple[Path, ...], report: Report) -> Image | None:
         image = load_picture(files, report)
-        told = pictures[files[0]]
-        if image is None or not told.width or image.pixels.shape[:2] == (told.height, told.width):
-            return image
-        height, width = image.pixels.shape[:2]
-        report(f"{files[0]}: {width}x{height} pixels, but its boxes are for {told.width}x{told.height}")
-        return None
+        if image is not None:
+            height, width = image.pixels.shape[:2]
+            try:
+                _check_size(pictures[files[0]], files[0], (width, height))
+            except RecordingError as error:
+                report(str(error))
+                return None
+        return image
 
     return load
+
+
+def _check_size(told: CocoPicture, place: Path, size: tuple[int, int]) -> None:
+    """Raise `RecordingError` when a picture has not the width and height that its listing tells."""
+    if any(there != listed for there, listed in zip(size, (told.width, told.height), strict=True) if listed):
+        listed = "x".join(str(length or "?") for length in (told.width, told.height))
+        raise RecordingError(f"{place}: {size[0]}x{size[1]} pixels, but its boxes are for {listed}")
 
 
 def _truth(pictures: Sequence[CocoPicture], times_ns: Sequence[int]) -> Iterator[Truth]:

@@ -25,12 +25,16 @@ class CocoBox:
 
 @dataclass(frozen=True, slots=True)
 class CocoPicture:
-    """One picture the file lists: its name, its size in pixels (0: not told), and its boxes in the file's order."""
+    """One picture the file lists: its name, its size in pixels (0: not told), and its boxes in the file's order.
+
+    `empty` boxes without an area were left out.
+    """
 
     name: str
     width: int
     height: int
     boxes: tuple[CocoBox, ...]
+    empty: int
 
 
 def instance_files(folder: Path) -> dict[str, Path]:
@@ -51,7 +55,7 @@ def read_instances(path: Path) -> list[CocoPicture]:
     except (ValueError, RecursionError) as error:
         raise RecordingError(f"{path}: not JSON ({error})") from None
     labels = _labels(root["categories"])
-    boxes: dict[int, list[CocoBox]] = {_id(picture["id"]): [] for picture in root["images"].elements()}
+    boxes: dict[int, list[CocoBox | None]] = {_id(picture["id"]): [] for picture in root["images"].elements()}
     if len(boxes) < len(root["images"].elements()):
         raise RecordingError(f"{path}: two of its pictures have the same id")
     for node in root["annotations"].elements():
@@ -60,7 +64,8 @@ def read_instances(path: Path) -> list[CocoPicture]:
             raise RecordingError(f"{node.place}: no picture has the id {picture}")
         if category not in labels:
             raise RecordingError(f"{node.place}: no category has the id {category}")
-        boxes[picture].append(CocoBox(_box(node["bbox"]), labels[category], bool(_crowd(node))))
+        box = _box(node["bbox"])
+        boxes[picture].append(CocoBox(box, labels[category], bool(_crowd(node))) if box else None)
     return [_picture(node, boxes[_id(node["id"])]) for node in root["images"].elements()]
 
 
@@ -74,19 +79,22 @@ def _labels(categories: Node) -> dict[int, str]:
     return labels
 
 
-def _picture(node: Node, boxes: list[CocoBox]) -> CocoPicture:
+def _picture(node: Node, boxes: list[CocoBox | None]) -> CocoPicture:
     name = node["file_name"].text()
     if not name or "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise RecordingError(f"{node.place}: the file name {name!r} leads out of the folder")
     width, height = (int(node[key].number()) if key in node else 0 for key in ("width", "height"))
-    return CocoPicture(name, width, height, tuple(boxes))
+    kept = tuple(box for box in boxes if box)
+    return CocoPicture(name, width, height, kept, len(boxes) - len(kept))
 
 
-def _box(node: Node) -> Box2D:
+def _box(node: Node) -> Box2D | None:
+    """The box; None for one without an area, as exporters write for masks of a pixel's width."""
     x, y, width, height = node.array(4).tolist()
-    if width <= 0 or height <= 0:
-        raise RecordingError(f"{node.place}: the box is empty")
-    return Box2D(x, y, x + width, y + height)
+    if width < 0 or height < 0:
+        raise RecordingError(f"{node.place}: a box of {width:g}x{height:g} pixels")
+    box = Box2D(x, y, x + width, y + height)
+    return box if box.area > 0 else None
 
 
 def _crowd(node: Node) -> int:

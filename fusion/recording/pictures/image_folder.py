@@ -12,7 +12,7 @@ as a whole. In the YOLO form a `data.yaml` may name the classes, and say which s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ import numpy as np
 from fusion.errors import InputError, RecordingError
 from fusion.preparation import decode_image, read_header
 from fusion.recording.pictures.data_yaml import DataYaml, read_data_yaml
+from fusion.recording.pictures.lookup import is_file, is_folder
 from fusion.types import Box2D, Image
 
 T = TypeVar("T")
@@ -99,12 +100,12 @@ class ImageFolder:
 
     def _sub_folder(self, split: str) -> str | None:
         """The sub-folder of `images/` that is a split; None for a split by list, and for an unknown one."""
-        if (self.root / f"{split}.txt").is_file():
+        if is_file(self.root / f"{split}.txt"):
             return None
         named = PurePosixPath(self._yaml.splits.get(split, ""))
         below = "/".join(named.parts[1:]) if named.parts[:1] == ("images",) else ""
         found = (name for name in (below, split) if name and ".." not in PurePosixPath(name).parts)
-        return next((name for name in found if (self.root / "images" / name).is_dir()), None)
+        return next((name for name in found if is_folder(self.root / "images" / name)), None)
 
     def _pictures(self, sub_folder: str) -> list[str]:
         folder = self.root / "images" / sub_folder
@@ -142,13 +143,27 @@ class ImageFolder:
         """The picture of a stem, whatever its suffix."""
         for suffix in _SUFFIXES:
             path = self.root / "images" / f"{stem}{suffix}"
-            if path.is_file():
+            if is_file(path):
                 return path
         raise RecordingError(f"{self.root / 'images'}: no picture named {stem}.(jpg|png|webp|bmp)")
 
     def label_path(self, stem: str) -> Path:
         """Where the labels of a stem are; a picture without boxes need not have the file."""
         return self.root / "labels" / f"{stem}.txt"
+
+    def named_classes(self, stems: Iterable[str]) -> dict[str, bool]:
+        """The class names of `data.yaml`, and whether the pictures `stems` have a box of each; empty without a file.
+
+        Label files are not checked here. Raises `RecordingError` for a picture that is not there.
+        """
+        names = self._yaml.names
+        if not names:
+            return {}
+        used: set[str] = set()
+        for path in map(self.label_path, stems):
+            if is_file(path):
+                used.update(line.split(maxsplit=1)[0] for line in _lines(path) if line.strip())
+        return {name: str(number) in used for number, name in names.items()}
 
     def _boxes(self, stem: str, width: int, height: int) -> Iterator[LabelledBox]:
         path = self.label_path(stem)
@@ -179,11 +194,7 @@ def _picture(path: Path, read: Callable[[bytes], T]) -> T:
 
 def read_boxes(path: Path, form: LabelForm, classes: int, width: int, height: int) -> Iterator[LabelledBox]:
     """The boxes of one label file for a picture of `width` x `height`; raises `RecordingError` naming the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: cannot be read ({error})") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         fields = line.replace(",", " ").split()
         if not fields:
             continue
@@ -191,6 +202,13 @@ def read_boxes(path: Path, form: LabelForm, classes: int, width: int, height: in
             yield _box([float(f) for f in fields], form, classes, width, height)
         except ValueError as error:
             raise RecordingError(f"{path}:{number}: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path}: cannot be read ({error})") from None
 
 
 def _box(values: list[float], form: LabelForm, classes: int, width: int, height: int) -> LabelledBox:

@@ -10,6 +10,7 @@ from typing import Self
 
 from fusion.errors import RecordingError
 from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.pictures.class_names import check_classes
 from fusion.recording.pictures.coco_file import instance_files
 from fusion.recording.pictures.data_yaml import NAME as DATA_YAML
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
@@ -32,6 +33,9 @@ class ImageFolderReader:
         self._folder, self._task, self._split = folder, task, split
         self._camera = cameras[0]
         self._stems = folder.stems(split)
+        named = folder.named_classes(self._stems)
+        check_classes(str(folder.root / DATA_YAML), (name for name, used in named.items() if used), task)
+        self._unknown = sorted(named.keys() - set(task.classes))
 
     @staticmethod
     def can_read(path: Path) -> bool:
@@ -40,7 +44,11 @@ class ImageFolderReader:
 
     @classmethod
     def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:
-        """Open a split of `path`; raises `RecordingError` when the task, or one of several splits, is not given."""
+        """Open a split of `path`.
+
+        Raises `RecordingError` when the task, or one of several splits, is not given, and when `data.yaml` names a
+        class that has a box in the split and is none of the task's.
+        """
         del salvage  # pictures are files of their own: there is no container to repair
         if task is None:
             raise RecordingError(f"{path}: an image folder needs a task, which names its classes and label form")
@@ -63,6 +71,11 @@ class ImageFolderReader:
         times = [self._time_ns(index) for index in range(len(self._stems))]
         rate = self._task.sensors[self._camera].rate_hz
         digest, size = self._content
+        notes = {"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split or "all"}
+        if self._unknown:
+            notes["unknown classes"] = (
+                f"{', '.join(self._unknown)}: named by {DATA_YAML}, not known to task {self._task.name}; no box here"
+            )
         return RecordingInfo(
             path=self.path,
             format="image-folder",
@@ -72,7 +85,7 @@ class ImageFolderReader:
             sensors={self._camera: SensorInfo.of_times(Modality.CAMERA, f"images/ ({self._split or 'all'})", times)},
             rig=None,
             truths=len(times),
-            notes={"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split or "all"},
+            notes=notes,
             continuous=False,
         )
 

@@ -1,5 +1,6 @@
 """Sound files as recordings: exact samples, conversion, damage, resuming."""
 
+import struct
 import sys
 from pathlib import Path
 
@@ -82,14 +83,20 @@ def test_loud_samples_are_clipped_and_channels_averaged(tmp_path):
     assert "2 channels averaged" in open_recording(tmp_path / "b.wav").info().notes["sound of microphone"]
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
-@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_reading_goes_on_at_a_cursor(tmp_path, suffix, rate):
-    subtype = "VORBIS" if suffix == "ogg" else "PCM_16"
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "rate"),
+    [
+        *((suffix, "PCM_16", rate) for suffix in ("wav", "flac") for rate in (8_000, 16_000, 44_100)),
+        *(("ogg", "VORBIS", rate) for rate in (8_000, 16_000, 44_100)),
+        *(("ogg", "OPUS", rate) for rate in (8_000, 16_000, 48_000)),
+        *(("wav", subtype, 8_000) for subtype in ("IMA_ADPCM", "MS_ADPCM", "GSM610", "ULAW", "FLOAT")),
+    ],
+)
+def test_reading_goes_on_at_a_cursor(tmp_path, suffix, subtype, rate):
     path = write(tmp_path / f"a.{suffix}", np.tile(NOISE, 3), rate, subtype)
     whole = list(open_recording(path).readings())
     assert [cursor for cursor, _ in whole] == list(range(1, len(whole) + 1))
-    for start in (1, 5, len(whole) - 1, len(whole), len(whole) + 9):
+    for start in (1, 3, 5, 11, len(whole) - 1, len(whole), len(whole) + 9):
         rest = list(open_recording(path).readings(start))
         assert [c for c, _ in rest] == [c for c, _ in whole[start:]]
         for (_, told), (_, expected) in zip(rest, whole[start:], strict=True):
@@ -161,7 +168,62 @@ def test_rates_that_are_not_read_and_no_sound_at_all(tmp_path):
     (tmp_path / "b.flac").write_bytes(b"not a sound")
     with pytest.raises(RecordingError, match=r"b.flac: no sound that can be read"):
         open_recording(tmp_path / "b.flac")
-    assert sound(write(tmp_path / "c.wav", NOISE[:0])) == []
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("salvage", [False, True])
+def test_a_file_without_sound_is_an_error(tmp_path, suffix, salvage):
+    path = write(tmp_path / f"c.{suffix}", NOISE[:0], subtype="VORBIS" if suffix == "ogg" else "PCM_16")
+    with pytest.raises(RecordingError, match=rf"c.{suffix}: no sound"):
+        open_recording(path, salvage=salvage)
+
+
+def with_length(path, length, *, at=40, order="little", size=4):
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = length.to_bytes(size, order)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("told", [0, 2, 3_333, 20_000])
+@pytest.mark.parametrize("riff", [0, None, "closed"])
+def test_a_wav_that_was_never_closed_is_an_error_and_salvaged_whole(tmp_path, told, riff):
+    path = with_length(write(tmp_path / "a.wav", NOISE), told)
+    if riff is not None:
+        with_length(path, 36 + told if riff else 0, at=4)
+    with pytest.raises(
+        RecordingError,
+        match=rf"a.wav: its writer did not close it: the header tells of {told} bytes .*, 33000 are there",
+    ):
+        open_recording(path)
+    reader = open_recording(path, salvage=True)
+    assert np.array_equal(pcm(path, salvage=True), NOISE)
+    assert f"tells of {told} bytes" in reader.info().damage
+    assert (reader.info().sensors["microphone"].count, [c for c, _ in reader.readings(9)]) == (11, [10, 11])
+
+
+def test_an_unclosed_wav_of_large_or_big_endian_kind(tmp_path):
+    soundfile.write(tmp_path / "a.wav", NOISE, 16_000, "PCM_16", format="RF64")
+    data = (tmp_path / "a.wav").read_bytes()
+    with_length(tmp_path / "a.wav", 0, at=data.index(b"ds64") + 16, size=8)
+    soundfile.write(tmp_path / "b.wav", NOISE, 16_000, "PCM_16", endian="BIG")
+    with_length(tmp_path / "b.wav", 0, order="big", at=(tmp_path / "b.wav").read_bytes().index(b"data") + 4)
+    for name in "ab":
+        with pytest.raises(RecordingError, match="did not close it: the header tells of 0 bytes of sound, 33000"):
+            open_recording(tmp_path / f"{name}.wav")
+        assert np.array_equal(pcm(tmp_path / f"{name}.wav", salvage=True), NOISE)
+
+
+@pytest.mark.parametrize("samples", [NOISE, NOISE[:1001].astype(np.uint8)])
+@pytest.mark.parametrize("tail", [b"LIST\x04\0\0\0INFO", b"TAG" + bytes(125), b"\0\0"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_what_may_follow_the_sound_of_a_closed_wav(tmp_path, samples, tail, padded):
+    odd = samples.dtype == np.uint8
+    raw = samples.tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16_000, 32_000 // (1 + odd), 2 - odd, 8 if odd else 16)
+    chunks = form + struct.pack("<4sI", b"data", len(raw)) + raw + bytes(odd and padded) + tail
+    (tmp_path / "a.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks)
+    assert len(pcm(tmp_path / "a.wav")) == len(samples)
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):

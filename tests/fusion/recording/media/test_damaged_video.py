@@ -67,6 +67,31 @@ def test_an_altered_stretch_is_named_with_its_time_and_passed_over_up_to_the_nex
     assert info.sensors["camera"].count == len(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "libvpx"), ("a.webm", "libvpx")]
+)
+def test_frames_before_the_first_keyframe_are_left_out_and_counted(make_video, name, codec):
+    path = make_video(name, codec)
+    with av.open(str(path)) as container:
+        keys = [n for n, p in enumerate(p for p in container.demux(video=0) if p.size) if p.is_keyframe]
+    whole = frames(path)
+    cut = path.with_name(f"cut{path.suffix}")
+    with av.open(str(path)) as source, av.open(str(cut), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in [p for p in source.demux(video=0) if p.size][3:]:
+            packet.stream = copy
+            target.mux(packet)
+    found = frames(cut)
+    expected = [r for _, r in whole][keys[1] :]
+    assert [np.array_equal(a.payload.pixels, b.payload.pixels) for (_, a), b in zip(found, expected, strict=True)] == [
+        True
+    ] * len(expected)
+    info = open_recording(cut).info()
+    assert info.notes["left out of camera"].startswith(f"{keys[1] - 3} frames before the first one")
+    assert info.sensors["camera"].count == len(expected)
+    assert "left out of camera" not in open_recording(path).info().notes
+
+
 def test_no_video_stream(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:

@@ -114,12 +114,39 @@ def test_listed_pictures_that_are_not_there_are_told(root):
 
 
 def test_a_picture_of_another_size_than_its_boxes_are_for(root):
-    write(root, changed("images", 0, width=61))
-    with pytest.raises(RecordingError, match=r"b.png: 60x40 pixels, but its boxes are for 61x40"):
-        list(open_recording(root).readings())
-    info = open_recording(root, salvage=True).info()
-    assert info.sensors["camera"].count == 1
-    assert "b.png" in info.damage
+    for size, told in (({"width": 61}, "61x40"), ({"width": 0, "height": 41}, r"\?x41"), ({"width": -60}, "-60x40")):
+        write(root, changed("images", 0, **size))
+        with pytest.raises(RecordingError, match=f"b.png: 60x40 pixels, but its boxes are for {told}"):
+            open_recording(root)
+        info = open_recording(root, salvage=True).info()
+        assert info.sensors["camera"].count == 1
+        assert "b.png" in info.damage
+
+
+def test_boxes_without_an_area_are_left_out_and_counted(root):
+    document = changed("annotations", 1, bbox=[5.5, 6, 0, 8])
+    document["annotations"].append({"image_id": 3, "category_id": 1, "bbox": [1e9, 2, 1e-12, 4]})
+    write(root, document)
+    reader = open_recording(root, with_classes("traffic-light"))
+    assert [[o.label for o in truth.objects] for truth in reader.truth()] == [["dontcare"], ["traffic-light"]]
+    assert reader.info().notes["empty boxes"] == "2 without an area, left out of the truth"
+    assert "empty boxes" not in open_recording(rewritten(root)).info().notes
+
+
+def rewritten(root):
+    write(root, DOCUMENT)
+    return root
+
+
+@pytest.mark.parametrize("name", ["n" * 999 + ".png", "d" * 999 + "/a.png", "\ud800.png"])
+def test_a_name_that_no_file_can_have(root, name):
+    write(root, changed("images", 1, file_name=name))
+    problem = ""
+    try:
+        assert open_recording(root).info().unread
+    except RecordingError as error:
+        problem = str(error)
+    assert ("cannot be looked for" in problem) == (len(name) > 255)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +156,7 @@ def test_a_picture_of_another_size_than_its_boxes_are_for(root):
         ({"images": []}, "'categories' is missing"),
         (changed("annotations", 1, image_id=5), r"annotations\[1\]: no picture has the id 5"),
         (changed("annotations", 1, category_id=5), r"annotations\[1\]: no category has the id 5"),
-        (changed("annotations", 1, bbox=[1, 2, 0, 4]), r"annotations\[1\].bbox: the box is empty"),
+        (changed("annotations", 1, bbox=[1, 2, -3, 4]), r"annotations\[1\].bbox: a box of -3x4 pixels"),
         (changed("annotations", 1, bbox=[1, 2, 3]), r"annotations\[1\].bbox"),
         (changed("images", 1, id=7), "two of its pictures have the same id"),
         (changed("images", 1, file_name="../a.png"), "leads out of the folder"),

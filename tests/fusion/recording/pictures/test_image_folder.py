@@ -106,6 +106,12 @@ def test_missing_parts_are_named(root, tmp_path):
         folder(root).stems("empty")
     with pytest.raises(RecordingError, match="no picture named gone"):
         folder(root).load("gone")
+    with pytest.raises(RecordingError, match="no picture named nnn"):
+        folder(root).load("n" * 999)
+    with pytest.raises(RecordingError, match="the split cannot be read"):
+        folder(root).stems("s" * 999)
+    cv2.imwrite(str(root / "images" / f"{'l' * 251}.png"), np.zeros((10, 10, 3), np.uint8))
+    assert folder(root).load("l" * 251).boxes == ()
     (root / "images" / "bad.jpg").write_bytes(b"not a picture")
     with pytest.raises(RecordingError, match=r"bad.jpg: not a picture that can be decoded"):
         folder(root).load("bad")

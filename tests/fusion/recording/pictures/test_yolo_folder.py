@@ -46,12 +46,17 @@ def test_data_yaml_names_classes_and_splits(root, names):
     (root / "data.yaml").write_text(f"path: .\ntrain: images/train2017\nval: images/val\n{names}\n")
     reader = open_recording(root, task("traffic-light", "dog", "cat"), "train")
     assert labels(reader) == [["traffic-light"], ["traffic-light"]]
-    assert labels(open_recording(root, task("traffic-light"), "val")) == [["traffic-light"]]
-    with pytest.raises(
-        RecordingError,
-        match=r"c.txt: no class 'traffic-light' is known; known: cat, dog; named by data.yaml: cat, traf",
-    ):
-        labels(open_recording(root, task("cat", "dog"), "val"))
+    assert "unknown classes" not in reader.info().notes
+
+
+def test_names_that_the_task_does_not_know_are_told_when_the_folder_is_opened(root):
+    (root / "data.yaml").write_text("names: [cat, Traffic Light]\n")
+    reader = open_recording(root, task("traffic-light"), "val")
+    assert labels(reader) == [["traffic-light"]]
+    assert reader.info().notes["unknown classes"].startswith("cat: named by data.yaml, not known to task pcb; no box")
+    told = r"data.yaml: task pcb does not know traffic-light; its classes are cat, dog, the data's are traffic-light"
+    with pytest.raises(RecordingError, match=told):
+        open_recording(root, task("cat", "dog"), "val")
 
 
 def test_the_hash_covers_the_class_names(root):
