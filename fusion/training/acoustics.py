@@ -2,7 +2,8 @@
 
 Ears that only know the training split's three noises and twenty voices fail in others. So noise is drawn from a family
 that contains nothing in particular: any spectrum, any beat, sliding tones. Speech goes through any room and any
-microphone. The kinds of the test split (hammering strokes, sirens) are left out of the family on purpose.
+microphone. The test split's hammering strokes and sirens are left out of the family on purpose; its hiss is one
+spectrum among the random ones.
 """
 
 from __future__ import annotations
