@@ -226,9 +226,9 @@ class Session:
         return max(1, round(self.settings.deadline_s * 1e3 - (now_ns - row.committed_ns) / 1e6))
 
     def _pause_s(self) -> float | None:
-        due = self._window.next_due_ns()
         now = self.clock.monotonic_ns()
-        return None if due is None or due <= now else (due - now) / 1e9
+        due = self._window.next_due_ns(now)
+        return None if due is None else max(0, due - now) / 1e9
 
     async def _say_goodbye(self) -> None:
         counts = await self._ask(lambda spool: spool.counts())

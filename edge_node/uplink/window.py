@@ -63,12 +63,12 @@ class Window:
             return []
         return sorted((row for at, row in self._put_off.values() if at <= now_ns), key=lambda row: row.id)
 
-    def next_due_ns(self) -> int | None:
-        """When `due` may have something, or `room` may open; None when only an answer can change that."""
-        times = [at for at, _ in self._put_off.values()]
-        if self._paused_until_ns:
+    def next_due_ns(self, now_ns: int) -> int | None:
+        """When `due` has something, or `room` opens; None when only an answer or a new row can change that."""
+        times = [max(at, self._paused_until_ns) for at, _ in self._put_off.values()]
+        if now_ns < self._paused_until_ns:
             times.append(self._paused_until_ns)
-        return max(min(times), self._paused_until_ns) if times else None
+        return min(times, default=None)
 
     def oldest_wait_ns(self, now_ns: int) -> int:
         """How long the oldest submission has waited for its answer."""
