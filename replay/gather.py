@@ -104,7 +104,10 @@ def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, .
 
 
 def item_results(task: Task, rows: SpoolRows, truths: TruthIndex) -> tuple[ItemResult, ...]:
-    """The spool's items as results, each with the truth its box overlaps best."""
+    """The spool's items as results, each with the truth its box overlaps best.
+
+    An item on something of a class that the task does not have (`dontcare`, for one) is judged by nothing.
+    """
     samples = {row["sequence"]: row for row in rows.samples}
     return tuple(_item(task, rows, row, samples[row["sequence"]], truths) for row in rows.items)
 
@@ -142,7 +145,7 @@ def _item(
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=device_answers(task, opinion),
         detector_answers=_detector_answers(task, json.loads(row["scores"])),
-        truth_answers=truth_answers(task, truth) if truths else {},
+        truth_answers=truth_answers(task, truth) if truths and (truth is None or truth.label in task.classes) else {},
         truth=truth,
     )
 

@@ -136,13 +136,11 @@ def detector_map50(task: Task, rows: SpoolRows, items: Sequence[ItemResult], tru
         truth = truths.at(row["time_ns"])
         boxes = []
         for thing in truth.objects if truth else ():
-            seen = thing.box2d is not None and thing.visibility >= MIN_VISIBILITY
-            if (
-                seen
-                and thing.box2d
-                and min(thing.box2d.x2 - thing.box2d.x1, thing.box2d.y2 - thing.box2d.y1) >= MIN_SIDE_PX
-            ):
-                boxes.append(LabelledBox(thing.box2d, task.classes.index(thing.label)))
+            box = thing.box2d
+            if box is None or thing.visibility < MIN_VISIBILITY or thing.label not in task.classes:
+                continue
+            if min(box.x2 - box.x1, box.y2 - box.y1) >= MIN_SIDE_PX:
+                boxes.append(LabelledBox(box, task.classes.index(thing.label)))
         log.add(boxes, found.get(row["sequence"], []))
     return round(log.metrics().map50, 4)
 
