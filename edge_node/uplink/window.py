@@ -66,7 +66,7 @@ class Window:
     def next_due_ns(self, now_ns: int) -> int | None:
         """When `due` has something, or `room` opens; None when only an answer or a new row can change that."""
         times = [max(at, self._paused_until_ns) for at, _ in self._put_off.values()]
-        if now_ns < self._paused_until_ns:
+        if now_ns < self._paused_until_ns and self.unanswered < self.size:
             times.append(self._paused_until_ns)
         return min(times, default=None)
 
