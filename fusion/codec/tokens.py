@@ -10,6 +10,8 @@ from fusion.errors import EvidenceError, ModelError
 from fusion.types import Float32Array, FusedTokens
 
 _LEVELS = 127
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+"""Below it float32 rounds by more than half a scale; such values are as good as zero."""
 
 
 def quantize_tokens(values: Float32Array) -> FusedTokens:
@@ -21,7 +23,8 @@ def quantize_tokens(values: Float32Array) -> FusedTokens:
     if values.ndim != 2 or not np.isfinite(values).all():
         raise ModelError(f"fused tokens of shape {values.shape} are not a table of finite numbers")
     largest = float(np.abs(values).max(initial=0.0))
-    scale = float(np.float32(largest / _LEVELS)) or 1.0  # float32, so that the wire's float holds it exactly
+    scale = float(np.float32(largest / _LEVELS))  # float32, so that the wire's float holds it exactly
+    scale = scale if scale >= _SMALLEST_SCALE else 1.0
     codes = np.clip(np.rint(values / np.float32(scale)), -_LEVELS, _LEVELS).astype(np.int8)
     return FusedTokens(codes, scale)
 

@@ -31,7 +31,7 @@ def parsed(kind: Any, body: bytes) -> Any:
     """A record of the `mcap.records` class `kind`; raises `RecordingError` when the body is malformed."""
     try:
         return kind.read(ReadDataStream(BytesIO(body)))
-    except (McapError, struct.error, ValueError) as error:
+    except (McapError, struct.error, ValueError, OverflowError) as error:
         raise RecordingError(f"a malformed {kind.__name__} record ({type(error).__name__})") from None
 
 

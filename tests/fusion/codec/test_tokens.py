@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -14,6 +14,7 @@ values = arrays.arrays(
 
 
 @given(values)
+@example(np.array([[5.597e-42]], np.float32))
 def test_values_come_back_within_half_a_scale(array):
     tokens = quantize_tokens(array)
     assert tokens.values.dtype == np.int8

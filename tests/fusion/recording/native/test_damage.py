@@ -18,7 +18,7 @@ from mcap.writer import Writer
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
 from fusion.recording.convert import convert
-from fusion.recording.native.chunk import MAX_CHUNK_BYTES
+from fusion.recording.native.chunk import MAX_CHUNK_BYTES, parsed
 from fusion.recording.native.reader import McapReader
 from fusion.recording.native.recover import recover_recording
 from fusion.recording.native.stream import MAGIC, MessageScan
@@ -157,6 +157,12 @@ def test_mutilated_files_end_in_a_recording_error_or_the_truth(tiny, tmp_path, d
     for salvage in (False, True):
         error = refusal(lambda salvage=salvage: everything(McapReader(path, salvage=salvage)))
         assert "\n" not in str(error or "")
+
+
+def test_a_length_beyond_any_memory_is_a_malformed_record():
+    times_and_checksum, no_compression = bytes(28), bytes(4)
+    with pytest.raises(RecordingError, match="malformed Chunk"):
+        parsed(Chunk, times_and_checksum + no_compression + b"\xff" * 8)
 
 
 def _unchecked(path):
