@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_recordings(commands)
     _add_train(commands)
+    _add_export(commands)
     _add_evaluate(commands)
     return parser
 
@@ -119,6 +120,20 @@ def _train(arguments: argparse.Namespace) -> None:
     from fusion.training.commands import train
 
     train(arguments)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="write a fusion model's ONNX graphs and prove them equal to it")
+    export.add_argument("--task", default="yard")
+    export.add_argument("--weights", type=Path, help="folder of fusion.safetensors; default: the package's own bundle")
+    export.add_argument("--out", type=Path, help="where the graphs go; default: beside the weights")
+    export.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from fusion.training.commands import export
+
+    export(arguments)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -42,6 +42,22 @@ class Costs(Settings):
     review: float = Field(default=1.0, gt=0)
 
 
+class Area(Settings):
+    """The ground a task is about: from and to along the ego frame's axes, metres."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    z: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Area:
+        for axis in ("x", "y", "z"):
+            low, high = getattr(self, axis)
+            if not low < high:
+                raise ValueError(f"{axis} goes from {low} to {high}; the first must be less")
+        return self
+
+
 class Labels(Settings):
     """How the labels of an image folder of this task are written."""
 
@@ -62,6 +78,7 @@ class Task(Settings):
     slots: tuple[Slot, ...] = Field(min_length=1)
     costs: Costs = Costs()
     labels: Labels = Labels()
+    area: Area | None = None
 
     @model_validator(mode="after")
     def _unique(self) -> Task:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.encoders.position import RayPosition
+from fusion.encoders.registry import Positions
+from fusion.preparation.fusion_spec import FusionSpec
+from fusion.preparation.rays import RAY_DEPTHS
 
 
 class CameraEncoder(nn.Module):
@@ -18,8 +22,24 @@ class CameraEncoder(nn.Module):
     divided by, one number a level, so that the layers see values near one.
     """
 
+    INPUTS: ClassVar = ("p4", "p5", "rays")
     scale4: Tensor
     scale5: Tensor
+
+    @classmethod
+    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:
+        """The encoder of the trunk that `spec` names."""
+        return cls(spec.steps, spec.gains, spec.width, positions.ray)
+
+    @staticmethod
+    def example(spec: FusionSpec) -> dict[str, Tensor]:
+        """Zeros of every input, batch 1."""
+        rows, columns = spec.camera_map
+        return {
+            "p4": torch.zeros(1, len(spec.steps[0]), rows, columns, dtype=torch.int8),
+            "p5": torch.zeros(1, len(spec.steps[1]), rows // 2, columns // 2, dtype=torch.int8),
+            "rays": torch.zeros(1, rows * columns, 3 * len(RAY_DEPTHS)),
+        }
 
     def __init__(
         self,

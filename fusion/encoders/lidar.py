@@ -6,18 +6,35 @@ with one trash cell for what is invalid or off the grid, so that every shape is 
 
 from __future__ import annotations
 
+from typing import ClassVar, Self
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fusion.encoders.position import PlanePosition
+from fusion.encoders.registry import Positions
+from fusion.preparation.fusion_spec import FusionSpec
 from fusion.preparation.pillars import TOKEN_STRIDE, PillarGrid
 
 
 class LidarEncoder(nn.Module):
     """Points to bird's-eye-view tokens at twice the pillars' size."""
 
+    INPUTS: ClassVar = ("points", "points_valid")
     places: Tensor
+
+    @classmethod
+    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:
+        """The encoder of the ground that `spec` reads."""
+        return cls(spec.grid, spec.width, positions.plane)
+
+    @staticmethod
+    def example(spec: FusionSpec) -> dict[str, Tensor]:
+        """Zeros of every input, batch 1."""
+        return {
+            "points": torch.zeros(1, spec.points, 4),
+            "points_valid": torch.zeros(1, spec.points, dtype=torch.bool),
+        }
 
     def __init__(self, grid: PillarGrid, width: int, position: PlanePosition, pillar_width: int = 16) -> None:
         super().__init__()
@@ -61,12 +78,3 @@ class LidarEncoder(nn.Module):
         index = cell[:, None, :].expand_as(features)
         canvas = canvas.scatter_reduce(2, index, features, reduce="amax", include_self=True)
         return canvas[:, :, :-1].reshape(len(points), -1, grid.rows, grid.columns)  # (B, C, rows, columns)
-
-
-def pooled(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means of 2x2 neighbours: `tokens` (B, rows * columns, D) of a map of `size` → (B, rows/2 * columns/2, D);
-    an odd last row or column is left out.
-    """
-    planes = tokens.transpose(1, 2).reshape(len(tokens), -1, *size)  # (B, D, rows, columns)
-    means: Tensor = functional.avg_pool2d(planes, 2).flatten(2).transpose(1, 2)
-    return means

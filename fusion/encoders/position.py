@@ -12,9 +12,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-REACH_M = 24.0
-"""Length that the Fourier features call one: the longest side of the LiDAR's grid."""
-
 
 class RayPosition(nn.Module):
     """`points` (..., 3 * depths) float32, metres in the ego frame → (..., width)."""
@@ -30,19 +27,23 @@ class RayPosition(nn.Module):
 
 
 class PlanePosition(nn.Module):
-    """`places` (..., 2) float32, x and y in metres in the ego frame → (..., width)."""
+    """`places` (..., 2) float32, x and y in metres in the ego frame → (..., width).
+
+    `reach` is the length in metres that the features call one: the longest side of the ground.
+    """
 
     omega: Tensor
 
-    def __init__(self, width: int, frequencies: int = 8) -> None:
+    def __init__(self, width: int, *, reach: float, frequencies: int = 8) -> None:
         super().__init__()
+        self.reach = reach
         cycles = torch.logspace(math.log2(0.5), math.log2(24.0), frequencies, base=2.0)
-        self.register_buffer("omega", 2 * math.pi * cycles / REACH_M, persistent=False)  # (F,) radians a metre
+        self.register_buffer("omega", 2 * math.pi * cycles / reach, persistent=False)  # (F,) radians a metre
         self.layers = nn.Sequential(nn.Linear(4 * frequencies + 2, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, places: Tensor) -> Tensor:
         """Sines and cosines of both coordinates, and the coordinates themselves, through two layers."""
         phase = (places[..., None] * self.omega).flatten(-2)  # (..., 2F)
-        features = torch.cat([places / REACH_M, phase.sin(), phase.cos()], -1)
+        features = torch.cat([places / self.reach, phase.sin(), phase.cos()], -1)
         encoded: Tensor = self.layers(features)
         return encoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.encoders.attention import SelfAttentionLayer
+from fusion.encoders.registry import Positions
+from fusion.preparation.fusion_spec import FusionSpec
 from fusion.types import Float32Array
 
 SAMPLE_RATE_HZ = 16000
@@ -68,7 +71,18 @@ class SpeechEncoder(nn.Module):
     token, first in the sequence, is made of nothing but its word probabilities.
     """
 
+    INPUTS: ClassVar = ("pcm",)
     time: Tensor
+
+    @classmethod
+    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:
+        """Ears for the words and intents of `spec`; sound has no place, so `positions` are not used."""
+        return cls(spec.width, spec.heads, len(spec.words), len(spec.intents), spec.samples, spec.dropout)
+
+    @staticmethod
+    def example(spec: FusionSpec) -> dict[str, Tensor]:
+        """Zeros of every input, batch 1."""
+        return {"pcm": torch.zeros(1, spec.samples)}
 
     def __init__(self, width: int, heads: int, words: int, intents: int, samples: int, dropout: float = 0.0) -> None:
         super().__init__()

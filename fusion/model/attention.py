@@ -9,7 +9,7 @@ from fusion.encoders.attention import Attention, FeedForward
 
 
 class FusionLayer(nn.Module):
-    """Pre-LayerNorm self-attention with a relation bias, cross-attention to all tokens, feed-forward."""
+    """Pre-LayerNorm self-attention, with a relation bias if any, cross-attention to all tokens, feed-forward."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -21,10 +21,10 @@ class FusionLayer(nn.Module):
         self.forward_part = FeedForward(width, hidden, dropout)
 
     def forward(
-        self, x: Tensor, position: Tensor, relation: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+        self, x: Tensor, position: Tensor, relation: Tensor | None, keys: Tensor, values: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """`x`, `position` (B, Q, D); `relation` (B, heads, Q, Q) added to self-attention; `keys`, `values` (B, S, D);
-        `mask` (B, 1, 1, S) bool, True where a token is there, None when all are → (B, Q, D).
+        """`x`, `position` (B, Q, D); `relation` (B, heads, Q, Q) added to self-attention, None for nothing; `keys`,
+        `values` (B, S, D); `mask` (B, 1, 1, S) bool, True where a token is there, None when all are → (B, Q, D).
         """
         normal = self.self_norm(x)
         placed = normal + position

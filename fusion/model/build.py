@@ -1,144 +1,171 @@
-"""Named builders: the only place where the fusion model's hyper-parameters stand."""
+"""Puts a fusion model together from its description."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from fusion.encoders.position import PlanePosition, RayPosition
-from fusion.encoders.registry import find_encoder
+from fusion.encoders.registry import Positions, find_encoder
 from fusion.encoders.speech import SpeechEncoder
+from fusion.encoders.tokens import Tokens
+from fusion.errors import ModelError
 from fusion.model.attention import FusionLayer, RelationBias
-from fusion.model.fuser import SENSORS, Fuser, Items, SensorTokens
-from fusion.model.heads import FusedOutputs, FusionHeads
+from fusion.model.bev import BevQueries, Views
+from fusion.model.centres import CentreHeads, PeakReader
+from fusion.model.fuser import Fuser
+from fusion.model.heads import ItemHeads
 from fusion.model.item_points import ItemPointEncoder
+from fusion.model.items import ItemQueries, Items
+from fusion.model.memory import Memory
 from fusion.model.referring import Referring
-from fusion.preparation.fusion_spec import FusionSpec
-from fusion.preparation.items import MAX_ITEMS, POINT_SCALE
-from fusion.preparation.pillars import PillarGrid
+from fusion.preparation.fusion_spec import BEV, ITEMS, FusionSpec
 from fusion.preparation.rays import RAY_DEPTHS
-from fusion.task import Task
-
-
-def small_spec(
-    task: Task,
-    *,
-    profile: str,
-    image_size: tuple[int, int],
-    steps: tuple[Sequence[float], Sequence[float]],
-    gains: tuple[float, float],
-    words: Sequence[str],
-) -> FusionSpec:
-    """The size for a CPU: 96 wide, 3 layers, 4 heads, 32 item queries, 8 latents. `image_size` is (width, height)."""
-    return FusionSpec(
-        name="small",
-        task=task.name,
-        profile=profile,
-        classes=task.classes,
-        conditions=task.conditions,
-        intents=task.intents,
-        words=tuple(words),
-        image_width=image_size[0],
-        image_height=image_size[1],
-        steps=(tuple(map(float, steps[0])), tuple(map(float, steps[1]))),
-        gains=gains,
-        width=96,
-        heads=4,
-        layers=3,
-        hidden=256,
-        queries=MAX_ITEMS,
-        latents=8,
-        grid=PillarGrid(),
-        dropout=0.05,
-        point_scale=POINT_SCALE,
-        standing=True,
-        told_conditions=True,
-        referring=True,
-    )
-
-
-def tiny_spec(task: Task, profile: str = "0" * 64) -> FusionSpec:
-    """A size for tests: the same parts, a fraction of the work; pictures of 128 x 64."""
-    spec = small_spec(
-        task,
-        profile=profile,
-        image_size=(128, 64),
-        steps=([0.25] * 4, [0.25] * 4),
-        gains=(1.0, 1.0),
-        words=("drum", "inspect", "left", "right", "stop"),
-    )
-    grid = PillarGrid(x=0.0, y=-8.0, cell=2.0, rows=8, columns=8)
-    return replace(spec, name="tiny", width=32, heads=2, layers=2, hidden=48, latents=3, grid=grid, points=512)
 
 
 class FusionModel(nn.Module):
     """Encoders and fuser together: what is trained. Devices run the parts as separate graphs."""
 
-    def __init__(
-        self, spec: FusionSpec, camera: nn.Module, lidar: nn.Module, speech: SpeechEncoder, fuser: Fuser
-    ) -> None:
+    def __init__(self, spec: FusionSpec, encoders: Mapping[str, nn.Module], fuser: Fuser) -> None:
         super().__init__()
-        self.spec = spec
-        self.camera, self.lidar, self.speech, self.fuser = camera, lidar, speech, fuser
+        self.spec, self.fuser = spec, fuser
+        self.encoders = nn.ModuleDict(encoders)
 
-    def forward(self, batch: Mapping[str, Tensor]) -> tuple[FusedOutputs, Tensor, Tensor]:
-        """Fused outputs, word logits (B, words) and the speech encoder's own intent logits (B, intents).
+    @property
+    def speech(self) -> SpeechEncoder:
+        """The ears. Raises `ModelError` for a model that has none."""
+        if "speech" not in self.encoders:
+            raise ModelError(f"the fusion model of task {self.spec.task} has no microphone")
+        return cast("SpeechEncoder", self.encoders["speech"])
 
-        `batch` holds the graphs' inputs by name (`p4 p5 rays points points_valid pcm`, the items), and
-        `NAME_available` and `NAME_age` for each sensor. Sensors are encoded for the samples that have them only;
-        logits of samples without speech are zero.
+    @property
+    def anchors(self) -> Tensor:
+        """Places (Q, 3) in metres of item queries without a box."""
+        return cast("ItemQueries", self.fuser.queries).anchors[0]
+
+    def forward(self, batch: Mapping[str, Tensor]) -> tuple[Any, Tensor, Tensor]:
+        """The fuser's answer, word logits (B, words) and the speech encoder's own intent logits (B, intents).
+
+        `batch` holds the encoders' inputs by name (`p4 p5 rays points points_valid pcm` and so on, the camera's with an
+        axis of cameras after the batch's), `NAME_available` and `NAME_age` for each modality, the camera's (B, V), and
+        what the queries are told. Readings are encoded for the sensors that are there only; logits of samples without
+        speech are zero, those of a model without ears empty.
         """
+        sensors, words, intent = self.encode(batch)
+        return self.fuser(sensors, told(self.spec, batch)), words, intent
+
+    def encode(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tokens], Tensor, Tensor]:
+        """Tokens by modality, and what was heard (see `forward`). A modality that no sample has is left out."""
         sensors = {}
-        inputs = {"camera": ("p4", "p5", "rays"), "lidar": ("points", "points_valid")}
-        for name, encoder in (("camera", self.camera), ("lidar", self.lidar)):
-            there = batch[f"{name}_available"]
-            encoded = _for_rows(encoder, there, [batch[key] for key in inputs[name]])
-            if encoded is not None:
-                sensors[name] = SensorTokens(encoded[0], encoded[1], there, batch[f"{name}_age"])
-        there = batch["speech_available"]
-        heard = _for_rows(self.speech.hear, there, [batch["pcm"]])
-        words = intent = there.new_zeros((len(there), 0), dtype=torch.float32)
-        if heard is not None:
-            tokens, position, words, intent, _ = heard
-            sensors["speech"] = SensorTokens(tokens, position, there, batch["speech_age"])
-        items = Items(**{field: batch[field] for field in Items._fields if field in batch})
-        return self.fuser({name: sensors[name] for name in SENSORS if name in sensors}, items), words, intent
+        some = next(iter(batch.values()))
+        words = intent = some.new_zeros((len(some), 0), dtype=torch.float32)
+        for name, encoder in self.encoders.items():
+            there, age = batch[f"{name}_available"], batch[f"{name}_age"]
+            inputs = [batch[key].flatten(0, there.ndim - 1) for key in cast("Any", encoder).INPUTS]
+            run = cast("Any", encoder).hear if name == "speech" else encoder
+            outputs = _for_rows(run, there.flatten(), inputs)
+            if outputs is None:
+                continue
+            count = there[0].numel()
+            features, positions = outputs[:2]
+            sensors[name] = Tokens.of_sensors(features, positions, there.view(-1, count), age.view(-1, count))
+            if name == "speech":
+                words, intent = outputs[2:4]
+        return sensors, words, intent
+
+
+def told(spec: FusionSpec, batch: Mapping[str, Tensor]) -> Items | Views:
+    """What the queries are made of besides tokens, out of a batch or the graph's ports."""
+    kind = Items if spec.layout == ITEMS else Views
+    return kind(**{field: batch[field] for field in kind._fields if field in batch})
 
 
 def build_fusion(spec: FusionSpec) -> FusionModel:
     """A model of `spec` with fresh weights."""
-    ray, plane = RayPosition(len(RAY_DEPTHS), spec.width), PlanePosition(spec.width)
-    camera = find_encoder("camera")(spec.steps, spec.gains, spec.width, ray)
-    lidar = find_encoder("lidar")(spec.grid, spec.width, plane)
-    speech = find_encoder("speech")(
-        spec.width, spec.heads, len(spec.words), len(spec.intents), spec.samples, spec.dropout
-    )
+    positions = Positions(RayPosition(len(RAY_DEPTHS), spec.width), PlanePosition(spec.width, reach=_reach(spec)))
+    encoders = {
+        modality: cast(
+            "nn.Module",
+            find_encoder(spec.encoder_name(modality)).from_spec(spec, positions, **spec.encoder_options(modality)),
+        )
+        for modality in spec.sensors
+    }
+    sizes = {"camera": spec.camera_map, "lidar": spec.grid.tokens}
+    queries, heads = _items(spec, positions) if spec.layout == ITEMS else _ground(spec, positions)
     fuser = Fuser(
-        ray=ray,
-        plane=plane,
+        memory=Memory(spec.sensors, {name: sizes[name] for name in sizes if name in spec.sensors}, spec.width),
+        queries=queries,
         layers=nn.ModuleList(
             FusionLayer(spec.width, spec.heads, spec.hidden, spec.dropout) for _ in range(spec.layers)
         ),
-        heads=FusionHeads(
-            spec.width, len(spec.classes), len(spec.conditions), len(spec.intents), told_conditions=spec.told_conditions
-        ),
+        heads=heads,
+        width=spec.width,
+        latents=spec.latents,
+    )
+    return FusionModel(spec, encoders, fuser)
+
+
+def peak_reader(spec: FusionSpec) -> PeakReader:
+    """What makes objects of the maps of a model over the ground."""
+    return PeakReader(spec.grid, map_size(spec), spec.bev.peaks)
+
+
+def map_size(spec: FusionSpec) -> tuple[int, int]:
+    """Rows and columns of the heat-maps of a model over the ground."""
+    rows, columns = (n // spec.bev.stride * 2**spec.bev.steps for n in spec.grid.tokens)
+    return rows, columns
+
+
+def _items(spec: FusionSpec, positions: Positions) -> tuple[nn.Module, nn.Module]:
+    classes, conditions = len(spec.classes), len(spec.conditions)
+    queries = ItemQueries(
+        ray=positions.ray,
+        plane=positions.plane,
         relation=RelationBias(spec.heads, spec.layers),
         item_points=ItemPointEncoder(spec.point_scale, spec.width),
         width=spec.width,
-        classes=len(spec.classes),
+        classes=classes,
         queries=spec.queries,
-        latents=spec.latents,
         camera_map=spec.camera_map,
         grid=spec.grid,
         orders=spec.standing,
-        conditions=len(spec.conditions) if spec.told_conditions else 0,
-        referring=Referring(spec.width, len(spec.classes), len(spec.conditions)) if spec.referring else None,
+        conditions=conditions if spec.told_conditions else 0,
     )
-    return FusionModel(spec, camera, lidar, speech, fuser)
+    heads = ItemHeads(
+        spec.width,
+        classes,
+        conditions,
+        len(spec.intents),
+        told_conditions=spec.told_conditions,
+        referring=Referring(spec.width, classes, conditions) if spec.referring else None,
+    )
+    return queries, heads
+
+
+def _ground(spec: FusionSpec, positions: Positions) -> tuple[nn.Module, nn.Module]:
+    if spec.layout != BEV:
+        raise ModelError(f"a fusion model of layout {spec.layout!r}; known are {ITEMS} and {BEV}")
+    bev = spec.bev
+    queries = BevQueries(positions.plane, spec.grid, bev.stride, bev.heights, spec.camera_map, spec.width)
+    heads = CentreHeads(
+        spec.width,
+        queries.size,
+        spec.grid.tokens,
+        bev.steps,
+        bev.channels,
+        len(spec.classes),
+        len(spec.conditions),
+        len(spec.intents),
+    )
+    return queries, heads
+
+
+def _reach(spec: FusionSpec) -> float:
+    """Metres that position features call one: the ground's longest side."""
+    return max(spec.grid.rows, spec.grid.columns) * spec.grid.cell
 
 
 def _for_rows(encoder: Any, rows: Tensor, inputs: Sequence[Tensor]) -> list[Tensor] | None:

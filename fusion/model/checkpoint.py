@@ -101,8 +101,10 @@ def load_state(folder: Path) -> TrainingState | None:
 
 
 def _unshared(model: FusionModel) -> dict[str, Tensor]:
-    """The state without the fuser's names for the position encodings that encoders own."""
-    return {k: v for k, v in model.state_dict().items() if not k.startswith(("fuser.ray.", "fuser.plane."))}
+    """The state without the queries' names for the position encodings that encoders own."""
+    owned = {"fuser.queries.ray.": "camera" in model.encoders, "fuser.queries.plane.": "lidar" in model.encoders}
+    left_out = tuple(prefix for prefix, shared in owned.items() if shared)
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(left_out)}
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -1,21 +1,22 @@
-"""The four graphs of a fusion model, with their ports: what is written as ONNX and what parity is measured on."""
+"""The graphs of a fusion model, with their ports: what is written as ONNX and what parity is measured on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fusion.model.build import FusionModel
-from fusion.model.fuser import SENSORS, Fuser, Items, SensorTokens
-from fusion.model.heads import FusedOutputs
-from fusion.preparation.fusion_spec import FusionSpec
+from fusion.encoders.registry import find_encoder
+from fusion.encoders.tokens import Tokens
+from fusion.model.build import FusionModel, peak_reader, told
+from fusion.preparation.fusion_spec import ITEMS, FusionSpec
 from fusion.preparation.items import ITEM_POINTS
 from fusion.preparation.rays import RAY_DEPTHS
 
-TOKEN_OUTPUTS = ("tokens", "position")
-SENSOR_PORTS = ("tokens", "position", "available", "age")
+TOKEN_OUTPUTS = ("features", "positions")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,41 +30,43 @@ class Graph:
 
 
 class FuserGraph(nn.Module):
-    """The fuser with flat ports: four a sensor, then the items."""
+    """The fuser with flat ports: four a modality, then what the queries are told. A ground model's peaks are read too.
 
-    def __init__(self, fuser: Fuser) -> None:
+    `outputs` are the names of what it gives; what the task has no answer for is left out.
+    """
+
+    def __init__(self, model: FusionModel, ports: Sequence[str]) -> None:
         super().__init__()
-        self.fuser = fuser
+        self.spec, self.fuser, self.ports = model.spec, model.fuser, tuple(ports)
+        self.peaks = None if model.spec.layout == ITEMS else peak_reader(model.spec)
 
     def forward(self, *ports: Tensor) -> tuple[Tensor, ...]:
         """Ports in the order of `fuser_ports`."""
-        count = len(SENSOR_PORTS)
+        return tuple(value for value in self.answer(*ports) if value is not None)
+
+    def answer(self, *ports: Tensor) -> Any:
+        """The answer with its names."""
+        named = dict(zip(self.ports, ports, strict=True))
         sensors = {
-            name: SensorTokens(*ports[index * count : (index + 1) * count]) for index, name in enumerate(SENSORS)
+            name: Tokens(*(named[f"{name}_{part}"] for part in Tokens._fields)) for name in self.fuser.memory.sensors
         }
-        return tuple(self.fuser(sensors, Items(*ports[len(SENSORS) * count :])))
+        answer = self.fuser(sensors, told(self.spec, named))
+        return answer if self.peaks is None else self.peaks(answer)
 
 
 def fusion_graphs(model: FusionModel) -> list[Graph]:
-    """`camera`, `lidar`, `speech` and `fuser`, ready for an exporter."""
-    spec = model.spec
-    rows, columns = spec.camera_map
-    rays = torch.zeros(1, rows * columns, 3 * len(RAY_DEPTHS))
-    camera_inputs = {
-        "p4": torch.zeros(1, len(spec.steps[0]), rows, columns, dtype=torch.int8),
-        "p5": torch.zeros(1, len(spec.steps[1]), rows // 2, columns // 2, dtype=torch.int8),
-        "rays": rays,
-    }
-    lidar_inputs = {
-        "points": torch.zeros(1, spec.points, 4),
-        "valid": torch.zeros(1, spec.points, dtype=torch.bool),
-    }
-    return [
-        Graph("camera", model.camera, camera_inputs, TOKEN_OUTPUTS),
-        Graph("lidar", model.lidar, lidar_inputs, TOKEN_OUTPUTS),
-        Graph("speech", model.speech, {"pcm": torch.zeros(1, spec.samples)}, (*TOKEN_OUTPUTS, "words")),
-        Graph("fuser", FuserGraph(model.fuser), fuser_ports(model), FusedOutputs._fields),
-    ]
+    """A graph an encoder, by modality, and `fuser`, ready for an exporter. An encoder's graph takes one reading."""
+    graphs = []
+    for name, encoder in model.encoders.items():
+        heard = ("words",) if name == "speech" else ()
+        inputs = find_encoder(model.spec.encoder_name(name)).example(model.spec)
+        graphs.append(Graph(name, encoder, inputs, (*TOKEN_OUTPUTS, *heard)))
+    ports = fuser_ports(model)
+    fuser = FuserGraph(model, tuple(ports))
+    with torch.inference_mode():
+        answer = fuser.answer(*ports.values())
+    outputs = tuple(name for name, value in answer._asdict().items() if value is not None)
+    return [*graphs, Graph("fuser", fuser, ports, outputs)]
 
 
 def fuser_ports(model: FusionModel) -> dict[str, Tensor]:
@@ -71,24 +74,33 @@ def fuser_ports(model: FusionModel) -> dict[str, Tensor]:
     spec = model.spec
     ports: dict[str, Tensor] = {}
     for name, count in token_counts(model).items():
-        ports[f"{name}_tokens"] = torch.zeros(1, count, spec.width)
-        ports[f"{name}_position"] = torch.zeros(1, count, spec.width)
-        ports[f"{name}_available"] = torch.zeros(1, dtype=torch.bool)
-        ports[f"{name}_age"] = torch.zeros(1)
-    return {**ports, **item_ports(spec)}
+        ports[f"{name}_features"] = torch.zeros(1, count, spec.width)
+        ports[f"{name}_positions"] = torch.zeros(1, count, spec.width)
+        ports[f"{name}_valid"] = torch.zeros(1, count, dtype=torch.bool)
+        ports[f"{name}_age"] = torch.zeros(1, count)
+    return {**ports, **(item_ports(spec) if spec.layout == ITEMS else view_ports(spec))}
 
 
 def token_counts(model: FusionModel) -> dict[str, int]:
-    """Tokens a sensor, in the order of the fuser's ports."""
-    rows, columns = model.spec.camera_map
-    lidar_rows, lidar_columns = model.spec.grid.tokens
-    return {"camera": rows * columns, "lidar": lidar_rows * lidar_columns, "speech": model.speech.frames + 1}
+    """Tokens a modality, all its sensors together, in the order of the fuser's ports."""
+    spec = model.spec
+    rows, columns = spec.camera_map
+    lidar_rows, lidar_columns = spec.grid.tokens
+    a_sensor = {"camera": rows * columns, "lidar": lidar_rows * lidar_columns}
+    if "speech" in model.encoders:
+        a_sensor["speech"] = cast("Any", model.speech).frames + 1
+    return {name: count * a_sensor[name] for name, count in spec.sensors.items()}
+
+
+def view_ports(spec: FusionSpec) -> dict[str, Tensor]:
+    """Zeros of the ground queries' port."""
+    return {"image_from_ego": torch.zeros(1, spec.sensors.get("camera", 0), 3, 4)}
 
 
 def item_ports(spec: FusionSpec) -> dict[str, Tensor]:
     """Zeros of the item queries' ports."""
     rows = spec.queries
-    told = {"condition_scores": torch.zeros(1, rows, len(spec.conditions))} if spec.told_conditions else {}
+    told_scores = {"condition_scores": torch.zeros(1, rows, len(spec.conditions))} if spec.told_conditions else {}
     return {
         "boxes": torch.zeros(1, rows, 4),
         "box_rays": torch.zeros(1, rows, 3 * len(RAY_DEPTHS)),
@@ -97,5 +109,5 @@ def item_ports(spec: FusionSpec) -> dict[str, Tensor]:
         "item_place": torch.zeros(1, rows, 3),
         "item_points": torch.zeros(1, rows, ITEM_POINTS, len(spec.point_scale)),
         "item_points_valid": torch.zeros(1, rows, ITEM_POINTS, dtype=torch.bool),
-        **told,
+        **told_scores,
     }

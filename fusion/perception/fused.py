@@ -48,10 +48,10 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tokens:
-    """One sensor's last tokens and positions, and the capture time of what they were made from."""
+    """One sensor's last features and positions, and the capture time of what they were made from."""
 
-    tokens: Float32Array
-    position: Float32Array
+    features: Float32Array
+    positions: Float32Array
     time_ns: int
 
 
@@ -113,7 +113,7 @@ class FusionStage:
         out = self._engines["camera"].run({"p4": maps[rows][None], "p5": maps[rows // 2][None], "rays": rays})
         slot = slots.get(name)
         taken = time_ns - (slot.age_ns if slot is not None and slot.reading is not None else 0)
-        self._kept["camera"] = _Tokens(out["tokens"], out["position"], taken)
+        self._kept["camera"] = _Tokens(out["features"], out["positions"], taken)
         return calibration
 
     def _calibrated(
@@ -143,8 +143,8 @@ class FusionStage:
         points, valid = points_input(reading.payload, ego_from_lidar)
         sweep = np.ascontiguousarray(points[0][valid[0]])
         table, on_grid = pillar_input(sweep, self.spec.grid, self.spec.points)
-        out = self._engines["lidar"].run({"points": table, "valid": on_grid})
-        self._kept["lidar"] = _Tokens(out["tokens"], out["position"], taken_ns)
+        out = self._engines["lidar"].run({"points": table, "points_valid": on_grid})
+        self._kept["lidar"] = _Tokens(out["features"], out["positions"], taken_ns)
         self._swept = (reading, sweep)
 
     def _read_speech(self, time_ns: int, slots: Mapping[str, SensorSlot]) -> None:
@@ -159,7 +159,7 @@ class FusionStage:
             self._kept.pop("speech", None)
         else:
             outputs = dict(utterance.outputs)
-            self._kept["speech"] = _Tokens(outputs["tokens"], outputs["position"], utterance.time_ns)
+            self._kept["speech"] = _Tokens(outputs["features"], outputs["positions"], utterance.time_ns)
 
     def _items(
         self, detector: DetectorResult | None, camera: CameraCalibration | None, sweep: Float32Array | None
@@ -198,12 +198,13 @@ class FusionStage:
         for modality, name in self._names.items():
             there = self._fresh(modality, time_ns)
             age_ns = time_ns - self._kept[modality].time_ns if there else 0
-            for part in ("tokens", "position"):
+            for part in ("features", "positions"):
                 port = f"{modality}_{part}"
                 shape = tuple(int(n) for n in shapes[port])
                 ports[port] = getattr(self._kept[modality], part) if there else np.zeros(shape, np.float32)
-            ports[f"{modality}_available"] = np.array([there])
-            ports[f"{modality}_age"] = np.array([age_ns / 1e9], np.float32)
+            count = int(shapes[f"{modality}_valid"][1])
+            ports[f"{modality}_valid"] = np.full((1, count), there)
+            ports[f"{modality}_age"] = np.full((1, count), age_ns / 1e9, np.float32)
             if there:
                 ages[name] = age_ns
         return ports, ages

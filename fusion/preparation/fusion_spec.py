@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +13,20 @@ from fusion.preparation.pillars import PILLAR_POINTS, PillarGrid
 from fusion.preparation.speech import WINDOW_SAMPLES
 
 SPEC_NAME = "fusion.json"
+ITEMS, BEV = "items", "bev"
+
+
+@dataclass(frozen=True, slots=True)
+class BevSpec:
+    """Bird's-eye-view queries and heads: `stride` LiDAR tokens a query's side, cameras looked into at `heights`
+    (metres, ego frame), the fused map enlarged by two `steps` times and `channels` wide, the best `peaks` given out.
+    """
+
+    stride: int = 2
+    heights: tuple[float, ...] = (0.1, 0.5, 1.0, 1.6)
+    steps: int = 2
+    channels: int = 64
+    peaks: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,10 @@ class FusionSpec:
     whether an item is told how it stands among its kind, `told_conditions` whether it is told what condition the
     detector makes of it, `referring` whether what was said is matched with what was found. The defaults are what
     models had before they were asked.
+
+    `layout` says what the queries are: `items` of the detector, or with `bev` the cells of a bird's-eye view. `sensors`
+    are the modalities it reads and how many sensors of each, `encoders` by modality the encoder's registered name and
+    its options (`{"encoder": "backbone", "network": "resnet18"}`), where it is not the one of the modality's own name.
     """
 
     name: str
@@ -52,6 +70,18 @@ class FusionSpec:
     standing: bool = False
     told_conditions: bool = False
     referring: bool = False
+    layout: str = ITEMS
+    sensors: Mapping[str, int] = field(default_factory=lambda: {"camera": 1, "lidar": 1, "speech": 1})
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bev: BevSpec = BevSpec()
+
+    def encoder_name(self, modality: str) -> str:
+        """The registered name of a modality's encoder."""
+        return str(self.encoders.get(modality, {}).get("encoder", modality))
+
+    def encoder_options(self, modality: str) -> dict[str, Any]:
+        """What the encoder is told besides the spec."""
+        return {key: value for key, value in self.encoders.get(modality, {}).items() if key != "encoder"}
 
     @property
     def camera_map(self) -> tuple[int, int]:
@@ -81,8 +111,11 @@ class FusionSpec:
     @classmethod
     def _from(cls, data: Mapping[str, Any]) -> Self:
         fields = {key: _tuples(value) for key, value in data.items()}
-        return cls(**{**fields, "grid": PillarGrid(**data["grid"])})
+        parts = {"grid": PillarGrid(**data["grid"]), "bev": BevSpec(**_tuples(data.get("bev", {})))}
+        return cls(**{**fields, **parts})
 
 
 def _tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _tuples(part) for key, part in value.items()}
     return tuple(_tuples(part) for part in value) if isinstance(value, list | tuple) else value

@@ -106,6 +106,18 @@ def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
 _STEPS = {"detector": _detector, "fusion": _fusion, "reviewer": _reviewer}
 
 
+def export(arguments: argparse.Namespace) -> None:
+    """`fusion export`: the fusion model of a bundle as graphs, proven equal to it."""
+    from fusion.model.checkpoint import load_fusion
+    from fusion.training.fusion_bundle import export_fusion
+
+    folder = bundle_folder(Task.load(arguments.task), arguments.weights)
+    out = arguments.out or folder
+    for name, difference in export_fusion(load_fusion(folder), out).items():
+        print(f"{name:<32} largest difference {difference:.1e}")
+    write_digests(out)
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     """`fusion evaluate`."""
     task = Task.load(arguments.task)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from fusion.codec import Profile
 from fusion.encoders.speech import FRAME_SAMPLES
 from fusion.errors import ModelError
-from fusion.model.build import FusionModel, build_fusion, small_spec
+from fusion.model.build import FusionModel, build_fusion
 from fusion.model.checkpoint import (
     TrainingState,
     load_fusion,
@@ -34,6 +34,7 @@ from fusion.model.checkpoint import (
     save_state,
     take_over,
 )
+from fusion.model.sizes import items_spec
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
 from fusion.training.fusion_data import SceneSampler, batches
@@ -202,10 +203,10 @@ class _Run:
 
     def _train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         _set_rate(self.optimizer, self.recipe, self.step, self.total)
-        targets = assign(batch, self.model.fuser.anchors[0], len(self.model.spec.classes))
+        targets = assign(batch, self.model.anchors, len(self.model.spec.classes))
         with _autocast(self.recipe):
             outputs, words, intent = self.model(batch)
-        outputs = type(outputs)(*(x.float() for x in outputs))
+        outputs = type(outputs)(*(x.float() if x.is_floating_point() else x for x in outputs))
         parts = fusion_losses(outputs, targets, batch, self._condition_weight)
         parts |= speech_losses(words.float(), intent.float(), batch)
         loss = sum((LOSS_WEIGHTS[name] * value for name, value in parts.items()), torch.zeros(()))
@@ -274,7 +275,7 @@ def spec_for(cache: FeatureCache, task: Task, profile: Profile, bank: UtteranceB
         max(float((np.asarray(codes[some], np.float32) * np.array(step)[:, None, None]).std()), 1e-6)
         for codes, step in zip((cache.features.p4, cache.features.p5), steps, strict=True)
     )
-    return small_spec(
+    return items_spec(
         task,
         profile=profile.sha256,
         image_size=(profile.image_width, profile.image_height),

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,6 @@ from fusion.errors import ModelError
 from fusion.model.build import FusionModel
 from fusion.model.checkpoint import round_to_half, save_fusion
 from fusion.model.export import Graph, fuser_ports, fusion_graphs
-from fusion.model.fuser import SENSORS
 from fusion.training.onnx_file import export_onnx
 
 _SMALL = 256
@@ -91,7 +91,9 @@ def check_parity(model: FusionModel, folder: Path, *, backend: str = "onnxruntim
     return found
 
 
-def _difference(expected: NDArray[np.float32], answer: NDArray[np.float32]) -> float:
+def _difference(expected: NDArray[Any], answer: NDArray[Any]) -> float:
+    if expected.dtype == np.bool_:
+        return 0.0 if np.array_equal(expected, answer) else float("inf")
     if not (np.isfinite(answer).all() and np.isfinite(expected).all()):
         return float("inf")
     return float((np.abs(expected - answer) / np.maximum(1.0, np.abs(expected))).max())
@@ -103,17 +105,18 @@ def _cases(model: FusionModel, graph: Graph, seed: int) -> Iterator[tuple[str, d
         yield "", {name: _random(name, value, generator) for name, value in graph.inputs.items()}
         return
     full = random_fuser_inputs(model, generator)
-    for there in product((True, False), repeat=len(SENSORS)):
-        present = dict(zip(SENSORS, there, strict=True))
-        pattern = "+".join(name for name in SENSORS if present[name]) or "nothing"
+    sensors = list(model.spec.sensors)
+    for there in product((True, False), repeat=len(sensors)):
+        present = dict(zip(sensors, there, strict=True))
+        pattern = "+".join(name for name in sensors if present[name]) or "nothing"
         yield pattern, absent_as_nan(full, present)
 
 
 def random_fuser_inputs(model: FusionModel, generator: torch.Generator) -> dict[str, Tensor]:
     """Every port of the fuser filled at random, all sensors available and half of the boxes valid."""
     ports = {name: _random(name, value, generator) for name, value in fuser_ports(model).items()}
-    for name in SENSORS:
-        ports[f"{name}_available"] = torch.ones(1, dtype=torch.bool)
+    for name in model.spec.sensors:
+        ports[f"{name}_valid"] = torch.ones_like(ports[f"{name}_valid"])
     return ports
 
 
@@ -123,9 +126,13 @@ def absent_as_nan(ports: Mapping[str, Tensor], present: Mapping[str, bool]) -> d
     for name, there in present.items():
         if there:
             continue
-        result[f"{name}_available"] = torch.zeros(1, dtype=torch.bool)
-        for part in ("tokens", "position", "age"):
+        result[f"{name}_valid"] = torch.zeros_like(ports[f"{name}_valid"])
+        for part in ("features", "positions", "age"):
             result[f"{name}_{part}"] = torch.full_like(ports[f"{name}_{part}"], float("nan"))
+    if not present.get("camera", True) and "image_from_ego" in ports:
+        result["image_from_ego"] = torch.full_like(ports["image_from_ego"], float("nan"))
+    if "box_valid" not in ports:
+        return result
     if not present["camera"]:
         result["box_valid"] = torch.zeros_like(ports["box_valid"])
         for name in set(item_ports_of_boxes()) & set(ports):

@@ -125,9 +125,9 @@ class SceneSampler:
         count = spec.queries
         kept = rows if presence.camera else rows[:0]
         sample: dict[str, NDArray[np.generic]] = {
-            "p4": features.p4[index],
-            "p5": features.p5[index],
-            "rays": cell_rays(_calibration(features.calibration[index], spec))[0],
+            "p4": features.p4[index][None],
+            "p5": features.p5[index][None],
+            "rays": cell_rays(_calibration(features.calibration[index], spec)),
             "pcm": speech.sound,
             "box_valid": np.arange(count) < len(kept),
             "truth_row": _filled(features.row_truth[index][kept], count, -1),
@@ -148,8 +148,9 @@ class SceneSampler:
             sample[f"truth_{name}"] = np.asarray(getattr(features, name)[index])
         there = (presence.camera, presence.lidar, heard)
         for name, available, age in zip(("camera", "lidar", "speech"), there, ages, strict=True):
-            sample[f"{name}_available"] = np.array(available)
-            sample[f"{name}_age"] = np.array(age, np.float32)
+            sensors = (1,) if name == "camera" else ()
+            sample[f"{name}_available"] = np.full(sensors, available)
+            sample[f"{name}_age"] = np.full(sensors, age, np.float32)
         return sample
 
 

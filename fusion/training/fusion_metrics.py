@@ -95,7 +95,7 @@ def evaluate_fusion(
         for start in range(0, len(scenes), 32):
             batch = collate([sampler.evaluation(i, PATTERNS[pattern]) for i in scenes[start : start + 32]])
             outputs, _, _ = model(batch)
-            log.add(outputs, assign(batch, model.fuser.anchors[0], classes), batch, classes)
+            log.add(outputs, assign(batch, model.anchors, classes), batch, classes)
         results[pattern] = log.summary()
     return results
 

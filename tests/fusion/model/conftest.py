@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fusion.model.build import FusionModel, build_fusion, tiny_spec
+from fusion.model.build import FusionModel, build_fusion
 from fusion.model.export import fuser_ports
-from fusion.model.fuser import SENSORS
+from fusion.model.sizes import tiny_spec
 from fusion.task import Task
 
 
@@ -25,6 +25,6 @@ def ports(model: FusionModel) -> dict[str, torch.Tensor]:
         else torch.rand(value.shape, generator=generator)
         for name, value in fuser_ports(model).items()
     }
-    drawn |= {f"{name}_available": torch.ones(1, dtype=torch.bool) for name in SENSORS}
+    drawn |= {f"{name}_valid": torch.ones_like(drawn[f"{name}_valid"]) for name in model.spec.sensors}
     drawn["box_valid"] = torch.ones_like(drawn["box_valid"])
     return drawn

@@ -6,18 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from fusion.encoders.tokens import Tokens
 from fusion.model.build import FusionModel
-from fusion.model.fuser import SENSORS, Items, SensorTokens, anchor_places
 from fusion.model.heads import FusedOutputs
+from fusion.model.items import Items, anchor_places
 
+SENSORS = ("camera", "lidar", "speech")
 PATTERNS = list(product((True, False), repeat=3))
 
 
-def _sensors(ports: dict[str, Tensor]) -> dict[str, SensorTokens]:
-    return {
-        name: SensorTokens(*(ports[f"{name}_{part}"] for part in ("tokens", "position", "available", "age")))
-        for name in SENSORS
-    }
+def _sensors(ports: dict[str, Tensor]) -> dict[str, Tokens]:
+    return {name: Tokens(*(ports[f"{name}_{part}"] for part in Tokens._fields)) for name in SENSORS}
 
 
 def _items(ports: dict[str, Tensor]) -> Items:
@@ -36,8 +35,8 @@ def test_masked_equals_left_out(model: FusionModel, ports: dict[str, Tensor], th
     present = dict(zip(SENSORS, there, strict=True))
     masked = {}
     for name, sensor in _sensors(ports).items():
-        nan = torch.full_like(sensor.tokens, torch.nan)
-        gone = SensorTokens(nan, nan, torch.zeros(1, dtype=torch.bool), torch.full((1,), torch.nan))
+        nan = torch.full_like(sensor.features, torch.nan)
+        gone = Tokens(nan, nan, torch.zeros_like(sensor.valid), torch.full_like(sensor.age, torch.nan))
         masked[name] = sensor if present[name] else gone
     dropped = {name: sensor for name, sensor in _sensors(ports).items() if present[name]}
     _close(model.fuser(masked, _items(ports)), model.fuser(dropped, _items(ports)))
@@ -53,8 +52,8 @@ def test_each_sensor_is_read(model: FusionModel, ports: dict[str, Tensor]) -> No
 
 @torch.inference_mode()
 def test_an_old_reading_counts_differently(model: FusionModel, ports: dict[str, Tensor]) -> None:
-    old = dict(ports, lidar_age=torch.full((1,), 0.5), camera_age=ports["camera_age"])
-    new = dict(ports, lidar_age=torch.zeros(1))
+    old = dict(ports, lidar_age=torch.full_like(ports["lidar_age"], 0.5))
+    new = dict(ports, lidar_age=torch.zeros_like(ports["lidar_age"]))
     one, other = (model.fuser(_sensors(p), _items(ports)).latents for p in (old, new))
     assert not torch.allclose(one, other, atol=1e-5)
 
@@ -96,16 +95,18 @@ def test_a_batch_with_mixed_sensors_equals_its_samples(model: FusionModel) -> No
     spec = model.spec
     rows, columns = spec.camera_map
     batch = {
-        "p4": torch.randint(-9, 9, (3, 4, rows, columns), generator=generator, dtype=torch.int8),
-        "p5": torch.randint(-9, 9, (3, 4, rows // 2, columns // 2), generator=generator, dtype=torch.int8),
-        "rays": torch.rand(3, rows * columns, 48, generator=generator),
+        "p4": torch.randint(-9, 9, (3, 4, rows, columns), generator=generator, dtype=torch.int8)[:, None],
+        "p5": torch.randint(-9, 9, (3, 4, rows // 2, columns // 2), generator=generator, dtype=torch.int8)[:, None],
+        "rays": torch.rand(3, 1, rows * columns, 48, generator=generator),
         "points": torch.rand(3, 64, 4, generator=generator) * 8,
         "points_valid": torch.ones(3, 64, dtype=torch.bool),
         "pcm": torch.rand(3, spec.samples, generator=generator),
-        "camera_available": torch.tensor([True, False, True]),
+        "camera_available": torch.tensor([[True], [False], [True]]),
         "lidar_available": torch.tensor([True, True, False]),
         "speech_available": torch.tensor([False, True, False]),
-        **{f"{name}_age": torch.rand(3, generator=generator) for name in SENSORS},
+        "camera_age": torch.rand(3, 1, generator=generator),
+        "lidar_age": torch.rand(3, generator=generator),
+        "speech_age": torch.rand(3, generator=generator),
     }
     batch |= dict(zip(Items._fields, _random_items(generator), strict=True))
     together, words, _ = model(batch)

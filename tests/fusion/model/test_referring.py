@@ -62,14 +62,14 @@ def test_the_object_that_was_meant(phrase: tuple[str | None, ...], expected: lis
 
 
 def test_labels_and_conditions_learn_nothing_from_being_asked_for(model, ports) -> None:
-    from fusion.model.fuser import SENSORS, Items, SensorTokens
+    from fusion.encoders.tokens import Tokens
+    from fusion.model.items import Items
 
     sensors = {
-        name: SensorTokens(*(ports[f"{name}_{part}"] for part in ("tokens", "position", "available", "age")))
-        for name in SENSORS
+        name: Tokens(*(ports[f"{name}_{part}"] for part in Tokens._fields)) for name in ("camera", "lidar", "speech")
     }
     model.zero_grad()
     model.fuser(sensors, Items(*(ports[name] for name in Items._fields))).asked_logits.sum().backward()
-    assert model.fuser.referring.gain.grad is not None
+    assert model.fuser.heads.referring.gain.grad is not None
     assert model.fuser.heads.condition[2].weight.grad is None
     model.zero_grad()

@@ -10,7 +10,7 @@ import pytest
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ConfigError, InputError, ModelError
 from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, Rig, invert, rigid
-from fusion.model.build import small_spec
+from fusion.model.sizes import items_spec
 from fusion.perception.detector import DetectorResult
 from fusion.perception.fused import KEPT_NS, FusionStage
 from fusion.preparation import Placement
@@ -31,7 +31,7 @@ TASK = Task.load("yard")
 PROFILE = synthetic_profile(task="yard")
 SECOND = 1_000_000_000
 NOW = 100 * SECOND
-SPEC = small_spec(
+SPEC = items_spec(
     TASK, profile=PROFILE.sha256, image_size=(640, 384), steps=([0.25] * 32, [0.25] * 32), gains=(1, 1), words=["stop"]
 )
 
@@ -51,12 +51,13 @@ class FakeEngine:
 
 
 def _tokens(count: int, value: float) -> dict[str, np.ndarray]:
-    return {name: np.full((1, count, 96), value, np.float32) for name in ("tokens", "position")}
+    return {name: np.full((1, count, 96), value, np.float32) for name in ("features", "positions")}
 
 
 def _engines(label: int = 1) -> dict[str, FakeEngine]:
     counts = {"camera": 960, "lidar": 750, "speech": 76}
-    shapes = {f"{m}_{part}": (1, n, 96) for m, n in counts.items() for part in ("tokens", "position")}
+    shapes = {f"{m}_{part}": (1, n, 96) for m, n in counts.items() for part in ("features", "positions")}
+    shapes |= {f"{m}_valid": (1, n) for m, n in counts.items()}
     answer = {
         "item_tokens": np.arange(32 * 96, dtype=np.float32).reshape(1, 32, 96),
         "latents": np.ones((1, 8, 96), np.float32),
@@ -66,6 +67,8 @@ def _engines(label: int = 1) -> dict[str, FakeEngine]:
         "box3d": np.tile(np.array([5, 1, 0.5, 0, 0, np.log(2), 1, 0], np.float32), (1, 32, 1)),
         "intent_logits": np.zeros((1, 4), np.float32),
         "alarm_logits": np.zeros(1, np.float32),
+        "sensor_present": np.ones((1, 3), np.bool_),
+        "sensor_age": np.zeros((1, 3), np.float32),
     }
     heard = _tokens(76, 3.0) | {"words": np.array([[0.9]], np.float32)}
     return {
@@ -119,7 +122,7 @@ def test_everything_there() -> None:
     assert scene.latents.shape == (8, 96)
     assert scene.ages_ns == {"front": 20_000_000, "roof": 20_000_000, "mic": 0}
     given = engines["fuser"].given[0]
-    assert [bool(given[f"{m}_available"][0]) for m in ("camera", "lidar", "speech")] == [True, True, True]
+    assert [bool(given[f"{m}_valid"].all()) for m in ("camera", "lidar", "speech")] == [True, True, True]
     assert given["camera_age"] == pytest.approx(0.02)
     assert given["box_valid"].sum() == 2
     assert given["lidar_tokens"][0, 0, 0] == 2.0
@@ -134,7 +137,7 @@ def test_an_absent_sensor_is_absent_and_its_kept_tokens_expire() -> None:
     assert soon.ages_ns == {"front": KEPT_NS, "roof": KEPT_NS, "mic": KEPT_NS}
     late = stage.run(NOW + KEPT_NS + 1, gone, _rig(), None)
     assert set(late.ages_ns) == {"mic"}
-    assert not engines["fuser"].given[-1]["lidar_available"][0]
+    assert not engines["fuser"].given[-1]["lidar_valid"].any()
     assert not engines["fuser"].given[-1]["lidar_tokens"].any()
     assert stage.run(NOW + 5 * SECOND, gone, _rig(), None).ages_ns == {}
 

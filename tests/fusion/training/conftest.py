@@ -7,7 +7,7 @@ import pytest
 
 from fusion.codec.synthetic import synthetic_profile
 from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, Rig, invert, rigid
-from fusion.model.build import tiny_spec
+from fusion.model.sizes import tiny_spec
 from fusion.perception.detector import DetectorResult
 from fusion.preparation import Placement
 from fusion.preparation.fusion_spec import FusionSpec

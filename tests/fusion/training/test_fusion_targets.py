@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fusion.model.fuser import anchor_places
+from fusion.model.items import anchor_places
 from fusion.training.fusion_targets import IGNORED, assign, spotting_loss
 
 CLASSES = 6
