@@ -9,8 +9,8 @@ from edge_node.daemon import Daemon, Parts
 from edge_node.models import camera_of, load_perception, model_folder
 from edge_node.sources import Source, open_source
 from edge_node.spool import Spool
-from edge_node.synchronizer import Synchronizer
 from fusion.errors import RecordingError
+from fusion.synchronization import Synchronizer
 from fusion.task import Task
 from fusion.wire.channel import channel_credentials
 

@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from fusion.config import Settings
+from fusion.synchronization import SynchronizerSettings
 from fusion.wire.channel import ClientTls
 
 MIB = 1 << 20
@@ -62,27 +63,6 @@ class SourceSettings(Settings):
     loop: bool = False
     run: str = Field(default="first", min_length=1, max_length=64)
     drop_late_s: Seconds = 0.0
-
-
-class SynchronizerSettings(Settings):
-    """Which readings belong to one sample; milliseconds of capture time, `reference` is a sensor's name.
-
-    A reading up to `ahead_ms` newer than the frame may be used, and that is how long a frame waits for it.
-    Up to `present_ms` old it is present, up to `late_ms` late, beyond that the sensor is absent.
-    """
-
-    reference: str = ""
-    ahead_ms: float = Field(default=50.0, ge=0)
-    present_ms: float = Field(default=75.0, ge=0)
-    late_ms: float = Field(default=500.0, ge=0)
-    audio_window_s: float = Field(default=3.0, gt=0, le=30)
-    depth: int = Field(default=8, ge=1, le=256)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> SynchronizerSettings:
-        if self.late_ms < self.present_ms:
-            raise ValueError("late_ms must not be smaller than present_ms")
-        return self
 
 
 class TrackerSettings(Settings):

@@ -10,10 +10,10 @@ from edge_node.pipeline import Pipeline, Stages
 from edge_node.screener import Screener
 from edge_node.sources import Source
 from edge_node.spool import Record, Resume
-from edge_node.synchronizer import SyncCounts, Synchronizer
 from edge_node.tracker import Tracker
 from fusion.clock import Clock
 from fusion.errors import RecordingError
+from fusion.synchronization import SyncCounts, Synchronizer
 from fusion.task import Task
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from edge_node.perception import Look, Perception
 from edge_node.screener import Candidate, Decision, Screener
 from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Record, Resume, SampleRecord, Timing
-from edge_node.synchronizer import Aligned, Synchronizer
 from edge_node.tracker import Tracker, TrackView
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, InputError
 from fusion.geometry import Rig
+from fusion.synchronization import Aligned, Synchronizer
 from fusion.types import Gap, ItemId, ItemState, Reading, Sample, SampleId
 
 

@@ -112,3 +112,9 @@ def bundled_tasks() -> list[str]:
     """Names of the tasks that come with the package."""
     folder = resources.files("fusion").joinpath("tasks")
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def tasks_with_weights() -> list[str]:
+    """Names of those bundled tasks whose weights come with the package, too: data of the others forbids it."""
+    weights = resources.files("fusion").joinpath("weights")
+    return [name for name in bundled_tasks() if weights.joinpath(name).is_dir()]

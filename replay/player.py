@@ -24,12 +24,12 @@ from edge_node.pipeline import Pipeline, Stages
 from edge_node.screener import Screener
 from edge_node.sources import Source, open_source
 from edge_node.spool import Record, Spool
-from edge_node.synchronizer import Synchronizer
 from edge_node.tracker import Tracker
 from edge_node.uplink.answers import verdict_json
 from fusion.clock import Clock, ManualClock, SystemClock
 from fusion.errors import InputError
 from fusion.review import Reviewer, load_reviewer
+from fusion.synchronization import Synchronizer
 from fusion.task import Task
 from fusion.types import Reading, Verdict
 from fusion.wire.messages import Submission

@@ -8,13 +8,13 @@ import pytest
 
 import fusion
 from fusion.codec import Profile
-from fusion.task import bundled_tasks
+from fusion.task import tasks_with_weights
 
 ROOT = Path(fusion.__file__).parent
 MIB = 1 << 20
 
 
-@pytest.mark.parametrize("task", bundled_tasks())
+@pytest.mark.parametrize("task", tasks_with_weights())
 def test_a_bundle_is_what_its_digests_say(task: str) -> None:
     folder = ROOT / "weights" / task
     listed = {}
@@ -27,7 +27,7 @@ def test_a_bundle_is_what_its_digests_say(task: str) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
 
-@pytest.mark.parametrize("task", bundled_tasks())
+@pytest.mark.parametrize("task", tasks_with_weights())
 def test_a_bundle_has_its_card_and_fits_together(task: str) -> None:
     folder = ROOT / "weights" / task
     card = json.loads((folder / "card.json").read_text())
@@ -36,6 +36,11 @@ def test_a_bundle_has_its_card_and_fits_together(task: str) -> None:
     profile = Profile.load(folder)
     profile.check_trunk(folder / "detector.onnx")
     assert card["Fingerprint"]["profile_sha256"] == profile.sha256
+
+
+def test_no_weights_are_bundled_of_data_for_non_commercial_use() -> None:
+    assert tasks_with_weights() == ["pcb", "yard"]
+    assert not [name for name in ("kitti", "nuscenes") if (ROOT / "weights" / name).exists()]
 
 
 def test_weights_and_recordings_stay_under_40_mb() -> None:

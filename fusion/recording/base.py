@@ -130,6 +130,14 @@ class PosedReader(Protocol):
         """Where the ego frame was, in time order; nothing when it is not told. Raises `RecordingError`."""
 
 
+@runtime_checkable
+class IndexedReader(Protocol):
+    """A reader that knows when each sensor delivered without opening what it delivered."""
+
+    def stamps(self) -> Iterator[tuple[int, Reading]]:
+        """As `readings()` of a sound recording, but with empty payloads."""
+
+
 class ReaderType(Protocol):
     """What an entry point of the group `fusion.readers` must name."""
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from fusion.errors import ConfigError
-from fusion.task import Task, bundled_tasks
+from fusion.task import Task, tasks_with_weights
 from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.scene_sets import card_scenes, detector_scenes, fusion_scenes, given_pictures, held_out_scenes
 
@@ -19,9 +19,9 @@ def bundle_folder(task: Task, weights: Path | None) -> Path:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """`fusion train`."""
+    """`fusion train`; `all` goes over the tasks whose weights are bundled."""
     if arguments.model == "all":
-        for name in bundled_tasks():
+        for name in tasks_with_weights():
             _train_all(Task.load(name), arguments)
         return
     _STEPS[arguments.model](Task.load(arguments.task), arguments)

@@ -22,6 +22,7 @@ from fusion.errors import InputError
 from fusion.perception.detector import DetectorResult, DetectorStage
 from fusion.perception.fused import told_conditions
 from fusion.preparation import WINDOW_SAMPLES, points_input, speech_present
+from fusion.preparation.boxes import box3d_vector
 from fusion.preparation.items import item_arrays
 from fusion.preparation.pillars import PILLAR_POINTS, PillarGrid
 from fusion.preparation.rays import input_calibration
@@ -30,7 +31,7 @@ from fusion.simulation.commands import references, sights
 from fusion.simulation.observe import clearly_seen
 from fusion.simulation.sample import SimulatedSample
 from fusion.task import Task
-from fusion.types import Box2D, Box3D, Float32Array, Modality, TruthObject
+from fusion.types import Box2D, Float32Array, Modality, TruthObject
 
 META_NAME = "cache.json"
 FORMAT = 3
@@ -309,12 +310,6 @@ def _boxes3d(truth: Iterable[TruthObject]) -> Float32Array:
         if t.box3d is not None:
             row[:] = box3d_vector(t.box3d)
     return table
-
-
-def box3d_vector(box: Box3D) -> Float32Array:
-    """X y z in metres, logarithms of length, width and height, sine and cosine of the yaw: (8,)."""
-    sizes = np.log(np.maximum([box.length, box.width, box.height], 1e-2))
-    return np.array([box.x, box.y, box.z, *sizes, np.sin(box.yaw), np.cos(box.yaw)], np.float32)
 
 
 def _index(names: tuple[str, ...], name: str | None) -> int:

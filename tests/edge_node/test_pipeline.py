@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from edge_node.config import ScreeningSettings, SynchronizerSettings, TrackerSettings
+from edge_node.config import ScreeningSettings, TrackerSettings
 from edge_node.fakes import FakePerception, camera_frames
 from edge_node.perception import Look
 from edge_node.pipeline import Pipeline, Stages
 from edge_node.screener import Screener
 from edge_node.spool import FinishRecord, GapRecord, Resume, SampleRecord
-from edge_node.synchronizer import Synchronizer
 from edge_node.tracker import Tracker
 from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, InputError
+from fusion.synchronization import Synchronizer, SynchronizerSettings
 from fusion.task import Task
 from fusion.types import Gap, Image, ItemState, Modality, Reading
 

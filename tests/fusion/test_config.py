@@ -61,15 +61,23 @@ def test_defaults_from_overrides_alone() -> None:
 
 
 def test_bundled_tasks_load_and_differ() -> None:
-    assert bundled_tasks() == ["pcb", "yard"]
+    assert bundled_tasks() == ["kitti", "nuscenes", "pcb", "yard"]
     yard, pcb = Task.load("yard"), Task.load("pcb")
     assert yard.prompt_sha256 != pcb.prompt_sha256
     assert [slot.name for slot in yard.slots] == ["object", "condition", "asked", "action"]
     assert set(yard.classes) < set(yard.slots[0].options)
 
 
+@pytest.mark.parametrize("name", bundled_tasks())
+def test_the_reviewer_may_name_every_class_of_a_task_or_none(name: str) -> None:
+    task = Task.load(name)
+    options = [option for slot in task.slots if slot.name in {"object", "type"} for option in slot.options]
+    assert task.classes == tuple(options[:-1])
+    assert options[-1] in {"nothing", "none"}
+
+
 def test_an_unknown_task_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match="bundled: pcb, yard"):
+    with pytest.raises(ConfigError, match="bundled: kitti, nuscenes, pcb, yard"):
         Task.load("moon")
 
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_node.config import SynchronizerSettings
-from edge_node.synchronizer import Aligned, Synchronizer
 from fusion.errors import ConfigError, InputError
+from fusion.synchronization import Aligned, Synchronizer, SynchronizerSettings
 from fusion.task import Task
 from fusion.types import AudioChunk, Availability, Gap, Image, Modality, PointCloud, Reading
 

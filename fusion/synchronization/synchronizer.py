@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge_node.audio import AudioWindow
-from edge_node.config import SynchronizerSettings
 from fusion.errors import ConfigError
+from fusion.synchronization.audio import AudioWindow
+from fusion.synchronization.settings import SynchronizerSettings
 from fusion.task import Task
 from fusion.types import Availability, Gap, Modality, Reading, SensorSlot
 
