@@ -1,7 +1,7 @@
 """What an encoder class offers, and how one is found by name: the entry-point group `fusion.encoders`.
 
-An encoder is a torch module for one reading of one sensor. Its forward takes the tensors named by `INPUTS`, with a batch
-axis, and gives features (B, N, D) and positions (B, N, D) first. Modules that also hear words come from `speech`.
+An encoder is a torch module for one reading of one sensor. Its forward takes the tensors named by `INPUTS`, with a
+batch axis, and gives features (B, N, D) and positions (B, N, D) first. Modules that also hear words come from `speech`.
 """
 
 from __future__ import annotations

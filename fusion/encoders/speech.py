@@ -75,8 +75,8 @@ class SpeechEncoder(nn.Module):
     time: Tensor
 
     @classmethod
-    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:
-        """Ears for the words and intents of `spec`; sound has no place, so `positions` are not used."""
+    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:  # noqa: ARG003 - sound has no place
+        """Ears for the words and intents of `spec`."""
         return cls(spec.width, spec.heads, len(spec.words), len(spec.intents), spec.samples, spec.dropout)
 
     @staticmethod

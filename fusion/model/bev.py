@@ -23,8 +23,8 @@ _NEAREST_M = 0.3
 
 
 class Views(NamedTuple):
-    """`image_from_ego` (B, V, 3, 4): takes homogeneous points of the ego frame, metres, to (u * d, v * d, d), with u and
-    v in 0..1 across and down the camera's input image and d the depth in metres.
+    """`image_from_ego` (B, V, 3, 4): takes homogeneous points of the ego frame, metres, to (u * d, v * d, d), with u
+    and v in 0..1 across and down the camera's input image and d the depth in metres.
     """
 
     image_from_ego: Tensor
@@ -89,14 +89,17 @@ class BevQueries(nn.Module):
             own = lidar.features if self.stride == 1 else pooled(lidar.features, self.token_map)
             x = x + self.lidar_read(own) * lidar.any_valid()
         if (camera := tokens.get("camera")) is not None:
-            x = x + self.camera_read(self._seen(camera, views.image_from_ego))
+            shown, seen = self._seen(camera, views.image_from_ego)
+            x = x + self.camera_read(shown) * seen
         if (speech := tokens.get("speech")) is not None:
             x = x + self.speech_read(speech.features[:, :1]) * speech.any_valid()
         positions = self.plane(self.places[..., :2]).expand(batch, -1, -1)
         return Queries(x, positions, self.places.expand(batch, -1, -1))
 
-    def _seen(self, camera: Tokens, image_from_ego: Tensor) -> Tensor:
-        """Mean over the cameras that see a point, of what they show there: (B, Q, H * D), zeros where none does."""
+    def _seen(self, camera: Tokens, image_from_ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean over the cameras that see a point, of what they show there: (B, Q, H * D), zeros where none does; and
+        whether any sees some of a cell (B, Q, 1).
+        """
         batch, count = image_from_ego.shape[:2]
         queries, levels = self.columns.shape[:2]
         rows, columns = self.camera_map
@@ -111,4 +114,4 @@ class BevQueries(nn.Module):
         read = read.view(batch, count, -1, queries, levels) * inside[:, :, None]
         weight = inside.sum(1).clamp(min=1)[:, None]  # (B, 1, Q, H)
         mean = read.sum(1) / weight  # (B, D, Q, H)
-        return mean.permute(0, 2, 3, 1).reshape(batch, queries, -1)
+        return mean.permute(0, 2, 3, 1).reshape(batch, queries, -1), inside.any(3).any(1)[..., None]

@@ -1,7 +1,7 @@
 """What is read off a fused bird's-eye view: objects as peaks of a heat-map, with no suppression operator.
 
-Objects as points (Zhou et al., CenterNet, 2019; CenterPoint, Yin et al., 2021): a heat-map a class, and at each peak the
-box, its velocity, condition and whether it is the one asked for.
+Objects as points (Zhou et al., CenterNet, 2019; CenterPoint, Yin et al., 2021): a heat-map a class, and at each peak
+the box, its velocity, condition and whether it is the one asked for.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _RARE = -4.6
 
 
 class BevOutputs(NamedTuple):
-    """Maps over R x K cells. `heatmap` (B, C, R, K) logits; `box` (B, 8, R, K): offset from the cell's centre in x and y
-    and height z, metres, log length, width and height, sine and cosine of the yaw, all in the ego frame; `velocity`
+    """Maps over R x K cells. `heatmap` (B, C, R, K) logits; `box` (B, 8, R, K): offset from the cell's centre in x and
+    y and height z, metres, log length, width and height, sine and cosine of the yaw, all in the ego frame; `velocity`
     (B, 2, R, K) m/s along x and y; `condition` (B, conditions, R, K) and `asked` (B, 1, R, K) logits, None for a task
     without; `latents` (B, L, D); `intent_logits` (B, I), None without; `alarm_logits` (B,) off the first latent, the
     screening vector; `sensor_present` (B, S) and `sensor_age` (B, S) seconds: what it was made from.
@@ -95,8 +95,8 @@ class CentreHeads(nn.Module):
         self,
         x: Tensor,
         latents: Tensor,
-        queries: Queries,
-        views: Views,
+        queries: Queries,  # noqa: ARG002 - what any heads are given
+        views: Views,  # noqa: ARG002
         tokens: Mapping[str, Tokens],
         provenance: Provenance,
     ) -> BevOutputs:

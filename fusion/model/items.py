@@ -1,4 +1,4 @@
-"""Item queries: one a detection, the others from a fixed fan of anchors, so that one fused token belongs to one item."""
+"""Item queries: one a detection, the others from a fixed fan of anchors; one fused token belongs to one item."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def items_spec(
 
 
 def over_ground(spec: FusionSpec, task: Task) -> FusionSpec:
-    """The same trunk and ears, asked by bird's-eye-view queries over the task's ground instead of the detector's items."""
+    """The same trunk and ears, asked by bird's-eye-view queries over the task's ground, not by the detector's items."""
     size = find_size(spec.name)
     return replace(spec, layout=BEV, grid=ground_grid(task, size), bev=bev_of(task, size), points=size.points)
 

@@ -125,7 +125,7 @@ def test_everything_there() -> None:
     assert [bool(given[f"{m}_valid"].all()) for m in ("camera", "lidar", "speech")] == [True, True, True]
     assert given["camera_age"] == pytest.approx(0.02)
     assert given["box_valid"].sum() == 2
-    assert given["lidar_tokens"][0, 0, 0] == 2.0
+    assert given["lidar_features"][0, 0, 0] == 2.0
 
 
 def test_an_absent_sensor_is_absent_and_its_kept_tokens_expire() -> None:
@@ -138,7 +138,7 @@ def test_an_absent_sensor_is_absent_and_its_kept_tokens_expire() -> None:
     late = stage.run(NOW + KEPT_NS + 1, gone, _rig(), None)
     assert set(late.ages_ns) == {"mic"}
     assert not engines["fuser"].given[-1]["lidar_valid"].any()
-    assert not engines["fuser"].given[-1]["lidar_tokens"].any()
+    assert not engines["fuser"].given[-1]["lidar_features"].any()
     assert stage.run(NOW + 5 * SECOND, gone, _rig(), None).ages_ns == {}
 
 
