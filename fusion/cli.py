@@ -113,6 +113,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--threads", type=int, default=2)
     train.add_argument("--start", type=Path, help="go on from the detector or fusion model of this bundle")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.add_argument("--size", default="small", help="of a driving task's fusion model: small, base or large")
+    train.add_argument("--as-is", action="store_true", help="driving frames unchanged: to see a model learn by heart")
     train.set_defaults(run=_train)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from fusion.encoders.camera import TwoLevelEncoder
 from fusion.encoders.position import RayPosition
+from fusion.encoders.registry import Positions
 from fusion.errors import ConfigError, InputError, ModelError
+from fusion.preparation.fusion_spec import FusionSpec
+from fusion.preparation.rays import RAY_DEPTHS
 
 BACKBONES = (
     "resnet18",
@@ -46,8 +49,24 @@ class BackboneEncoder(TwoLevelEncoder):
     that cannot be read or do not fit.
     """
 
+    INPUTS: ClassVar = ("images", "rays")
     mean: Tensor
     spread: Tensor
+
+    @classmethod
+    def from_spec(cls, spec: FusionSpec, positions: Positions, *, network: str, weights: str | None = None) -> Self:
+        """The backbone `network` of a model of `spec`; `weights` is the path of its weights to begin with."""
+        path = Path(weights) if weights else None
+        return cls(network, spec.width, positions.ray, weights=path)
+
+    @staticmethod
+    def example(spec: FusionSpec) -> dict[str, Tensor]:
+        """Zeros of every input, batch 1."""
+        rows, columns = spec.camera_map
+        return {
+            "images": torch.zeros(1, 3, spec.image_height, spec.image_width, dtype=torch.uint8),
+            "rays": torch.zeros(1, rows * columns, 3 * len(RAY_DEPTHS)),
+        }
 
     def __init__(self, name: str, width: int, position: RayPosition, *, weights: Path | None = None) -> None:
         stages = _stages(name, weights)

@@ -43,7 +43,7 @@ class DrivingFrames(Sequence[Frame]):
 
     def __init__(self, path: Path, task: Task, spec: FrameSpec, split: str | None = None) -> None:
         """Open `path` and find its frames. Raises `RecordingError`, and `InputError` without the task's sensors."""
-        self.spec, self.task, self._size = spec, task, spec.image_size
+        self.path, self.spec, self.task, self._size = path, spec, task, spec.image_size
         self._reader = open_recording(path, task, split)
         info = self._reader.info()
         self._rig = info.rig or Rig({}, {})

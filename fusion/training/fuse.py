@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -40,6 +39,7 @@ from fusion.task import Task
 from fusion.training.fusion_data import SceneSampler, batches
 from fusion.training.fusion_metrics import evaluate_fusion, table
 from fusion.training.fusion_targets import assign, fusion_losses, speech_losses, spotting_loss
+from fusion.training.optimisation import adamw, set_rate, take_step
 from fusion.training.scene_features import FeatureCache
 from fusion.training.utterances import UtteranceBank, spoken_words, vocabulary, word_frames
 
@@ -157,7 +157,7 @@ def pretrain_speech(model: FusionModel, bank: UtteranceBank, recipe: FusionRecip
         parts = speech_losses(word_logits.float(), intent_logits.float(), batch)
         parts["frames"] = spotting_loss(spotted.float(), torch.from_numpy(np.stack(said)))
         loss = sum((LOSS_WEIGHTS[name] * value for name, value in parts.items()), torch.zeros(()))
-        _step(optimizer, model.speech, loss, recipe)
+        take_step(optimizer, model.speech, loss, recipe.clip)
         losses.append(float(parts["words"].detach()))
         if step % 10 == 0:
             progress.set_postfix(words=f"{np.mean(losses[-20:]):.4f}")
@@ -210,7 +210,7 @@ class _Run:
         parts = fusion_losses(outputs, targets, batch, self._condition_weight)
         parts |= speech_losses(words.float(), intent.float(), batch)
         loss = sum((LOSS_WEIGHTS[name] * value for name, value in parts.items()), torch.zeros(()))
-        _step(self.optimizer, self.model, loss, self.recipe)
+        take_step(self.optimizer, self.model, loss, self.recipe.clip)
         self.step += 1
         self._average()
         values = {name: float(value.detach()) for name, value in parts.items()}
@@ -286,24 +286,11 @@ def spec_for(cache: FeatureCache, task: Task, profile: Profile, bank: UtteranceB
 
 
 def _optimizer(module: torch.nn.Module, recipe: FusionRecipe) -> torch.optim.AdamW:
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    plain = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    return adamw(module, recipe.learning_rate, recipe.weight_decay)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, recipe: FusionRecipe, step: int, total: int) -> None:
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * warm * (0.02 + 0.98 * cosine)
-
-
-def _step(optimizer: torch.optim.Optimizer, module: torch.nn.Module, loss: Tensor, recipe: FusionRecipe) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
-    optimizer.step()
+    set_rate(optimizer, recipe.learning_rate, recipe.warmup_steps, step, total)
 
 
 def _autocast(recipe: FusionRecipe) -> AbstractContextManager[Any]:

@@ -151,6 +151,8 @@ def item_ports_of_boxes() -> tuple[str, ...]:
 def _random(name: str, value: Tensor, generator: torch.Generator) -> Tensor:
     if value.dtype == torch.bool:
         return torch.rand(value.shape, generator=generator) < 0.5
+    if value.dtype == torch.uint8:
+        return torch.randint(0, 256, value.shape, generator=generator, dtype=torch.uint8)
     if value.dtype == torch.int8:
         return torch.randint(-31, 32, value.shape, generator=generator, dtype=torch.int8)
     drawn = torch.rand(value.shape, generator=generator)

@@ -1,0 +1,35 @@
+"""How fusion models are optimised: AdamW without decay of biases and norms, a warm-up, a cosine, clipped gradients."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_LAST_SHARE = 0.02
+"""Of the learning rate, at the end of the cosine."""
+
+
+def adamw(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """An optimizer of everything in `module`; only matrices and filters decay."""
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    plain = [p for p in module.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float, warmup: int, step: int, total: int) -> None:
+    """The rate of `step` of `total`."""
+    warm = min(1.0, (step + 1) / max(1, warmup))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * warm * (_LAST_SHARE + (1 - _LAST_SHARE) * cosine)
+
+
+def take_step(optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor, clip: float) -> None:
+    """One step down `loss`, the gradient's norm at most `clip`."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
+    optimizer.step()
