@@ -67,7 +67,6 @@ SIZES: Mapping[str, Size] = {
         "swin_t",
         BevSpec(channels=128, peaks=300),
         lidar={"channels": (64, 128, 256)},
-        speech={"encoder": "speech-conformer"},
         token_stride=4,
     ),
 }
