@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -290,3 +292,27 @@ def test_the_same_draws_give_the_same_changed_frame(drive: DrivingFrames) -> Non
     assert not np.array_equal(other["points"], one["points"])
     assert one["camera_age"].min() >= 0.02
     assert one["camera_age"].max() > 0.05
+
+
+def test_independent_frames_borrow_nothing_from_each_other(tmp_path: Path, task: Task) -> None:
+    path, made = tmp_path / "stills.mcap", rig()
+    rows = np.column_stack([WORLD, np.full(200, 0.5)]).astype(np.float32)
+    with RecordingWriter(
+        path, Rig({"ahead": made.cameras["ahead"]}, made.ego_from_lidar), "drive", continuous=False
+    ) as w:
+        for number in range(3):
+            time_ns = START_NS + number * 100 * MS
+            if number != 2:
+                w.lidar("roof", time_ns, PointCloud(rows))
+            w.camera("ahead", time_ns, Image(np.full((108, 192, 3), 50 + number, np.uint8)))
+    frames = DrivingFrames(path, task, SPEC)
+    assert [bool(frame["lidar_available"]) for frame in frames] == [True, True, False]
+    late = frames.frame(1, {"ahead": 0.1, "roof": 0.1})
+    assert late["points_valid"].sum() == len(WORLD)  # one sweep, its own
+    assert (float(late["lidar_age"]), float(late["camera_age"][0])) == (0, 0)
+
+
+def test_frames_and_pictures_need_no_torch() -> None:
+    modules = "fusion.training.driving_augment, fusion.training.driving_frames, fusion.evaluation.scene_picture"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

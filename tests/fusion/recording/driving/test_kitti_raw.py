@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fusion.errors import FusionError, RecordingError
 from fusion.geometry import apply
 from fusion.recording import open_recording
+from fusion.recording.base import IndexedReader
 from fusion.recording.convert import convert
 from fusion.recording.driving.kitti_files import read_velodyne
 from fusion.recording.inspect import inspect_recording, projection_picture
@@ -60,6 +61,19 @@ def test_the_drive_reads_as_its_conversion_does(imported):
     assert native.info().notes["source-sha256"] == info.content_sha256
     assert [c for c, _ in source.readings(10)] == [11, 12]
     assert source.sizes()["velodyne"] == sum(p.stat().st_size for p in (DRIVE / "velodyne_points/data").iterdir())
+
+
+def test_stamps_tell_when_without_opening_what(tmp_path):
+    if not DRIVE.exists():
+        pytest.skip(f"{DRIVE} is not here")
+    told = [(c, r.sensor, r.modality, r.capture_time_ns) for c, r in open_recording(DRIVE).readings()]
+    drive = tmp_path / DAY.name / DRIVE.name
+    shutil.copytree(DAY, drive.parent)
+    for file in (*drive.glob("velodyne_points/data/*.bin"), *drive.glob("image_02/data/*.png")):
+        file.write_bytes(b"")
+    reader = open_recording(drive)
+    assert isinstance(reader, IndexedReader)
+    assert [(c, r.sensor, r.modality, r.capture_time_ns) for c, r in reader.stamps()] == told
 
 
 def test_the_recording_says_that_its_times_are_nominal(imported):
