@@ -104,8 +104,10 @@ class _Stages(NamedTuple):
 def _stages(name: str, weights: Path | None) -> _Stages:
     if name not in BACKBONES:
         raise ConfigError(f"no camera backbone named {name!r}; there are {', '.join(BACKBONES)}")
-    from torchvision import models  # takes seconds to import
-
+    try:
+        from torchvision import models  # takes seconds to import
+    except ImportError:
+        raise ModelError(f"{name}: torchvision is not installed; install fusion-stack[train]") from None
     network: Any = getattr(models, name)(weights=None)
     if weights is not None:
         _fill(network, weights)

@@ -1,7 +1,8 @@
-"""Exported graphs beside the modules they came from."""
+"""Exported graphs beside the modules they came from, and small random checkpoints of speech networks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,3 +44,38 @@ def exported(tmp_path: Path) -> Callable[[nn.Module, Mapping[str, Tensor], Seque
         return graph, worst
 
     return compare
+
+
+@pytest.fixture
+def speech_network(tmp_path: Path) -> Callable[..., Path]:
+    """Saves a random network of two layers of 32 numbers, by its kind in transformers; returns its folder."""
+    import transformers
+
+    waves = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "conv_dim": (16,) * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    sides = {"layers": 2, "attention_heads": 2, "ffn_dim": 48}
+    whisper = {
+        "d_model": 32,
+        "vocab_size": 20,
+        **{f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in sides.items()},
+        **{f"{name}_token_id": number for number, name in enumerate(("pad", "bos", "eos", "decoder_start"))},
+    }
+
+    def save(kind: str, **options: Any) -> Path:
+        sizes = whisper if kind == "Whisper" else waves
+        if options.get("feat_extract_norm") == "layer":
+            options = {"conv_bias": True, "do_stable_layer_norm": True, **options}
+        torch.manual_seed(11)
+        config = getattr(transformers, f"{kind}Config")(**{**sizes, **options})
+        folder = tmp_path / kind
+        getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+        return folder
+
+    return save
