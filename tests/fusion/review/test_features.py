@@ -41,7 +41,7 @@ def ramps(profile: Profile) -> list[np.ndarray]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(x=st.floats(250, 390), y=st.floats(150, 230), width=st.floats(20, 180), height=st.floats(20, 150))
+@given(x=st.floats(250, 390), y=st.floats(150, 230), width=st.floats(20, 160), height=st.floats(20, 150))
 def test_samples_lie_where_the_box_is(
     profile: Profile, layout: FeatureLayout, x: float, y: float, width: float, height: float
 ) -> None:
