@@ -113,7 +113,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--threads", type=int, default=2)
     train.add_argument("--start", type=Path, help="go on from the detector or fusion model of this bundle")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    train.add_argument("--size", default="small", help="of a driving task's fusion model: small, base or large")
+    train.add_argument("--size", default="small", help="of the fusion model: small, base or large")
+    train.add_argument("--device", default="cpu", help="where a driving task's fusion model learns, as torch names it")
+    train.add_argument("--network-weights", type=Path, help="a file of the camera backbone's weights to begin with")
     train.add_argument("--as-is", action="store_true", help="driving frames unchanged: to see a model learn by heart")
     train.set_defaults(run=_train)
 

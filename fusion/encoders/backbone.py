@@ -54,10 +54,9 @@ class BackboneEncoder(TwoLevelEncoder):
     spread: Tensor
 
     @classmethod
-    def from_spec(cls, spec: FusionSpec, positions: Positions, *, network: str, weights: str | None = None) -> Self:
-        """The backbone `network` of a model of `spec`; `weights` is the path of its weights to begin with."""
-        path = Path(weights) if weights else None
-        return cls(network, spec.width, positions.ray, weights=path)
+    def from_spec(cls, spec: FusionSpec, positions: Positions, /, *, network: str) -> Self:
+        """The backbone `network` of a model of `spec`, with fresh weights; see `begin_with`."""
+        return cls(network, spec.width, positions.ray)
 
     @staticmethod
     def example(spec: FusionSpec) -> dict[str, Tensor]:
@@ -71,9 +70,16 @@ class BackboneEncoder(TwoLevelEncoder):
     def __init__(self, name: str, width: int, position: RayPosition, *, weights: Path | None = None) -> None:
         stages = _stages(name, weights)
         super().__init__(stages.channels, 2 * stages.channels, width, position)
+        self.name = name
         self.to_16, self.to_32, self.channels_last = stages.to_16, stages.to_32, stages.channels_last
         for label, values in (("mean", _MEAN), ("spread", _SPREAD)):
             self.register_buffer(label, 255 * torch.tensor(values)[:, None, None], persistent=False)  # (3, 1, 1)
+
+    def begin_with(self, weights: Path) -> None:
+        """Take the network's weights over from a file, as the constructor does. Raises `ModelError`."""
+        stages = _stages(self.name, weights)
+        self.to_16.load_state_dict(stages.to_16.state_dict())
+        self.to_32.load_state_dict(stages.to_32.state_dict())
 
     def forward(self, images: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
         """`images` uint8 RGB (B, 3, H, W), H and W multiples of 32, `rays` float32 (B, N, 3 * depths) metres, N =

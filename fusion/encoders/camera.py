@@ -48,7 +48,7 @@ class CameraEncoder(TwoLevelEncoder):
     scale5: Tensor
 
     @classmethod
-    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:
+    def from_spec(cls, spec: FusionSpec, positions: Positions, /) -> Self:
         """The encoder of the trunk that `spec` names."""
         return cls(spec.steps, spec.gains, spec.width, positions.ray)
 

@@ -24,7 +24,7 @@ class ConformerEncoder(SpottingEncoder):
     """
 
     @classmethod
-    def from_spec(cls, spec: FusionSpec, positions: Positions, **sizes: Any) -> Self:  # noqa: ARG003 - sound has no place
+    def from_spec(cls, spec: FusionSpec, _positions: Positions, /, **sizes: Any) -> Self:
         """Ears for the words and intents of `spec`; `sizes` are `layers`, `hidden`, `kernel` and those of `LogMel`."""
         return cls(spec.width, spec.heads, len(spec.words), len(spec.intents), spec.samples, spec.dropout, **sizes)
 
@@ -61,7 +61,7 @@ class ConformerEncoder(SpottingEncoder):
         self.layers = Conformer(width, heads, hidden, layers, kernel, dropout).conformer_layers
         self.add_heads(width, words, intents, halved(halved((samples - window) // HOP + 1)))
 
-    def frames_of(self, pcm: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+    def frames_of(self, pcm: Tensor, position: Tensor, /) -> tuple[Tensor, Tensor | None]:
         """Every frame counts."""
         x = self.subsampling(self.mel(pcm)[:, None])  # (B, D, mels / 4, frames)
         x = self.narrow(x.flatten(1, 2).transpose(1, 2))  # (B, frames, D)

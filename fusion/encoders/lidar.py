@@ -40,6 +40,7 @@ class LidarEncoder(nn.Module):
         cls,
         spec: FusionSpec,
         positions: Positions,
+        /,
         *,
         channels: Sequence[int] | None = None,
         sweeps: bool = False,

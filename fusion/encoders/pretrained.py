@@ -38,7 +38,8 @@ class PretrainedSpeechEncoder(SpottingEncoder):
     def from_spec(
         cls,
         spec: FusionSpec,
-        positions: Positions,  # noqa: ARG003 - sound has no place
+        _positions: Positions,
+        /,
         *,
         network: str,
         trainable: bool = False,
@@ -70,8 +71,8 @@ class PretrainedSpeechEncoder(SpottingEncoder):
         self.add_heads(width, words, intents, halved(self.listener.frames))
         self.train()
 
-    def frames_of(self, pcm: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
-        """Frames every 40 ms; the network has its own idea of time, `position` is not read."""
+    def frames_of(self, pcm: Tensor, _position: Tensor, /) -> tuple[Tensor, Tensor | None]:
+        """Frames every 40 ms; the network has its own idea of time."""
         x, valid = self.listener(pcm)  # (B, F, width of the network)
         if valid is not None:
             x = torch.where(valid[..., None], x, torch.zeros_like(x))

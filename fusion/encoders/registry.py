@@ -30,7 +30,7 @@ class EncoderType(Protocol):
     """Names of the forward's arguments in a batch and in the exported graph."""
 
     @classmethod
-    def from_spec(cls, spec: FusionSpec, positions: Positions, **options: Any) -> Self:
+    def from_spec(cls, spec: FusionSpec, positions: Positions, /, **options: Any) -> Self:
         """The encoder of a model of `spec`; `options` are the spec's own for this modality."""
 
     @staticmethod

@@ -85,8 +85,8 @@ class SpeechEncoder(SpottingEncoder):
     """Frames from three convolutions and two self-attention layers over log-mel."""
 
     @classmethod
-    def from_spec(cls, spec: FusionSpec, positions: Positions) -> Self:  # noqa: ARG003 - sound has no place
-        """Ears for the words and intents of `spec`."""
+    def from_spec(cls, spec: FusionSpec, _positions: Positions, /) -> Self:
+        """Ears for the words and intents of `spec`; sound has no place."""
         return cls(spec.width, spec.heads, len(spec.words), len(spec.intents), spec.samples, spec.dropout)
 
     def __init__(self, width: int, heads: int, words: int, intents: int, samples: int, dropout: float = 0.0) -> None:
@@ -104,7 +104,7 @@ class SpeechEncoder(SpottingEncoder):
         self.dropout = nn.Dropout(dropout)
         self.add_heads(width, words, intents, halved(halved((samples - WINDOW) // HOP + 1)))
 
-    def frames_of(self, pcm: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+    def frames_of(self, pcm: Tensor, position: Tensor, /) -> tuple[Tensor, Tensor | None]:
         """Every frame counts."""
         x = self.mel(pcm).transpose(1, 2)  # (B, frames, MELS)
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):

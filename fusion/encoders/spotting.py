@@ -40,7 +40,7 @@ class SpottingEncoder(nn.Module, ABC):
         self.time_layer = nn.Linear(16, width)
 
     @abstractmethod
-    def frames_of(self, pcm: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+    def frames_of(self, pcm: Tensor, position: Tensor, /) -> tuple[Tensor, Tensor | None]:
         """`pcm` (B, samples) float32 in -1..1, `position` (1, frames, D) → frames (B, frames, D), before the last
         normalisation, and which of them (B, frames) bool hold sound, at least one a row; None when all count.
         """

@@ -27,9 +27,10 @@ _RARE = -4.6
 class BevOutputs(NamedTuple):
     """Maps over R x K cells. `heatmap` (B, C, R, K) logits; `box` (B, 8, R, K): offset from the cell's centre in x and
     y and height z, metres, log length, width and height, sine and cosine of the yaw, all in the ego frame; `velocity`
-    (B, 2, R, K) m/s along x and y; `condition` (B, conditions, R, K) and `asked` (B, 1, R, K) logits, None for a task
-    without; `latents` (B, L, D); `intent_logits` (B, I), None without; `alarm_logits` (B,) off the first latent, the
-    screening vector; `sensor_present` (B, S) and `sensor_age` (B, S) seconds: what it was made from.
+    (B, 2, R, K) m/s along x and y; `condition` (B, conditions, R, K) and `asked` (B, 1, R, K) logits; `latents`
+    (B, L, D); `intent_logits` (B, I); `alarm_logits` (B,) off the first latent, the screening vector; `sensor_present`
+    (B, S) and `sensor_age` (B, S) seconds: what it was made from. `condition` and `alarm_logits` are None for a task
+    without conditions, `asked` and `intent_logits` for one without intents.
     """
 
     heatmap: Tensor
@@ -39,7 +40,7 @@ class BevOutputs(NamedTuple):
     asked: Tensor | None
     latents: Tensor
     intent_logits: Tensor | None
-    alarm_logits: Tensor
+    alarm_logits: Tensor | None
     sensor_present: Tensor
     sensor_age: Tensor
 
@@ -58,7 +59,7 @@ class Centres(NamedTuple):
     asked_logits: Tensor | None
     latents: Tensor
     intent_logits: Tensor | None
-    alarm_logits: Tensor
+    alarm_logits: Tensor | None
     sensor_present: Tensor
     sensor_age: Tensor
 
@@ -89,16 +90,17 @@ class CentreHeads(nn.Module):
         self.condition = _head(channels, conditions) if conditions else None
         self.asked = _head(channels, 1) if intents else None
         self.intent = nn.Linear(width, intents) if intents else None
-        self.alarm = nn.Linear(width, 1)
+        self.alarm = nn.Linear(width, 1) if conditions else None
 
     def forward(
         self,
         x: Tensor,
         latents: Tensor,
-        queries: Queries,  # noqa: ARG002 - what any heads are given
-        views: Views,  # noqa: ARG002
+        _queries: Queries,
+        _views: Views,
         tokens: Mapping[str, Tokens],
         provenance: Provenance,
+        /,
     ) -> BevOutputs:
         """`x` (B, Q, D) of the queries row by row, `latents` (B, L, D)."""
         rows, columns = self.size
@@ -117,7 +119,7 @@ class CentreHeads(nn.Module):
             None if self.asked is None else self.asked(plane),
             latents,
             None if self.intent is None else self.intent(latents[:, 1]),
-            self.alarm(latents[:, 0])[..., 0],
+            None if self.alarm is None else self.alarm(latents[:, 0])[..., 0],
             *provenance,
         )
 

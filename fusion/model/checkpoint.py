@@ -77,6 +77,10 @@ class TrainingState:
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
 
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors called `name.KEY`, by key."""
+        return {key.removeprefix(f"{name}."): v for key, v in self.tensors.items() if key.startswith(f"{name}.")}
+
 
 def save_state(folder: Path, state: TrainingState) -> None:
     """Replace the state in `folder`; a kill leaves the old one or the new one, never half of either."""

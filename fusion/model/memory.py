@@ -7,7 +7,7 @@ readable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -105,8 +105,3 @@ def _dropped(keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
     if not bool(used.all()):
         keys, values, mask = keys[:, used], values[:, used], mask[:, used]
     return keys, values, None if bool(mask.all()) else mask[:, None, None]
-
-
-def modality_names(sensors: Mapping[str, int]) -> Sequence[str]:
-    """A name a sensor in the order of `Provenance`: `camera`, or `camera 0`, `camera 1` where there are several."""
-    return [name if count == 1 else f"{name} {i}" for name, count in sensors.items() for i in range(count)]

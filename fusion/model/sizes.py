@@ -67,6 +67,7 @@ SIZES: Mapping[str, Size] = {
         "swin_t",
         BevSpec(channels=128, peaks=300),
         lidar={"channels": (64, 128, 256)},
+        speech={"encoder": "speech-conformer", "layers": 4, "hidden": 1024, "kernel": 15},
         token_stride=4,
     ),
 }
@@ -120,25 +121,22 @@ def items_spec(
     )
 
 
-def over_ground(spec: FusionSpec, task: Task) -> FusionSpec:
-    """The same trunk and ears, asked by bird's-eye-view queries over the task's ground, not by the detector's items."""
-    size = find_size(spec.name)
-    return replace(spec, layout=BEV, grid=ground_grid(task, size), bev=bev_of(task, size), points=size.points)
-
-
-def bev_spec(task: Task, size: str, *, image_height: int = 0, network_weights: str = "", sweeps: int = 1) -> FusionSpec:
+def bev_spec(task: Task, size: str, *, image_height: int = 0, sweeps: bool = False) -> FusionSpec:
     """A model for any number of cameras without a trunk, and LiDAR: what a driving task takes.
 
-    `image_height` is that of a camera's input, by default as the task's widest camera has it, in steps of 32;
-    `network_weights` a local file of the backbone's weights.
+    `image_height` is that of a camera's input, by default as the task's widest camera has it, in steps of 32; with
+    `sweeps` points have a time.
     """
     found = find_size(size)
     cameras = [task.sensors[name] for name in task.of_modality(Modality.CAMERA)]
     if not image_height and cameras:
         widest = max(cameras, key=lambda camera: camera.width)
         image_height = max(32, round(found.image * widest.height / max(1, widest.width) / 32) * 32)
-    network = {"encoder": "backbone", "network": found.network} | (
-        {"weights": network_weights} if network_weights else {}
+    sensors = sensor_counts(task)
+    encoders = _encoders(
+        camera={"encoder": "backbone", "network": found.network},
+        lidar={**found.lidar, "sweeps": sweeps},
+        speech=found.speech,
     )
     return FusionSpec(
         name=size,
@@ -162,8 +160,8 @@ def bev_spec(task: Task, size: str, *, image_height: int = 0, network_weights: s
         points=found.points,
         dropout=0.05,
         layout=BEV,
-        sensors=sensor_counts(task),
-        encoders=_encoders(camera=network, lidar={**found.lidar, "sweeps": sweeps > 1}, speech=found.speech),
+        sensors=sensors,
+        encoders={name: options for name, options in encoders.items() if name in sensors},
         bev=bev_of(task, found),
     )
 

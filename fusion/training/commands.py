@@ -12,6 +12,9 @@ from fusion.task import Task, tasks_with_weights
 from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.scene_sets import card_scenes, detector_scenes, fusion_scenes, given_pictures, held_out_scenes
 
+PARITY_SECTION = "Fusion model, largest difference between graph and model"
+"""On the card."""
+
 
 def bundle_folder(task: Task, weights: Path | None) -> Path:
     """Where a task's bundle lies: `weights`, or the package's own."""
@@ -74,7 +77,7 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     recipe = FusionRecipe(threads=arguments.threads)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
     bank = load_bank(out / "utterances.npz", task, seed=recipe.seed)
-    spec = spec_for(learn, task, Profile.load(folder), bank)
+    spec = spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
     model = train_fusion(
         learn,
         out / "fusion",
@@ -94,7 +97,7 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
             | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name}"}
             | ({"start": f"the bundle {arguments.start.name}"} if arguments.start else {}),
             "Fusion model, validation, all sensors": report["validation"].get("all", {}),
-            "Fusion model, largest difference between graph and model": {k: f"{v:.1e}" for k, v in parity.items()},
+            PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()},
         },
     )
     write_digests(folder)
@@ -110,12 +113,15 @@ def _ground(task: Task, arguments: argparse.Namespace) -> None:
 
     shapes, out = frame_spec(task), Path(arguments.out) / task.name / f"fusion-{arguments.size}"
     frames = DrivingFrames(Path(arguments.data), task, shapes)
-    augment = None if arguments.as_is else training_recipe()
-    recipe = GroundRecipe(threads=arguments.threads, augment=augment)
+    recipe = GroundRecipe(
+        threads=arguments.threads, device=arguments.device, augment=None if arguments.as_is else training_recipe()
+    )
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
     spec = driving_model_spec(task, shapes, arguments.size)
-    model, history = train_ground(frames, out, recipe, spec=spec, resume=arguments.resume)
-    print(f"wrote {out / 'best'} after {len(history)} epochs; last losses {history[-1]}")
+    model, history = train_ground(
+        frames, out, recipe, spec=spec, resume=arguments.resume, network_weights=arguments.network_weights
+    )
+    print(f"wrote {out / 'model'} after {len(history)} epochs; last losses {history[-1]}")
     print(f"of the objects it learnt from it finds {recall_at(model, frames):.2f} within 1 m (no held-out figure)")
 
 
@@ -135,8 +141,11 @@ def export(arguments: argparse.Namespace) -> None:
 
     folder = bundle_folder(Task.load(arguments.task), arguments.weights)
     out = arguments.out or folder
-    for name, difference in export_fusion(load_fusion(folder), out).items():
+    parity = export_fusion(load_fusion(folder), out)
+    for name, difference in parity.items():
         print(f"{name:<32} largest difference {difference:.1e}")
+    if (out / "card.json").is_file():
+        add_to_card(out, {PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()}})
     write_digests(out)
 
 

@@ -39,7 +39,7 @@ from fusion.task import Task
 from fusion.training.fusion_data import SceneSampler, batches
 from fusion.training.fusion_metrics import evaluate_fusion, table
 from fusion.training.fusion_targets import assign, fusion_losses, speech_losses, spotting_loss
-from fusion.training.optimisation import adamw, set_rate, take_step
+from fusion.training.optimisation import adamw, optimizer_tensors, restore_optimizer, set_rate, take_step
 from fusion.training.scene_features import FeatureCache
 from fusion.training.utterances import UtteranceBank, spoken_words, vocabulary, word_frames
 
@@ -237,24 +237,15 @@ class _Run:
         """Everything `restore` needs."""
         tensors = {f"model.{k}": v.clone() for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v.clone() for k, v in self.averaged.state_dict().items()}
-        for index, slot in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value.clone() for key, value in slot.items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
         return TrainingState(self.epoch, self.step, tensors, {"history": self.history})
 
     def restore(self, state: TrainingState) -> None:
         """Go on from a saved state."""
         self.epoch, self.step, self.history = state.epoch, state.step, list(state.facts["history"])
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-        for name, value in state.tensors.items():
-            part, _, key = name.partition(".")
-            parts[part][key] = value
-        self.model.load_state_dict(parts["model"])
-        self.averaged.load_state_dict(parts["average"])
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimizer"].items():
-            index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.model.load_state_dict(state.part("model"))
+        self.averaged.load_state_dict(state.part("average"))
+        restore_optimizer(self.optimizer, state.part("optimizer"))
 
 
 def condition_weights(cache: FeatureCache, conditions: int) -> Tensor:
@@ -266,8 +257,10 @@ def condition_weights(cache: FeatureCache, conditions: int) -> Tensor:
     return torch.tensor(np.where(counts > 0, weights, 0.0), dtype=torch.float32)
 
 
-def spec_for(cache: FeatureCache, task: Task, profile: Profile, bank: UtteranceBank) -> FusionSpec:
-    """The `small` model for a trunk, its maps' spread measured on `cache`, its vocabulary heard in `bank`."""
+def spec_for(
+    cache: FeatureCache, task: Task, profile: Profile, bank: UtteranceBank, *, size: str = "small"
+) -> FusionSpec:
+    """The model of a named size for a trunk, its maps' spread measured on `cache`, its vocabulary heard in `bank`."""
     by_stride = {level.stride: level for level in profile.levels}
     steps = (by_stride[16].step.tolist(), by_stride[32].step.tolist())
     some = slice(0, min(len(cache), 64))
@@ -282,6 +275,7 @@ def spec_for(cache: FeatureCache, task: Task, profile: Profile, bank: UtteranceB
         steps=steps,
         gains=(gains[0], gains[1]),
         words=vocabulary(command.text for command in bank.commands if command.intent != "none"),
+        size=size,
     )
 
 

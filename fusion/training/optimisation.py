@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -33,3 +34,18 @@ def take_step(optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor,
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
     optimizer.step()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What `optimizer` remembers, copied: `PARAMETER.KEY` → tensor."""
+    slots = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": value.detach().cpu().clone() for i, slot in slots.items() for key, value in slot.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give back what `optimizer_tensors` took."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        slots.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})

@@ -14,8 +14,8 @@ from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, invert,
 from fusion.model.bev import Views
 from fusion.model.build import FusionModel, build_fusion, map_size, peak_reader
 from fusion.model.centres import BevOutputs, Centres
-from fusion.model.sizes import over_ground, tiny_spec
-from fusion.preparation.fusion_spec import BevSpec
+from fusion.model.sizes import tiny_spec
+from fusion.preparation.fusion_spec import BEV, BevSpec, FusionSpec
 from fusion.preparation.pillars import PillarGrid
 from fusion.task import Task
 
@@ -26,10 +26,13 @@ CAMERAS = 2
 @pytest.fixture(scope="module")
 def ground() -> FusionModel:
     torch.manual_seed(4)
-    spec = over_ground(replace(tiny_spec(Task.load("yard")), name="small"), Task.load("yard"))
+    return build_fusion(_spec()).eval()
+
+
+def _spec() -> FusionSpec:
     sensors = {"camera": CAMERAS, "lidar": 1, "speech": 1}
-    bev = BevSpec(heights=(0.2, 1.0), channels=16, peaks=5)
-    return build_fusion(replace(spec, name="tiny", grid=GRID, sensors=sensors, bev=bev, points=256)).eval()
+    bev = BevSpec(heights=(0.2, 1.0), channels=16, peaks=3)
+    return replace(tiny_spec(Task.load("yard")), layout=BEV, grid=GRID, sensors=sensors, bev=bev, points=256)
 
 
 def _views() -> Tensor:
@@ -119,8 +122,7 @@ def test_a_cell_sees_what_the_camera_shows_there(ground: FusionModel) -> None:
 
 
 def test_peaks_become_objects_where_they_are() -> None:
-    spec = replace(over_ground(replace(tiny_spec(Task.load("yard")), name="small"), Task.load("yard")), grid=GRID)
-    spec = replace(spec, bev=BevSpec(peaks=3))
+    spec = _spec()
     rows, columns = map_size(spec)
     assert (rows, columns) == (16, 16)
     heat = torch.full((1, 6, rows, columns), -9.0)
