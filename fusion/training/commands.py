@@ -59,7 +59,8 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
 
     from fusion.codec import Profile
     from fusion.training.fuse import FusionRecipe, spec_for, train_fusion
-    from fusion.training.fusion_bundle import export_fusion
+    from fusion.training.fusion_bundle import export_fusion, refuse_worse
+    from fusion.training.fusion_data import SceneSampler
     from fusion.training.scene_features import cache_features
     from fusion.training.utterances import load_bank
 
@@ -88,15 +89,16 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         start=arguments.start,
     )
-    parity = export_fusion(model, folder)
     report = json.loads((out / "fusion" / "metrics.json").read_text(encoding="utf-8"))
+    refuse_worse(report["validation"]["all"], folder, SceneSampler(validate, spec))
+    parity = export_fusion(model, folder)
     add_to_card(
         folder,
         {
             "Fusion model, recipe": asdict(recipe)
-            | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name}"}
+            | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name} --size {spec.name}"}
             | ({"start": f"the bundle {arguments.start.name}"} if arguments.start else {}),
-            "Fusion model, validation, all sensors": report["validation"].get("all", {}),
+            "Fusion model, validation, all sensors": report["validation"]["all"],
             PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()},
         },
     )
