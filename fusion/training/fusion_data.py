@@ -1,26 +1,32 @@
-"""Cached scenes → training samples: which sensors are there, which rows, what is said, and how it is all shaken."""
+"""Cached scenes → training batches: which sensors are there, which rows, what is said, and how it is all shaken.
+
+What a sample is made of is drawn a scene at a time; its tensors are gathered a batch at a time, on whatever device the
+tables are, so that an accelerator is not kept waiting.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusion.geometry import CameraCalibration, rotation_y, rotation_z
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.preparation.items import ITEM_POINTS
-from fusion.preparation.rays import cell_rays
+from fusion.preparation.rays import RAY_DEPTHS
 from fusion.training.scene_features import FROM_DETECTOR, FROM_TRUTH, FeatureCache
-from fusion.training.utterances import UtteranceBank, spoken_words
+from fusion.training.shaking import shake
+from fusion.training.sounds import Sounds, Utterance, Waves
+from fusion.training.utterances import UtteranceBank
 from fusion.types import Float32Array
 
-IGNORED = -100
-_BATCH_POINTS = 6144
+TRAINING_POINTS = 6144
+"""Points of a sweep in a training batch."""
+_NOT_TABLES = {"pcm", "speech", "truth_count"}
+_STRIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +48,74 @@ PATTERNS: Mapping[str, Presence] = {
 }
 
 
-class SceneSampler:
-    """Makes the tensors of one scene, without a batch axis.
-
-    Training draws presence, rows, utterance (from `bank`, if there is one) and noise from `rng`; evaluation takes the
-    scene as it is, with the detector's rows and the given presence.
+@dataclass(frozen=True, slots=True)
+class ModalityDropout:
+    """How often training goes without a sensor: `spatial` is the share of samples that lack the camera or the LiDAR,
+    either as often and never both (UniBEV, Wang et al., 2024), `speech` the share that lacks the microphone.
     """
 
-    def __init__(self, cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank | None = None) -> None:
-        self.cache, self.spec, self.bank = cache, spec, bank
-        self._by_phrase = bank.by_phrase() if bank else {}
-        self._others = bank.others() if bank else []
+    spatial: float = 0.5
+    speech: float = 0.15
 
-    def evaluation(self, index: int, presence: Presence) -> dict[str, NDArray[np.generic]]:
-        """Scene `index` as a device sees it."""
-        rng = np.random.default_rng([17, index])
-        kinds = self.cache.features.row_kind[index]
-        rows = np.flatnonzero(kinds == FROM_DETECTOR)
-        speech = self._recorded_speech(index)
-        return self._sample(index, rows[: self.spec.queries], presence, speech, np.zeros(3, np.float32), rng)
-
-    def training(self, index: int, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
-        """Scene `index`, shaken."""
+    def drawn(self, given: Presence, rng: np.random.Generator) -> Presence:
+        """Of the sensors `given`, those that a sample keeps."""
         draw = rng.random()
-        camera, lidar = draw >= 0.25, draw < 0.25 or draw >= 0.5
-        presence = Presence(camera, lidar, bool(rng.random() >= 0.15))
+        camera = given.camera and draw >= self.spatial / 2
+        lidar = given.lidar and (draw < self.spatial / 2 or draw >= self.spatial)
+        return Presence(camera, lidar, given.speech and bool(rng.random() >= self.speech))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """One sample before its tensors are made: the scene's `index`, its item `rows`, what is there, `ages` (3,) of
+    camera, LiDAR and speech in seconds, and what is said.
+    """
+
+    index: int
+    rows: NDArray[np.intp]
+    presence: Presence
+    ages: Float32Array
+    speech: Utterance
+
+
+class SceneSampler:
+    """Draws samples of cached scenes and gathers their batches.
+
+    Training draws presence, rows and utterance; evaluation takes the scene as it is, with the detector's rows and the
+    given presence. `given` are the sensors there are at all in training. Sounds are by default the scenes' own
+    recordings and, in training, mixtures of `bank`. Tables and batches live on `device`.
+    """
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        spec: FusionSpec,
+        bank: UtteranceBank | None = None,
+        *,
+        sounds: Sounds | None = None,
+        given: Presence | None = None,
+        dropout: ModalityDropout | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.cache, self.spec, self.device = cache, spec, torch.device(device)
+        self._sounds = sounds or Waves(cache, spec, bank)
+        self._given, self._dropout = given or Presence(), dropout or ModalityDropout()
+        names = [field.name for field in fields(cache.features) if field.name not in _NOT_TABLES]
+        self._tables = {name: torch.from_numpy(getattr(cache.features, name)).to(self.device) for name in names}
+
+    def evaluation(self, index: int, presence: Presence, ages: Sequence[float] = (0.0, 0.0, 0.0)) -> Draw:
+        """Scene `index` as a device sees it, readings as old as `ages` (camera, LiDAR, speech) says."""
+        rows = np.flatnonzero(self.cache.features.row_kind[index] == FROM_DETECTOR)
+        speech = self._sounds.recorded(index)
+        return Draw(index, rows[: self.spec.queries], presence, np.array(ages, np.float32), speech)
+
+    def training(self, index: int, rng: np.random.Generator) -> Draw:
+        """Scene `index` with sensors, rows, ages and an utterance drawn from `rng`."""
+        presence = self._dropout.drawn(self._given, rng)
         ages = np.where(rng.random(3) < 0.7, rng.uniform(0, 0.05, 3), rng.uniform(0, 0.5, 3))
         ages[2] = rng.uniform(0, 4.0)
-        speech = self._new_speech(index, rng) if self.bank and rng.random() < 0.8 else self._recorded_speech(index)
-        sample = self._sample(index, self._training_rows(index, rng), presence, speech, ages.astype(np.float32), rng)
-        _shake(sample, rng)
-        return sample
+        speech = self._sounds.drawn(index, rng)
+        return Draw(index, self._training_rows(index, rng), presence, ages.astype(np.float32), speech)
 
     def _training_rows(self, index: int, rng: np.random.Generator) -> NDArray[np.intp]:
         kinds = self.cache.features.row_kind[index]
@@ -86,143 +129,98 @@ class SceneSampler:
         rows = rng.permutation(rows[rng.random(len(rows)) >= 0.06])
         return rows[: self.spec.queries]
 
-    def _new_speech(self, index: int, rng: np.random.Generator) -> _Speech:
-        assert self.bank is not None
-        fitting = [(text, target) for text, target in self.cache.phrases[index] if text in self._by_phrase]
-        draw = rng.random()
-        if draw < 0.7 and fitting:
-            text, target = fitting[int(rng.integers(len(fitting)))]
-            chosen = self._by_phrase[text]
-            number: int | None = chosen[int(rng.integers(len(chosen)))]
-        else:
-            target = -1
-            number = self._others[int(rng.integers(len(self._others)))] if draw < 0.88 else None
-        sound = self.bank.mix(number, rng).sound
-        if number is None:
-            return _Speech(sound, bool(rng.random() < 0.5), "", 0, -1)
-        command = self.bank.commands[number]
-        return _Speech(sound, True, command.text, self.spec.intents.index(command.intent), target)
-
-    def _recorded_speech(self, index: int) -> _Speech:
-        features = self.cache.features
-        sound = features.pcm[index].astype(np.float32) / 32768
-        asked = np.flatnonzero(features.asked[index])
-        target = int(asked[0]) if len(asked) else -1
-        heard = bool(features.speech[index])
-        return _Speech(sound, heard, self.cache.transcripts[index], int(features.intent[index]), target)
-
-    def _sample(
-        self,
-        index: int,
-        rows: NDArray[np.intp],
-        presence: Presence,
-        speech: _Speech,
-        ages: Float32Array,
-        rng: np.random.Generator,
-    ) -> dict[str, NDArray[np.generic]]:
-        features, spec = self.cache.features, self.spec
-        heard = presence.speech and speech.heard
-        count = spec.queries
-        kept = rows if presence.camera else rows[:0]
-        sample: dict[str, NDArray[np.generic]] = {
-            "p4": features.p4[index][None],
-            "p5": features.p5[index][None],
-            "rays": cell_rays(_calibration(features.calibration[index], spec)),
-            "pcm": speech.sound,
-            "box_valid": np.arange(count) < len(kept),
-            "truth_row": _filled(features.row_truth[index][kept], count, -1),
-            "intent": np.array(speech.intent if heard else 0, np.int64),
-            "words": spoken_words(speech.text, spec.words),
-            "asked": np.array(speech.target if heard else -1, np.int64),
-        }
-        told = ("condition_scores",) if spec.told_conditions else ()
-        for name in ("boxes", "box_rays", "class_scores", "item_place", "item_points", *told):
-            sample[name] = _filled(np.asarray(getattr(features, name)[index][kept], np.float32), count, 0)
-        sample["item_points"] = sample["item_points"][..., : len(spec.point_scale)]
-        counts: NDArray[np.uint8] = _filled(features.item_point_count[index][kept], count, 0)
-        sample["item_points_valid"] = (np.arange(ITEM_POINTS) < counts[:, None]) & presence.lidar
-        sample["points"], sample["points_valid"] = _some_points(
-            features.points[index], int(features.point_count[index]), rng
-        )
+    def gather(self, draws: Sequence[Draw], points: NDArray[np.intp] | None = None) -> dict[str, Tensor]:
+        """The batch of `draws`: what `FusionModel` takes, and the truth. `points` are the places of a sweep's points
+        that are taken, by default all.
+        """
+        scene = torch.tensor([draw.index for draw in draws], device=self.device)
+        present = torch.tensor([(d.presence.camera, d.presence.lidar) for d in draws], device=self.device)
+        heard = torch.tensor([d.presence.speech and d.speech.heard for d in draws], device=self.device)
+        batch = self._sounds.tensors([draw.speech for draw in draws], self.device)
+        batch |= self._items([draw.rows for draw in draws], scene, present)
+        batch |= self._readings(scene, points)
         for name in ("label", "condition", "box3d", "has_box3d", "clear"):
-            sample[f"truth_{name}"] = np.asarray(getattr(features, name)[index])
-        there = (presence.camera, presence.lidar, heard)
-        for name, available, age in zip(("camera", "lidar", "speech"), there, ages, strict=True):
-            sensors = (1,) if name == "camera" else ()
-            sample[f"{name}_available"] = np.full(sensors, available)
-            sample[f"{name}_age"] = np.full(sensors, age, np.float32)
-        return sample
+            batch[f"truth_{name}"] = _whole(self._tables[name][scene])
+        for name, value, none in (("intent", [d.speech.intent for d in draws], 0), ("asked", _targets(draws), -1)):
+            told = torch.tensor(value, device=self.device)
+            batch[name] = torch.where(heard, told, torch.full_like(told, none))
+        ages = torch.from_numpy(np.stack([draw.ages for draw in draws])).to(self.device)
+        there = {"camera": present[:, :1], "lidar": present[:, 1], "speech": heard}
+        for column, (name, available) in enumerate(there.items()):
+            batch[f"{name}_available"] = available
+            batch[f"{name}_age"] = ages[:, column].view(available.shape)
+        return batch
 
+    def _items(self, rows: Sequence[NDArray[np.intp]], scene: Tensor, present: Tensor) -> dict[str, Tensor]:
+        spec = self.spec
+        table = np.full((len(rows), spec.queries), -1)
+        for line, own in zip(table, rows, strict=True):
+            line[: len(own)] = own
+        index = torch.from_numpy(table).to(self.device)
+        valid = (index >= 0) & present[:, :1]
+        place = (scene[:, None], index.clamp(min=0))
+        told = ("condition_scores",) if spec.told_conditions else ()
+        batch = {"box_valid": valid}
+        for name in ("boxes", "box_rays", "class_scores", "item_place", "item_points", *told):
+            values = self._tables[name][place].float()
+            batch[name] = torch.where(valid.view(*valid.shape, *[1] * (values.ndim - 2)), values, 0.0)
+        batch["item_points"] = batch["item_points"][..., : len(spec.point_scale)]
+        batch["truth_row"] = torch.where(valid, self._tables["row_truth"][place].long(), -1)
+        counts = torch.where(valid, self._tables["item_point_count"][place], 0)
+        own_points = torch.arange(ITEM_POINTS, device=self.device) < counts[..., None]
+        batch["item_points_valid"] = own_points & present[:, 1, None, None]
+        return batch
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Speech:
-    """What a sample hears: `target` is the truth index of the object asked for, -1 for none."""
-
-    sound: Float32Array
-    heard: bool
-    text: str
-    intent: int
-    target: int
+    def _readings(self, scene: Tensor, points: NDArray[np.intp] | None) -> dict[str, Tensor]:
+        sweep = self._tables["points"]
+        kept = torch.arange(sweep.shape[1]) if points is None else torch.from_numpy(points)
+        kept = kept.to(self.device)
+        valid = kept < self._tables["point_count"][scene][:, None]
+        values = sweep[scene[:, None], kept].float()
+        return {
+            "p4": self._tables["p4"][scene][:, None],
+            "p5": self._tables["p5"][scene][:, None],
+            "rays": batch_rays(self._tables["calibration"][scene], self.spec)[:, None],
+            "points": torch.where(valid[..., None], values, 0.0),
+            "points_valid": valid,
+        }
 
 
 def batches(
     sampler: SceneSampler, order: Sequence[int] | NDArray[np.intp], size: int, seed: Sequence[int]
 ) -> Iterator[dict[str, Tensor]]:
     """Shaken training batches over the scenes in `order`; a short rest is left out. The same seed, the same batches."""
+    stored = sampler.cache.features.points.shape[1]
     for start in range(0, len(order) - size + 1, size):
         rng = np.random.default_rng([*seed, start])
-        yield collate([sampler.training(int(i), rng) for i in order[start : start + size]])
+        draws = [sampler.training(int(i), rng) for i in order[start : start + size]]
+        points = np.sort(rng.permutation(stored)[:TRAINING_POINTS])
+        batch = sampler.gather(draws, points)
+        shake(batch, torch.Generator(sampler.device).manual_seed(int(rng.integers(2**62))))
+        yield batch
 
 
-def collate(samples: Sequence[Mapping[str, NDArray[np.generic]]]) -> dict[str, Tensor]:
-    """Samples stacked on a new first axis."""
-    batch = {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
-    return {name: value.long() if value.dtype == torch.int16 else value for name, value in batch.items()}
+def batch_rays(calibration: Tensor, spec: FusionSpec) -> Tensor:
+    """`fusion.preparation.rays.cell_rays` of many cameras without distortion: `calibration` (B, 25) float64, the 3x3
+    intrinsics and the 4x4 `ego_from_camera`, → (B, cells, 48) float32 metres in the ego frame.
+    """
+    rows, columns = spec.camera_map
+    device = calibration.device
+    v, u = torch.meshgrid(torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij")
+    pixels = (torch.stack([u.flatten(), v.flatten()], 1) + 0.5) * _STRIDE
+    homogeneous = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1).double()  # (N, 3)
+    k, pose = calibration[:, :9].view(-1, 3, 3), calibration[:, 9:].view(-1, 4, 4)
+    directions = homogeneous @ torch.linalg.inv(k).mT @ pose[:, :3, :3].mT  # (B, N, 3)
+    directions = directions / directions.norm(dim=-1, keepdim=True)
+    depths = torch.from_numpy(RAY_DEPTHS).to(device)
+    points = pose[:, None, None, :3, 3] + directions[:, :, None] * depths[:, None]  # (B, N, 16, 3)
+    rays: Tensor = points.flatten(2).float()
+    return rays
 
 
-def _calibration(flat: NDArray[np.float64], spec: FusionSpec) -> CameraCalibration:
-    return CameraCalibration(
-        spec.image_width, spec.image_height, flat[:9].reshape(3, 3), np.zeros(0), flat[9:].reshape(4, 4)
-    )
+def _whole(values: Tensor) -> Tensor:
+    return values.long() if values.dtype == torch.int16 else values
 
 
-def _filled(values: NDArray[Any], length: int, fill: float) -> NDArray[Any]:
-    table = np.full((length, *values.shape[1:]), fill, values.dtype)
-    table[: len(values)] = values
-    return table
-
-
-def _some_points(
-    points: NDArray[np.float16], count: int, rng: np.random.Generator
-) -> tuple[Float32Array, NDArray[np.bool_]]:
-    kept = np.asarray(points[:count], np.float32)
-    if count > _BATCH_POINTS:
-        kept = kept[rng.choice(count, _BATCH_POINTS, replace=False, shuffle=False)]
-    table = np.zeros((_BATCH_POINTS, 4), np.float32)
-    table[: len(kept)] = kept
-    return table, np.arange(_BATCH_POINTS) < len(kept)
-
-
-def _shake(sample: dict[str, NDArray[np.generic]], rng: np.random.Generator) -> None:
-    """Calibration jitter, motion of a stale sweep, range noise, dropped points, detector noise."""
-    turn = rotation_z(rng.normal(0, 0.006)) @ rotation_y(rng.normal(0, 0.006))
-    for name in ("rays", "box_rays"):
-        rays = np.asarray(sample[name], np.float64).reshape(-1, 3) @ turn.T
-        sample[name] = rays.astype(np.float32).reshape(sample[name].shape)
-    points = np.asarray(sample["points"], np.float32)
-    points[:, :3] += rng.normal(0, 0.01, (len(points), 3)).astype(np.float32)
-    points[:, 0] += np.float32(rng.normal(0, 0.5) * float(sample["lidar_age"]))
-    sample["points"] = points
-    valid = np.asarray(sample["item_points_valid"], np.bool_)
-    sample["item_points_valid"] = valid & (rng.random(valid.shape) >= rng.choice([0.0, 0.1, 0.4]))
-    own = np.asarray(sample["item_points"], np.float32)
-    noise = rng.normal(0, 0.006, (*own.shape[:-1], 3)).astype(np.float32)
-    own[..., :3] += noise
-    if own.shape[-1] > 6:
-        own[..., 6] += noise[..., 0]
-    own[..., 3] *= np.float32(rng.uniform(0.8, 1.2))
-    sample["item_points"] = own
-    scores = np.asarray(sample["class_scores"], np.float32)
-    if rng.random() < 0.3:
-        scores = scores * rng.uniform(0.5, 1.0, (len(scores), 1)).astype(np.float32)
-    sample["class_scores"] = scores * np.asarray(sample["box_valid"], np.float32)[:, None]
+def _targets(draws: Sequence[Draw]) -> list[int]:
+    return [draw.speech.target for draw in draws]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusion.model.build import FusionModel
 from fusion.model.heads import FusedOutputs
-from fusion.training.fusion_data import PATTERNS, SceneSampler, collate
+from fusion.training.fusion_data import PATTERNS, SceneSampler
 from fusion.training.fusion_targets import IGNORED, Targets, assign
 
 _HIT_M = 1.0
@@ -93,7 +93,7 @@ def evaluate_fusion(
     for pattern in patterns:
         log = FusionLog(model.spec.conditions)
         for start in range(0, len(scenes), 32):
-            batch = collate([sampler.evaluation(i, PATTERNS[pattern]) for i in scenes[start : start + 32]])
+            batch = sampler.gather([sampler.evaluation(i, PATTERNS[pattern]) for i in scenes[start : start + 32]])
             outputs, _, _ = model(batch)
             log.add(outputs, assign(batch, model.anchors, classes), batch, classes)
         results[pattern] = log.summary()

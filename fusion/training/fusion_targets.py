@@ -36,11 +36,7 @@ def assign(batch: Mapping[str, Tensor], anchors: Tensor, classes: int) -> Target
     """Detections keep the truth they overlap; a truth object nobody claims, that LiDAR could see, goes to the nearest
     free anchor; all others mean nothing.
     """
-    truth = batch["truth_row"].clone()
-    weight = torch.where(batch["box_valid"], 1.0, 0.15)
-    for row in range(len(truth)):
-        if bool(batch["lidar_available"][row]):
-            _claim_anchors(batch, anchors, row, truth[row], weight[row])
+    truth, weight = _claim_anchors(batch, anchors)
     found = truth >= 0
     index = truth.clamp(min=0)
     label = torch.where(found, batch["truth_label"].gather(1, index), classes)
@@ -52,23 +48,27 @@ def assign(batch: Mapping[str, Tensor], anchors: Tensor, classes: int) -> Target
     return Targets(truth, weight, label, condition, asked, box3d, has_box3d)
 
 
-def _claim_anchors(batch: Mapping[str, Tensor], anchors: Tensor, row: int, truth: Tensor, weight: Tensor) -> None:
-    free = ~batch["box_valid"][row]
-    claimed = set(truth[truth >= 0].tolist())
-    for index in batch["truth_has_box3d"][row].nonzero()[:, 0].tolist():
-        place = batch["truth_box3d"][row, index, :2]
-        inside = _GRID[0] < place[0] < _GRID[1] and _GRID[2] < place[1] < _GRID[3]
-        if index in claimed or not inside or not bool(free.any()):
-            continue
-        distance = torch.where(free, (anchors[:, :2] - place).norm(dim=1), torch.inf)
-        nearest = int(distance.argmin())
-        if distance[nearest] > _ANCHOR_REACH_M:
-            continue
-        if bool(batch["truth_clear"][row, index]):
-            truth[nearest], weight[nearest] = index, 1.0
-        else:
-            weight[nearest] = 0.0
-        free[nearest] = False
+def _claim_anchors(batch: Mapping[str, Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """`Targets.truth` and `weight`; objects choose one after another, all samples of the batch at once."""
+    boxed, truth = batch["box_valid"], batch["truth_row"].clone()
+    weight = torch.where(boxed, 1.0, 0.15)
+    free = ~boxed & batch["lidar_available"][:, None]
+    place = batch["truth_box3d"][..., :2]  # (B, T, 2)
+    x, y = place.unbind(-1)
+    inside = (_GRID[0] < x) & (x < _GRID[1]) & (_GRID[2] < y) & (y < _GRID[3])
+    objects = torch.arange(place.shape[1], device=truth.device)
+    claimed = (truth[:, :, None] == objects).any(1)  # (B, T)
+    wanting = batch["truth_has_box3d"] & inside & ~claimed
+    distance = (anchors[:, :2] - place[:, :, None]).norm(dim=-1)  # (B, T, Q)
+    clear = batch["truth_clear"]
+    for index in range(place.shape[1]):
+        gap, nearest = torch.where(free, distance[:, index], torch.inf).min(1, keepdim=True)
+        taken = torch.zeros_like(free).scatter(1, nearest, wanting[:, index, None] & (gap <= _ANCHOR_REACH_M))
+        seen = clear[:, index, None]
+        truth = torch.where(taken & seen, index, truth)
+        weight = torch.where(taken, seen.float(), weight)
+        free = free & ~taken
+    return truth, weight
 
 
 def fusion_losses(
@@ -81,7 +81,7 @@ def fusion_losses(
         outputs.condition_logits.transpose(1, 2), targets.condition, condition_weight, ignore_index=IGNORED
     )
     asked = functional.binary_cross_entropy_with_logits(
-        outputs.asked_logits, targets.asked, reduction="none", pos_weight=torch.tensor(2.0)
+        outputs.asked_logits, targets.asked, reduction="none", pos_weight=outputs.asked_logits.new_tensor(2.0)
     )
     box = functional.smooth_l1_loss(outputs.box3d, targets.box3d, beta=0.2, reduction="none").mean(-1)
     notable = (batch["truth_condition"] > 0) & batch["truth_clear"]

@@ -268,7 +268,7 @@ def open_cache(folder: Path) -> FeatureCache:
     """Map a finished cache. Raises `InputError` when there is none."""
     try:
         meta = json.loads((folder / META_NAME).read_text(encoding="utf-8"))
-        arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(SceneFeatures)}
+        arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="c") for f in fields(SceneFeatures)}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not a finished feature cache ({error}); make it again") from None
     stems, transcripts = tuple(meta.pop("stems")), tuple(meta.pop("transcripts"))

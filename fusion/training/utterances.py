@@ -81,18 +81,6 @@ class UtteranceBank:
     commands: tuple[Command, ...]
     noises: Int16Array
 
-    def by_phrase(self) -> dict[str, list[int]]:
-        """Utterances about an object, by the noun phrase that names it."""
-        found: dict[str, list[int]] = {}
-        for index, command in enumerate(self.commands):
-            if command.intent == "inspect":
-                found.setdefault(command.text[command.text.index("the ") :], []).append(index)
-        return found
-
-    def others(self) -> list[int]:
-        """Utterances about no object."""
-        return [i for i, command in enumerate(self.commands) if command.intent != "inspect"]
-
     def mix(self, index: int | None, rng: np.random.Generator) -> Mixed:
         """Utterance `index` in noise, or noise alone, as the yard mixes them, but in other rooms too."""
         noise = self._noise(rng)

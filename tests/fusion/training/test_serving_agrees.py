@@ -14,7 +14,7 @@ from fusion.perception.fused import FusionStage
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.simulation.sample import SimulatedSample
 from fusion.task import Task
-from fusion.training.fusion_data import PATTERNS, SceneSampler, collate
+from fusion.training.fusion_data import PATTERNS, SceneSampler
 from fusion.training.scene_features import FeatureCache
 from fusion.types import Availability, Modality, Reading, SensorSlot
 
@@ -58,7 +58,8 @@ def test_the_device_and_training_see_the_same_scene(
     }
     quiet = slots | {"mic": SensorSlot.absent()}
     scene = _stage(model).run(NOW, quiet, sample.rig, found)
-    batch = collate([SceneSampler(cache, spec).evaluation(0, PATTERNS["no speech"])])
+    sampler = SceneSampler(cache, spec)
+    batch = sampler.gather([sampler.evaluation(0, PATTERNS["no speech"])])
     with torch.inference_mode():
         trained, _, _ = model(batch)
     assert len(scene.objects) == 2

@@ -66,11 +66,6 @@ def test_only_conditions_an_object_can_have_are_named() -> None:
     assert "the person on the left" in phrases
 
 
-def test_phrases_find_their_utterances() -> None:
-    assert _bank().by_phrase() == {"the left drum": [0]}
-    assert _bank().others() == [1]
-
-
 def test_a_kept_bank_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "bank.npz"
     bank = _bank()
