@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_recordings(commands)
     _add_train(commands)
+    _add_pretrain(commands)
     _add_export(commands)
     _add_evaluate(commands)
     return parser
@@ -124,6 +125,28 @@ def _train(arguments: argparse.Namespace) -> None:
     from fusion.training.commands import train
 
     train(arguments)
+
+
+def _add_pretrain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    pretrain = commands.add_parser("pretrain", help="teach a fusion model on scenes without reading their labels")
+    pretrain.add_argument("--task", default="yard")
+    pretrain.add_argument("--objective", choices=["masked", "contrastive"], default="masked")
+    pretrain.add_argument("--data", type=Path, help="scene set; simulated when there is none")
+    pretrain.add_argument("--out", type=Path, default=Path("runs"), help="where features, model and losses go")
+    pretrain.add_argument("--weights", type=Path, help="bundle with the trunk; default: the package's own")
+    pretrain.add_argument("--size", default="small", help="of the fusion model: small, base or large")
+    pretrain.add_argument("--steps", type=int, default=3000)
+    pretrain.add_argument("--batch", type=int, default=32)
+    pretrain.add_argument("--seed", type=int, default=7)
+    pretrain.add_argument("--threads", type=int, default=2)
+    pretrain.add_argument("--device", default="cpu", help="as torch names it")
+    pretrain.set_defaults(run=_pretrain)
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    from fusion.training.commands import pretrain
+
+    pretrain(arguments)
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusion.errors import ConfigError
 from fusion.task import Task, tasks_with_weights
 from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.scene_sets import card_scenes, detector_scenes, fusion_scenes, given_pictures, held_out_scenes
+
+if TYPE_CHECKING:
+    from fusion.preparation.fusion_spec import FusionSpec
+    from fusion.training.scene_features import FeatureCache
+    from fusion.training.utterances import UtteranceBank
 
 PARITY_SECTION = "Fusion model, largest difference between graph and model"
 """On the card."""
@@ -55,14 +62,12 @@ def _detector(task: Task, arguments: argparse.Namespace) -> None:
 
 
 def _fusion(task: Task, arguments: argparse.Namespace) -> None:
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from fusion.codec import Profile
-    from fusion.training.fuse import FusionRecipe, spec_for, train_fusion
+    from fusion.training.fuse import FusionRecipe, train_fusion
     from fusion.training.fusion_bundle import export_fusion, refuse_worse
     from fusion.training.fusion_data import SceneSampler
     from fusion.training.scene_features import cache_features
-    from fusion.training.utterances import load_bank
 
     if arguments.data and task.area is not None and not task.conditions:
         _ground(task, arguments)
@@ -70,15 +75,12 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     if not task.conditions:
         raise ConfigError(f"task {task.name} has no fused model; a driving task learns one from --data RECORDING")
     folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
-    roots = {"train": fusion_scenes(task, arguments), "val": detector_scenes(task, arguments)}
-    learn, validate = (
-        cache_features(root, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
-        for split, root in roots.items()
+    learn, bank, spec = _material(task, arguments)
+    validate = cache_features(
+        detector_scenes(task, arguments), out / "features-val", task, folder, split="val", threads=arguments.threads
     )
     recipe = FusionRecipe(threads=arguments.threads)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
-    bank = load_bank(out / "utterances.npz", task, seed=recipe.seed)
-    spec = spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
     model = train_fusion(
         learn,
         out / "fusion",
@@ -103,6 +105,48 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
         },
     )
     write_digests(folder)
+
+
+def _material(task: Task, arguments: argparse.Namespace) -> tuple[FeatureCache, UtteranceBank, FusionSpec]:
+    """What a fusion model of items learns from, and its description."""
+    from fusion.codec import Profile
+    from fusion.training.fuse import spec_for
+    from fusion.training.scene_features import cache_features
+    from fusion.training.utterances import load_bank
+
+    folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
+    scenes = fusion_scenes(task, arguments)
+    learn = cache_features(scenes, out / "features-train", task, folder, split="train", threads=arguments.threads)
+    bank = load_bank(out / "utterances.npz", task)
+    return learn, bank, spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    """`fusion pretrain`: a fusion model that has seen scenes, but no label of theirs."""
+    import torch
+
+    from fusion.model.build import build_fusion
+    from fusion.model.checkpoint import save_fusion
+    from fusion.training.fixed_budget import Budget
+    from fusion.training.fusion_data import ModalityDropout, SceneSampler
+    from fusion.training.pretrain import pretrain as run
+
+    task = Task.load(arguments.task)
+    if not task.conditions:
+        raise ConfigError(f"task {task.name} has no scenes to pretrain on; simulated tasks such as yard have")
+    torch.set_num_threads(arguments.threads)
+    learn, _, spec = _material(task, arguments)
+    budget = Budget(steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
+    torch.manual_seed(budget.seed)
+    model = build_fusion(spec)
+    sampler = SceneSampler(learn, spec, dropout=ModalityDropout(0.0, 0.0), device=arguments.device)
+    losses = run(model, sampler, budget, arguments.objective)
+    out = Path(arguments.out) / task.name / f"pretrain-{arguments.objective}"
+    save_fusion(out, model.cpu())
+    report = {"objective": arguments.objective, "budget": asdict(budget), "scenes": len(learn), "loss": losses}
+    (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {out}; loss {losses[0]:.3f} at first, {losses[-1]:.3f} at last")
+    print(f"go on with: fusion train fusion --task {task.name} --start {out}")
 
 
 def _ground(task: Task, arguments: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ class Choice:
             text, target = fitting[int(rng.integers(len(fitting)))]
             chosen = self._by_phrase[text]
             number = chosen[int(rng.integers(len(chosen)))]
-        elif draw < _OTHER:
+        elif draw < _OTHER and self._others:
             number, target = self._others[int(rng.integers(len(self._others)))], -1
         else:
             return Utterance(bool(rng.random() < 0.5), "", 0, -1, None)
@@ -160,23 +160,23 @@ class HeardTokens:
 
 
 class HeardEars(nn.Module):
-    """In the place of ears: hands on what they made."""
+    """In the place of ears: hands on what they made, narrowed by a layer where the model is not `width` wide."""
 
     INPUTS = ("speech_tokens",)
     positions: Tensor
 
-    def __init__(self, positions: Tensor, intents: int) -> None:
+    def __init__(self, positions: Tensor, intents: int, width: int) -> None:
         super().__init__()
         self._intents = intents
         self.register_buffer("positions", positions, persistent=False)  # (1, 1 + frames, D)
+        own = positions.shape[2]
+        self.fit = nn.Identity() if own == width else nn.Linear(own, width)
 
     def hear(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Tokens and their positions, and logits of no words and of intents, which nobody learns from."""
         count = len(tokens)
-        return tokens, self.positions.expand(count, -1, -1), tokens.new_zeros(count, 0), self._none(tokens)
-
-    def _none(self, tokens: Tensor) -> Tensor:
-        return tokens.new_zeros(len(tokens), self._intents)
+        positions = self.fit(self.positions).expand(count, -1, -1)
+        return self.fit(tokens), positions, tokens.new_zeros(count, 0), tokens.new_zeros(count, self._intents)
 
 
 @torch.inference_mode()

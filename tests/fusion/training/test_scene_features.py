@@ -149,7 +149,7 @@ def test_frozen_ears_hear_what_was_said(cache: FeatureCache, spec: FusionSpec, b
     draws = [[s.evaluation(i, PATTERNS["all"]) for i in range(6)] for s in (plain, sampler)]
     with torch.inference_mode():
         live, _, _ = model(plain.gather(draws[0]))
-        model.encoders["speech"] = HeardEars(heard.positions, len(spec.intents))
+        model.encoders["speech"] = HeardEars(heard.positions, len(spec.intents), spec.width)
         frozen, _, _ = model(sampler.gather(draws[1]))
     torch.testing.assert_close(frozen.item_tokens, live.item_tokens, atol=2e-2, rtol=0)
     pool = pooled_utterances(build_fusion(spec).speech, bank, count=12, silent=0.5)

@@ -1,0 +1,96 @@
+"""Trains any fusion model for a fixed number of steps on cached scenes and frozen ears: how fusers are compared.
+
+The same batches, optimizer, schedule and average for all; what differs is the model and which sensors it is given.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fusion.model.build import FusionModel
+from fusion.training.fuse import LOSS_WEIGHTS, condition_weights
+from fusion.training.fusion_data import SceneSampler, batches
+from fusion.training.fusion_targets import assign, fusion_losses
+from fusion.training.optimisation import adamw, set_rate, take_step
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What every competitor gets. `half` computes in bfloat16; `ema` is the average's decay a step."""
+
+    steps: int = 1000
+    batch: int = 64
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 100
+    ema: float = 0.995
+    clip: float = 1.0
+    seed: int = 0
+    half: bool = False
+
+
+def train_on_budget(
+    model: FusionModel, sampler: SceneSampler, budget: Budget, *, scenes: Sequence[int] | None = None, name: str = ""
+) -> FusionModel:
+    """Train `model`, which listens through `fusion.training.sounds.HeardEars`, on `scenes` of the sampler's cache (all
+    by default); returns its weights' average in evaluation mode. Seeds are `budget.seed`'s; same seed, same batches.
+    """
+    chosen = np.arange(len(sampler.cache)) if scenes is None else np.asarray(scenes)
+    torch.manual_seed(budget.seed)
+    model.to(sampler.device).train()
+    averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    optimizer = adamw(model, budget.learning_rate, budget.weight_decay)
+    weights = condition_weights(sampler.cache, len(model.spec.conditions)).to(sampler.device)
+    progress = tqdm(endless(sampler, chosen, budget), total=budget.steps, desc=name or "steps", unit="step")
+    for step, batch in enumerate(progress):
+        set_rate(optimizer, budget.learning_rate, budget.warmup_steps, step, budget.steps)
+        with torch.autocast(sampler.device.type, torch.bfloat16, enabled=budget.half):
+            loss = scene_loss(model, batch, weights)
+        take_step(optimizer, model, loss, budget.clip)
+        average_into(averaged, model, min(budget.ema, (1 + step) / (10 + step)))
+        if step % 50 == 0:
+            progress.set_postfix(loss=f"{float(loss.detach()):.3f}")
+    return averaged
+
+
+def scene_loss(model: FusionModel, batch: dict[str, Tensor], condition_weight: Tensor) -> Tensor:
+    """The weighted loss of the fuser's heads, a scalar."""
+    outputs, _, _ = model(batch)
+    outputs = type(outputs)(*(x.float() if x.is_floating_point() else x for x in outputs))
+    targets = assign(batch, model.anchors, len(model.spec.classes))
+    parts = fusion_losses(outputs, targets, batch, condition_weight)
+    return torch.stack([LOSS_WEIGHTS[name] * value for name, value in parts.items()]).sum()
+
+
+def endless(sampler: SceneSampler, chosen: np.typing.NDArray[np.intp], budget: Budget) -> Iterator[dict[str, Tensor]]:
+    """`budget.steps` shaken batches, pass after pass over the `chosen` scenes in a new order each; a pass of fewer
+    scenes than a batch repeats some.
+    """
+    made = passes = 0
+    while made < budget.steps:
+        rng = np.random.default_rng([budget.seed, 5, passes])
+        order = rng.permutation(np.resize(rng.permutation(chosen), max(len(chosen), budget.batch)))
+        for batch in batches(sampler, order, budget.batch, [budget.seed, passes]):
+            yield batch
+            made += 1
+            if made == budget.steps:
+                return
+        passes += 1
+
+
+@torch.no_grad()
+def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move every number of `averaged` towards that of `model` by 1 - `decay`; counters are copied."""
+    mine, new = list(averaged.state_dict().values()), list(model.state_dict().values())
+    real = [i for i, value in enumerate(mine) if value.is_floating_point()]
+    torch._foreach_lerp_([mine[i] for i in real], [new[i] for i in real], 1 - decay)
+    for own, value in zip(mine, new, strict=True):
+        if not own.is_floating_point():
+            own.copy_(value)
