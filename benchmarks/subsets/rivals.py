@@ -27,6 +27,7 @@ class ConcatQueries(ItemQueries):
     join: nn.Linear
 
     def forward(self, tokens: Mapping[str, Tokens], items: Items) -> Queries:
+        """As `ItemQueries`, without relations."""
         places = torch.where(items.box_valid[..., None], items.item_place, self.anchors)
         valid = items.box_valid[..., None]
         seed = torch.where(valid, self._seed(items, places), self.anchor_seed)
@@ -59,6 +60,7 @@ class ConcatLayer(nn.Module):
     def forward(
         self, x: Tensor, _position: Tensor, _relation: Tensor | None, _keys: Tensor, values: Tensor, mask: Tensor | None
     ) -> Tensor:
+        """As `FusionLayer`; keys, positions and relations are not read."""
         weight = values.new_ones(values.shape[:2]) if mask is None else mask[:, 0, 0].to(values.dtype)
         mean = (values * weight[..., None]).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
         result: Tensor = x + self.forward_part(x + self.context(mean))

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from subset_rivals import Answers
 from torch import Tensor
 
 from fusion.evaluation.matching import match_in_order, pairs_within_groups
+from subsets.rivals import Answers
 
 DISTANCES_M = (0.5, 1.0, 2.0)
 FOUND_M = 1.0
-_LEAST_SCORE = 0.02
+_LEAST_SCORE = 0.05
 DRAWS = 400
 
 
@@ -204,4 +204,4 @@ def resamples(scenes: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.floa
     """(draws + 1, scenes): how often each scene is drawn; the first row holds every scene once."""
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(scenes, np.full(scenes, 1 / scenes), size=draws)
-    return np.concatenate([np.ones((1, scenes)), drawn.astype(np.float64)])
+    return np.concatenate([np.ones((1, scenes)), drawn]).astype(np.float32)
