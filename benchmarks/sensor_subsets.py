@@ -6,6 +6,7 @@ rates of modality dropout, and few labels with and without self-supervised pretr
 
     python benchmarks/sensor_subsets.py prepare   # frozen ears' tokens; late and miscalibrated test scenes
     python benchmarks/sensor_subsets.py train     # every arm and seed; a CPU takes hours, a GPU minutes
+    python benchmarks/sensor_subsets.py tune      # late fusion's weights, on validation scenes
     python benchmarks/sensor_subsets.py measure   # on the 2,000 test scenes
     python benchmarks/sensor_subsets.py report    # the tables of docs/results.md
 
@@ -17,12 +18,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from subsets.measuring import measure
+from subsets.measuring import measure, tune
 from subsets.report import report
 from subsets.scenes import prepare
 from subsets.training import train
 
-STEPS = {"prepare": prepare, "train": train, "measure": measure, "report": report}
+STEPS = {"prepare": prepare, "train": train, "tune": tune, "measure": measure, "report": report}
 
 
 def main() -> None:

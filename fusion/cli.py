@@ -176,7 +176,12 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     held_out.add_argument("--threads", type=int, default=2)
     for model in ("detector", "fusion", "reviewer"):
         told = f"the bundled {model} on held-out data"
-        subjects.add_parser(model, parents=[held_out], help=told, description=told).set_defaults(run=_evaluate)
+        subject = subjects.add_parser(model, parents=[held_out], help=told, description=told)
+        subject.set_defaults(run=_evaluate)
+        if model == "fusion":
+            subject.add_argument(
+                "--disturbed", action="store_true", help="with late sensors and a turned camera too; minutes each"
+            )
     _add_evaluate_boxes(subjects)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from fusion.model.build import FusionModel
 from fusion.preparation.fusion_spec import FusionSpec
+from fusion.training.disturbance import DISTURBANCES
 from fusion.training.fusion_data import ModalityDropout, Presence
 from subsets.rivals import concatenated, fused, half_size
 
@@ -21,9 +22,6 @@ SUBSETS: Mapping[str, Presence] = {
     "lidar+speech": Presence(camera=False),
     "all": Presence(),
 }
-LATE_MS, TURNED_DEG = (100, 200, 500), (0.5, 1.0, 2.0)
-CART_M_S = 1.0
-"""The patrol's speed; what a late reading shows has moved by it, and nobody makes up for that."""
 ALWAYS = ModalityDropout(0.0, 0.0)
 
 
@@ -72,20 +70,16 @@ class Case:
 
 CASES: dict[str, Case] = {name: Case(presence) for name, presence in SUBSETS.items()}
 CASES["noisy speech"] = Case(sound="noisy")
-for _ms in LATE_MS:
-    CASES[f"camera {_ms} ms late"] = Case(scenes=f"camera-late-{_ms}", ages=(_ms / 1000, 0.0, 0.0))
-    CASES[f"lidar {_ms} ms late"] = Case(scenes=f"lidar-late-{_ms}", ages=(0.0, _ms / 1000, 0.0))
-for _deg in TURNED_DEG:
-    CASES[f"camera turned {_deg} deg"] = Case(scenes=f"turned-{_deg}")
+CASES |= {how.name: Case(scenes=how.name, ages=how.ages) for how in DISTURBANCES}
 DISTURBED = [name for name in CASES if name not in SUBSETS]
 
 
 def cases_of(arm: str) -> list[str]:
     """The cases an arm is measured on."""
-    if arm in {"fused", "concat", "late"}:
+    if arm in {"fused", "all", "concat"}:
         return list(CASES)
-    if arm == "all":
-        return [*SUBSETS, *DISTURBED]
+    if arm == "late":
+        return list(SUBSETS)
     if arm in SUBSETS:
         return [arm]
     return list(SUBSETS) if arm.startswith("dropout") else ["camera", "lidar", "all"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from collections.abc import Sequence
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from tqdm import tqdm
 
 from fusion.model.build import FusionModel
 from fusion.preparation.fusion_spec import FusionSpec
-from fusion.training.fusion_data import SceneSampler
+from fusion.training.fusion_data import Presence, SceneSampler
 from fusion.training.scene_features import open_cache
-from fusion.training.sounds import HeardTokens
+from fusion.training.sounds import HeardTokens, heard_sounds, recorded_sounds, said_in
 from subsets.arms import ARMS, CASES, cases_of
 from subsets.figures import Log, figures, resamples
 from subsets.files import load_heard, load_weights, measured_path, weights_path
-from subsets.rivals import answers, late_answers
+from subsets.rivals import Merge, answers, late_answers, merged, single_answers
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -44,6 +45,31 @@ def measure(arguments: argparse.Namespace) -> None:
     shares = [jobs[i :: arguments.jobs] for jobs in groups.values() for i in range(arguments.jobs)]
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         pool.starmap(_measure_all, [(arguments, share) for share in shares if share], chunksize=1)
+
+
+def tune(arguments: argparse.Namespace) -> None:
+    """How late fusion weighs its two models best on validation scenes, by mAP and condition with all sensors."""
+    torch.set_num_threads(arguments.threads)
+    from fusion.model.checkpoint import load_fusion
+
+    spec, cache = FusionSpec.load(arguments.bundle), open_cache(arguments.runs / "yard" / "features-val")
+    heard = heard_sounds(load_fusion(arguments.bundle).speech, recorded_sounds(cache), said_in(cache, spec.intents))
+    sampler = SceneSampler(cache, spec, sounds=HeardTokens(cache, spec, recordings=heard))
+    models = [_built(arguments, name, 0) for name in ("late-camera", "late-lidar")]
+    told = []
+    for start in range(0, len(cache), 50):
+        batch = sampler.gather([sampler.evaluation(i, Presence()) for i in range(start, min(start + 50, len(cache)))])
+        told.append((start, single_answers(models, batch), batch))
+    found = {}
+    for merge in starmap(Merge, product((0.0, 0.25, 0.5), (0.0, 0.25, 0.5, 0.75), (0.0, 0.5, 1.0), (0.0, 0.3, 1.0))):
+        log = Log({})
+        for start, pair, batch in told:
+            log.add(start, merged(*pair, batch, merge), batch)
+        sizes = len(cache), len(spec.classes), len(spec.conditions)
+        values = figures(log.arrays(), *sizes).values(np.ones((1, len(cache))))
+        found[merge] = float(values["mAP"][0] + values["condition"][0])
+    for merge in sorted(found, key=lambda m: -found[m])[:5]:
+        print(f"{found[merge]:.4f} {merge}")
 
 
 def _seen(case: str) -> tuple[str, str]:

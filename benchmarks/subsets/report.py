@@ -74,6 +74,7 @@ def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print()
 
 
+GAINS = ("mAP", "condition", "asked")
 FIGURES = ("mAP", "condition", "condition balanced", "asked")
 
 
@@ -114,23 +115,23 @@ def _rivals(results: Results) -> None:
         [
             case,
             *(results.cell(arm, case, f) for arm in ("fused", "concat", "late") for f in ("mAP", "condition")),
-            *(results.gain("fused", case, rival, case, "condition") for rival in ("concat", "late")),
+            *(results.gain("fused", case, rival, case, f) for rival in ("concat", "late") for f in GAINS),
         ]
         for case in SUBSETS
     ]
     names = [f"{arm} {f}" for arm in ("fused", "concat", "late") for f in ("mAP", "condition")]
-    _rows(["sensors", *names, "condition minus concat", "condition minus late"], rows)
+    _rows(["sensors", *names, *(f"{f} minus {rival}" for rival in ("concat", "late") for f in GAINS)], rows)
 
 
 def _disturbances(results: Results) -> None:
     print("### Late and miscalibrated sensors\n")
-    arms = ("fused", "all", "concat", "late")
+    arms = ("fused", "all", "concat")
     cases = ["all", *DISTURBED]
     rows = [
         [case, *(f"{results.cell(arm, case, 'mAP')} / {results.cell(arm, case, 'condition')}" for arm in arms)]
         for case in cases
     ]
-    _rows(["case (mAP / condition)", "fused", "fused, no dropout", "concat", "late"], rows)
+    _rows(["case (mAP / condition)", "fused", "fused, no dropout", "concat"], rows)
 
 
 def _sweep(results: Results) -> None:
@@ -158,6 +159,7 @@ def _labels(results: Results) -> None:
             f"{results.cell(arm, case, 'mAP')} / {results.cell(arm, case, 'condition')}"
             for case in ("all", "camera", "lidar")
         ]
-        gains = [results.gain(arm, "all", "labels-10", "all", f) for f in ("mAP", "condition")]
-        rows.append([label, *cells, *gains])
-    _rows(["", "all (mAP / condition)", "camera", "lidar", "mAP gained", "condition gained"], rows)
+        gains = [results.gain(arm, case, "labels-10", case, f) for case in ("all", "lidar") for f in GAINS[:2]]
+        rows.append([label, *cells, *(["-"] * 4 if arm == "labels-10" else gains)])
+    gained = [f"{case}: {f} gained" for case in ("all", "lidar") for f in GAINS[:2]]
+    _rows(["", "all (mAP / condition)", "camera", "lidar", *gained], rows)

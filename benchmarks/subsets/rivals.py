@@ -130,20 +130,41 @@ def answers(model: FusionModel, batch: Mapping[str, Tensor]) -> Answers:
     )
 
 
-def late_answers(models: Sequence[FusionModel], batch: dict[str, Tensor]) -> Answers:
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How late fusion weighs the LiDAR's answers: in the label, the condition and the centre of an object that both
+    found, and `alone` by what the score of one is multiplied that only the LiDAR found, when there is a picture.
+    """
+
+    label: float = 0.5
+    condition: float = 0.5
+    centre: float = 0.5
+    alone: float = 1.0
+
+
+CHOSEN = Merge(label=0.0, condition=0.0, centre=0.0, alone=0.3)
+"""By `sensor_subsets.py tune`, on validation scenes."""
+
+
+def late_answers(models: Sequence[FusionModel], batch: dict[str, Tensor], merge: Merge = CHOSEN) -> Answers:
     """Camera and LiDAR each answered by a model of their own; answers for one object are averaged, others kept."""
+    return merged(*single_answers(models, batch), batch, merge)
+
+
+def single_answers(models: Sequence[FusionModel], batch: dict[str, Tensor]) -> tuple[Answers, Answers]:
+    """What the camera's model and the LiDAR's model say."""
     nothing = {name: torch.zeros_like(batch[f"{name}_available"]) for name in ("camera", "lidar")}
     by_camera = answers(models[0], batch | {"lidar_available": nothing["lidar"]})
     by_lidar = answers(
         models[1],
         batch | {"camera_available": nothing["camera"], "box_valid": torch.zeros_like(batch["box_valid"])},
     )
-    seen = batch["camera_available"].any(1), batch["lidar_available"]
-    return _merged(by_camera, by_lidar, *seen)
+    return by_camera, by_lidar
 
 
-def _merged(a: Answers, b: Answers, has_a: Tensor, has_b: Tensor) -> Answers:
-    """Of each sample both lists of answers, those of `b` that mean an object of `a` put into it."""
+def merged(a: Answers, b: Answers, batch: dict[str, Tensor], merge: Merge) -> Answers:
+    """Of each sample both lists of answers, those of the LiDAR `b` that mean an object of the camera's put into it."""
+    has_a, has_b = batch["camera_available"].any(1), batch["lidar_available"]
     real = a.label[..., :-1].sum(-1)[:, :, None] > 0.3, b.label[..., :-1].sum(-1)[:, None] > 0.3
     gap = torch.cdist(a.centre, b.centre)
     near = (gap < SAME_OBJECT_M) & real[0] & real[1] & (has_a & has_b)[:, None, None]
@@ -151,18 +172,20 @@ def _merged(a: Answers, b: Answers, has_a: Tensor, has_b: Tensor) -> Answers:
     weight = mutual.float()
     paired_a, paired_b = mutual.any(2), mutual.any(1)
 
-    def mean(x: Tensor, y: Tensor) -> Tensor:
+    def mean(x: Tensor, y: Tensor, share: float = 0.5) -> Tensor:
         other = weight @ y if y.ndim == 3 else (weight @ y[..., None])[..., 0]
         mask = paired_a.view(*paired_a.shape, *[1] * (x.ndim - 2))
-        return torch.where(mask, (x + other) / 2, x)
+        return torch.where(mask, (1 - share) * x + share * other, x)
 
-    label_a = _hushed(mean(a.label, b.label), ~has_a[:, None].expand_as(paired_a))
+    label_a = _hushed(mean(a.label, b.label, merge.label), ~has_a[:, None].expand_as(paired_a))
     label_b = _hushed(b.label, paired_b | ~has_b[:, None])
+    fainter = torch.where(has_a, merge.alone, 1.0)[:, None, None]
+    label_b = torch.cat([label_b[..., :-1] * fainter, label_b[..., -1:]], -1)
     return Answers(
         torch.cat([label_a, label_b], 1),
-        torch.cat([mean(a.condition, b.condition), b.condition], 1),
+        torch.cat([mean(a.condition, b.condition, merge.condition), b.condition], 1),
         torch.cat([mean(a.asked, b.asked), b.asked], 1),
-        torch.cat([mean(a.centre, b.centre), b.centre], 1),
+        torch.cat([mean(a.centre, b.centre, merge.centre), b.centre], 1),
         (a.intent + b.intent) / 2,
     )
 

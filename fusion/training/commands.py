@@ -223,14 +223,26 @@ def _evaluate_detector(task: Task, folder: Path, arguments: argparse.Namespace) 
         print(f"  {name:<12} AP50 {value:.4f}")
 
 
-def _evaluate_fusion(task: Task, folder: Path, arguments: argparse.Namespace) -> None:
+def _evaluate_fusion(task: Task, bundle: Path, arguments: argparse.Namespace) -> None:
     from fusion.model.checkpoint import load_fusion
+    from fusion.training.disturbance import DISTURBANCES, disturbed_cache
     from fusion.training.fusion_data import SceneSampler
     from fusion.training.fusion_metrics import evaluate_fusion, table
     from fusion.training.scene_features import cache_features
 
     root = held_out_scenes(task, arguments)
     out = Path(arguments.out) / f"features-{task.name}-{arguments.split}"
-    cache = cache_features(root, out, task, folder, split=arguments.split, threads=arguments.threads)
-    model = load_fusion(folder)
-    print(table(evaluate_fusion(model, SceneSampler(cache, model.spec))))
+    cache = cache_features(root, out, task, bundle, split=arguments.split, threads=arguments.threads)
+    model = load_fusion(bundle)
+    results = evaluate_fusion(model, SceneSampler(cache, model.spec))
+    print(table(results))
+    if not arguments.disturbed:
+        return
+    results = {"calm": results["all"]}
+    for how in DISTURBANCES:
+        folder = Path(arguments.out) / f"features-{task.name}-{arguments.split}-{how.name}"
+        late = disturbed_cache(how, root, cache, folder, task, bundle, threads=arguments.threads)
+        sampler = SceneSampler(late, model.spec)
+        results[how.name] = evaluate_fusion(model, sampler, patterns=["all"], ages=how.ages)["all"]
+    print("\nall sensors, one of them late (ms) or the camera turned (degrees)")
+    print(table(results))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fusion.evaluation.calibration import expected_calibration_error
 from fusion.model.build import FusionModel
 from fusion.model.heads import FusedOutputs
 from fusion.training.fusion_data import PATTERNS, SceneSampler
@@ -23,6 +24,7 @@ class FusionLog:
 
     conditions: Sequence[str]
     _hits: dict[str, list[float]] = field(default_factory=dict)
+    _told: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
     def add(self, outputs: FusedOutputs, targets: Targets, batch: dict[str, Tensor], classes: int) -> None:
         """One batch's outputs and what they should have been."""
@@ -33,6 +35,8 @@ class FusionLog:
         known = boxed & (targets.condition != IGNORED)
         right = outputs.condition_logits.argmax(-1) == targets.condition
         self._count("condition", right[known])
+        self._tell("label", outputs.label_logits[boxed], targets.label[boxed])
+        self._tell("condition", outputs.condition_logits[known], targets.condition[known])
         for index, name in enumerate(self.conditions):
             self._count(f"condition {name}", right[known & (targets.condition == index)])
         self._count("intent", outputs.intent_logits.argmax(-1) == batch["intent"])
@@ -64,6 +68,9 @@ class FusionLog:
             self._count("anchor recall", distance.amin(1) < _HIT_M)
             self._count("anchor precision", distance.amin(0) < _HIT_M)
 
+    def _tell(self, name: str, logits: Tensor, truth: Tensor) -> None:
+        self._told.setdefault(name, []).append((logits.softmax(-1), truth))
+
     def _count(self, name: str, values: Tensor) -> None:
         self._hits.setdefault(name, []).extend(values.float().tolist())
 
@@ -77,15 +84,26 @@ class FusionLog:
         recalls = [result[f"condition {c}"] for c in self.conditions if f"condition {c}" in result]
         if recalls:
             result["condition balanced"] = round(float(np.mean(recalls)), 4)
+        for name, parts in self._told.items():
+            probabilities, truth = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+            if len(truth):
+                result[f"{name} ECE"] = round(expected_calibration_error(probabilities, truth), 4)
         result["items"] = float(len(self._hits.get("label", ())))
         return result
 
 
 @torch.inference_mode()
 def evaluate_fusion(
-    model: FusionModel, sampler: SceneSampler, *, patterns: Sequence[str] = tuple(PATTERNS), limit: int | None = None
+    model: FusionModel,
+    sampler: SceneSampler,
+    *,
+    patterns: Sequence[str] = tuple(PATTERNS),
+    limit: int | None = None,
+    ages: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> dict[str, dict[str, float]]:
-    """The figures of `model` on the scenes of `sampler`, by availability pattern."""
+    """The figures of `model` on the scenes of `sampler`, by availability pattern; readings of camera, LiDAR and speech
+    are said to be `ages` seconds old.
+    """
     model.eval()
     classes = len(model.spec.classes)
     scenes = range(len(sampler.cache))[:limit]
@@ -93,7 +111,7 @@ def evaluate_fusion(
     for pattern in patterns:
         log = FusionLog(model.spec.conditions)
         for start in range(0, len(scenes), 32):
-            batch = sampler.gather([sampler.evaluation(i, PATTERNS[pattern]) for i in scenes[start : start + 32]])
+            batch = sampler.gather([sampler.evaluation(i, PATTERNS[pattern], ages) for i in scenes[start : start + 32]])
             outputs, _, _ = model(batch)
             log.add(outputs, assign(batch, model.anchors, classes), batch, classes)
         results[pattern] = log.summary()
