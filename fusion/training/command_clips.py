@@ -32,16 +32,15 @@ UNKNOWN, SILENCE = "_unknown_", "_silence_"
 FOLDERS = (*COMMANDS, UNKNOWN, SILENCE)
 CLIP_SAMPLES = SAMPLE_RATE_HZ
 """Samples of a clip: one second."""
-OTHER_WORDS = tuple(
-    """
-    zero one two three four five six seven eight nine bed bird cat dog happy house tree wow backward forward follow learn
-    hello please open close start wait turn light lamp door water music window table chair paper green yellow blue red
-    black white morning evening dinner coffee doctor mother father brother sister teacher garden river mountain street
-    yet yell guess yesterday noon nose note now nob cup pup upper but town dawn found brown dab lift less laugh loft leaf
-    ride rice write-off light night white own one an aunt often of awful cough offer sob step shop stock top stone gold
-    goat gun ago girl gone
-    """.split()
-)
+_OTHERS = """
+    zero one two three four five six seven eight nine bed bird cat dog happy house tree wow backward forward
+    follow learn hello please open close start wait turn light lamp door water music window table chair paper
+    green yellow blue red black white morning evening dinner coffee doctor mother father brother sister teacher
+    garden river mountain street yet yell guess yesterday noon nose note now nob cup pup upper but town dawn
+    found brown dab lift less laugh loft leaf ride rice night own an aunt often of awful cough offer sob step
+    shop stock top stone gold goat gun ago girl gone
+"""
+OTHER_WORDS = tuple(_OTHERS.split())
 """Words that are no command; many sound like one. None is a homophone of one."""
 
 
@@ -70,6 +69,10 @@ class WordClips:
             tuple(self.kinds[row] for row in rows),
             tuple(self.speakers[row] for row in rows),
         )
+
+    def silences(self) -> list[Float32Array]:
+        """The waves that are no speech, but those that are nothing at all."""
+        return [wave for wave, kind in zip(self.waves, self.kinds, strict=True) if kind == SILENCE and wave.any()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +128,17 @@ def folds_of(clips: Sequence[Clip], folds: int, seed: int, validation: int = 8) 
     return found
 
 
+def synthetic_words(seed: int, count: int = 1500) -> WordClips:
+    """`count` utterances of the commands and as many of other words, in the training split's voices."""
+    commands, others = say_words(COMMANDS, count, seed), say_words(OTHER_WORDS, count, seed + count)
+    return WordClips(
+        commands.waves + others.waves,
+        np.concatenate([commands.labels, others.labels]),
+        commands.kinds + others.kinds,
+        commands.speakers + others.speakers,
+    )
+
+
 def say_words(words: Sequence[str], count: int, seed: int, split: Split = Split.TRAIN) -> WordClips:
     """`count` utterances, every word about as often, each in a voice of its own; in the test split's with `split`.
 
@@ -142,10 +156,13 @@ def say_words(words: Sequence[str], count: int, seed: int, split: Split = Split.
     return WordClips(tuple(waves), np.array(labels, np.int64), tuple(said), tuple(speakers))
 
 
+def load_sound(path: Path) -> Float32Array:
+    """All of a sound file as 16 kHz samples (n,) in -1..1. Raises `RecordingError` for what is none."""
+    payloads = (reading.payload for _, reading in AudioReader.open(path, None, None, salvage=False).readings())
+    pcm = [payload.pcm for payload in payloads if isinstance(payload, AudioChunk)]
+    return np.asarray(np.concatenate(pcm).astype(np.float32) / np.float32(32768), np.float32)
+
+
 def _second(path: Path) -> Float32Array:
-    payloads = [reading.payload for _, reading in AudioReader.open(path, None, None, salvage=False).readings()]
-    pcm = np.concatenate([payload.pcm for payload in payloads if isinstance(payload, AudioChunk)] or [[]])
-    wave = np.zeros(CLIP_SAMPLES, np.float32)
-    kept = pcm[:CLIP_SAMPLES].astype(np.float32) / np.float32(32768)
-    wave[: len(kept)] = kept
-    return wave
+    wave = load_sound(path)[:CLIP_SAMPLES]
+    return np.pad(wave, (0, CLIP_SAMPLES - len(wave)))

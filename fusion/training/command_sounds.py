@@ -12,7 +12,7 @@ from fusion.simulation import Split
 from fusion.simulation.draws import Draws
 from fusion.simulation.sound import background
 from fusion.training.acoustics import drawn_noise, through_room
-from fusion.training.command_clips import CLIP_SAMPLES, NONE, SILENCE, WordClips
+from fusion.training.command_clips import CLIP_SAMPLES, NONE, WordClips
 from fusion.training.utterances import stretched
 from fusion.types import Float32Array
 
@@ -35,13 +35,14 @@ class Acoustics:
 
 
 class Mixer:
-    """Draws training sounds from real clips, synthetic words (may be none) and noises (m, CLIP_SAMPLES)."""
+    """Draws training sounds from clips and noises (m, CLIP_SAMPLES) of unit power.
 
-    def __init__(self, real: WordClips, synthetic: WordClips | None, noises: Float32Array, how: Acoustics) -> None:
+    `sources` are one set of clips, or real ones and synthetic ones, of which `how.synthetic` is the share.
+    """
+
+    def __init__(self, sources: Sequence[WordClips], noises: Float32Array, how: Acoustics) -> None:
         self._how, self._noises = how, noises
-        self._pools = [(real, _by_label(real))]
-        if synthetic is not None:
-            self._pools.append((synthetic, _by_label(synthetic)))
+        self._pools = [(clips, _by_label(clips)) for clips in sources]
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[Float32Array, NDArray[np.int64]]:
         """Sounds (count, CLIP_SAMPLES) float32 and labels (count,)."""
@@ -74,15 +75,15 @@ def in_noise(wave: Float32Array, noise: Float32Array, snr_db: float) -> Float32A
     return np.asarray(wave + noise * np.float32(level), np.float32)
 
 
-def training_noises(real: WordClips, count: int, seed: int) -> Float32Array:
-    """`count` noises of unit power (count, CLIP_SAMPLES): a third simulated, of the training split's kinds, a third drawn
-    from nothing in particular, a third the silence of `real`.
+def training_noises(silences: Sequence[Float32Array], count: int, seed: int) -> Float32Array:
+    """`count` noises of unit power (count, CLIP_SAMPLES), of three kinds in turn.
+
+    One of `silences` (real, if there are any), one the simulation's training split has, one of nothing in particular.
     """
-    silences = [wave for wave, kind in zip(real.waves, real.kinds, strict=True) if kind == SILENCE and wave.any()]
     found = []
     for index in range(count):
         draws = Draws(seed + index, Split.TRAIN, stream=98)
-        if index % 3 == 0 and silences:
+        if index % 3 == 0 and len(silences):
             noise = silences[int(draws.rng.integers(len(silences)))]
         elif index % 3 == 1:
             noise = background(draws, CLIP_SAMPLES)

@@ -1,111 +1,142 @@
-"""A recogniser of ten spoken commands, learnt from few real clips and many synthetic voices.
+"""Teaches a recogniser ten spoken commands from few real clips and many synthetic voices.
 
-The speech encoder at one second. AdamW with warm-up and a cosine, gradient clipping, a moving average of the weights;
-bands and frames of the log-mel are masked (Park et al., "SpecAugment", Interspeech 2019). The same recipe and clips
-give the same recogniser.
+First it hears synthetic voices alone, which no fold's clips are needed for; then real clips and synthetic words in
+turn. AdamW with warm-up and a cosine, gradient clipping, a moving average of the weights; bands and frames of the
+log-mel are masked (Park et al., "SpecAugment", Interspeech 2019). The same recipe and clips give the same recogniser.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from fusion.encoders.speech import LogMel, SpeechEncoder
-from fusion.training.command_clips import CLIP_SAMPLES, COMMANDS, NONE
-from fusion.training.command_sounds import Acoustics, Mixer
+from fusion.errors import ModelError
+from fusion.training.command_clips import NONE, Fold, WordClips
+from fusion.training.command_recogniser import CommandRecogniser, MaskedLogMel
+from fusion.training.command_sounds import Acoustics, Mixer, in_noise, training_noises
 from fusion.types import Float32Array
 
-_LOUDNESS = 0.1
-_MOST_GAIN = 30.0
+_SEEDS = 1_000_000
+"""From one recipe seed to the next in the simulation's seeds."""
+_CHECK_DB = (None, 20.0, 10.0, 5.0, 0.0)
+"""Signal to noise that the threshold's clips are heard at; None is the clip as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRecipe:
-    """What a run is made of; `ema` is the average's decay a step, `smoothing` that of the labels."""
+    """What a run is made of; `ema` is the average's decay a step, `smoothing` that of the labels.
+
+    `masks` stretches of up to `bands` bands and as many of up to `frames` frames are hidden; `noises` are drawn.
+    """
 
     width: int = 128
     heads: int = 4
     dropout: float = 0.1
-    steps: int = 1200
+    steps: int = 500
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_steps: int = 60
     ema: float = 0.99
     clip: float = 1.0
     smoothing: float = 0.05
+    masks: int = 2
     bands: int = 6
     frames: int = 12
-    masks: int = 2
-    seed: int = 7
+    noises: int = 600
+    seed: int = 0
     acoustics: Acoustics = field(default_factory=Acoustics)
 
 
-class MaskedLogMel(LogMel):
-    """Log-mel of which, in training, `masks` stretches of up to `bands` bands and up to `frames` frames are zero."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Spotter:
+    """A recogniser and the probability over which its likeliest command counts as heard."""
 
-    def __init__(self, masks: int, bands: int, frames: int) -> None:
-        super().__init__()
-        self._masks, self._widths = masks, (bands, frames)
-
-    def forward(self, pcm: Tensor) -> Tensor:
-        """`pcm` (B, n) float32 → (B, MELS, frames)."""
-        mel: Tensor = super().forward(pcm)
-        if not self.training:
-            return mel
-        for axis, widest in zip((1, 2), self._widths, strict=True):
-            size = mel.shape[axis]
-            for _ in range(self._masks):
-                width = torch.rand(len(mel), 1) * widest
-                first = torch.rand(len(mel), 1) * (size - width)
-                places = torch.arange(size)
-                hidden = (places >= first) & (places < first + width)  # (B, size)
-                mel = mel.masked_fill(hidden[:, :, None] if axis == 1 else hidden[:, None], 0.0)
-        return mel
+    model: CommandRecogniser
+    threshold: float
 
 
-class CommandRecogniser(nn.Module):
-    """A second of sound to the probabilities of the ten commands and of none of them."""
-
-    def __init__(self, recipe: CommandRecipe) -> None:
-        super().__init__()
-        self.encoder = SpeechEncoder(recipe.width, recipe.heads, NONE, 1, CLIP_SAMPLES, recipe.dropout)
-        self.encoder.mel = MaskedLogMel(recipe.masks, recipe.bands, recipe.frames)
-        self.encoder.summary.requires_grad_(requires_grad=False)
-
-    def forward(self, pcm: Tensor) -> Tensor:
-        """`pcm` (B, CLIP_SAMPLES) float32 of any loudness → logits (B, NONE + 1), the last of none of the commands."""
-        loudness = pcm.square().mean(1, keepdim=True).sqrt()
-        level = (_LOUDNESS / loudness.clamp_min(1e-6)).clamp_max(_MOST_GAIN)
-        _, _, words, none, _ = self.encoder.hear(pcm * level)
-        return torch.cat([words, none], 1)
-
-    @torch.inference_mode()
-    def probabilities(self, sounds: Float32Array, batch: int = 128) -> Float32Array:
-        """`sounds` (n, CLIP_SAMPLES) → (n, NONE + 1)."""
-        self.eval()
-        found = [self(torch.from_numpy(sounds[i : i + batch])).softmax(1).numpy() for i in range(0, len(sounds), batch)]
-        return np.concatenate(found)
+def synthetic_recipe() -> CommandRecipe:
+    """What a recogniser hears before it hears people."""
+    return CommandRecipe(steps=1200, learning_rate=2e-3)
 
 
-def train_commands(
-    mixer: Mixer, recipe: CommandRecipe, start: CommandRecogniser | None = None
-) -> CommandRecogniser:
+def small_recipe() -> CommandRecipe:
+    """Real clips and synthetic words, after `synthetic_recipe`."""
+    return CommandRecipe()
+
+
+def real_recipe() -> CommandRecipe:
+    """Real clips alone, from the start."""
+    return CommandRecipe(steps=1200, learning_rate=2e-3)
+
+
+def learn_synthetic(synthetic: WordClips, recipe: CommandRecipe, path: Path | None = None) -> CommandRecogniser:
+    """A recogniser of synthetic voices, read from `path` (`.safetensors`) if it is there, else kept in it.
+
+    Raises `ModelError` when the file is of another recipe or broken.
+    """
+    model = _built(recipe)
+    if path is not None and path.is_file():
+        try:
+            model.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(f"{path}: no recogniser of this recipe ({error}); remove it") from None
+        return model.eval()
+    noises = training_noises((), recipe.noises, recipe.seed * _SEEDS)
+    model = train_commands(Mixer([synthetic], noises, recipe.acoustics), recipe)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), path)
+    return model
+
+
+def learn_fold(
+    clips: WordClips,
+    fold: Fold,
+    synthetic: WordClips | None,
+    recipe: CommandRecipe,
+    *,
+    start: CommandRecogniser | None = None,
+    false_accepts: float = 0.05,
+) -> Spotter:
+    """Learn from the fold's training clips and `synthetic`, from `start` on; choose the threshold on other speakers.
+
+    At the threshold a share of at most `false_accepts` of the validation clips that are no command, as they are and
+    under noise of the training's kinds, is taken for one. The fold's test clips are not looked at.
+    """
+    real = clips.take(fold.train)
+    noises = training_noises(real.silences(), recipe.noises, recipe.seed * _SEEDS)
+    sources = [real] if synthetic is None else [real, synthetic]
+    model = train_commands(Mixer(sources, noises, recipe.acoustics), recipe, start)
+    waves = [clips.waves[row] for row in fold.validation if clips.labels[row] == NONE]
+    rng = np.random.default_rng([recipe.seed, 12])
+    heard = [
+        wave if level is None else in_noise(wave, noises[int(rng.integers(len(noises)))], level)
+        for level in _CHECK_DB
+        for wave in waves
+    ]
+    return Spotter(model, choose_threshold(model.probabilities(np.stack(heard)), false_accepts))
+
+
+def train_commands(mixer: Mixer, recipe: CommandRecipe, start: CommandRecogniser | None = None) -> CommandRecogniser:
     """A recogniser taught what `mixer` draws, from the weights of `start` on if given; the averaged weights."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng([recipe.seed, 11])
-    model = CommandRecogniser(recipe)
+    model = _built(recipe)
     if start is not None:
         model.load_state_dict(start.state_dict())
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    averaged = copy.deepcopy(model).eval()
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -123,28 +154,31 @@ def train_commands(
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
-        averaged.update_parameters(model)
+        _average(averaged, model, min(recipe.ema, (1 + step) / (10 + step)))
         mean = float(loss.detach()) if step == 0 else 0.98 * mean + 0.02 * float(loss.detach())
         if step % 10 == 0:
             progress.set_postfix(loss=f"{mean:.3f}")
-    final: CommandRecogniser = averaged.module
-    return final.eval()
+    return averaged
 
 
-def choose_threshold(probabilities: Float32Array, labels: NDArray[np.int64], false_accepts: float) -> float:
-    """The least threshold at which, of what is no command, at most a share of `false_accepts` is taken for one."""
-    best = np.sort(probabilities[labels == NONE, :NONE].max(1))
-    allowed = int(false_accepts * len(best))
-    return float(best[len(best) - 1 - allowed]) if len(best) else 0.5
+def choose_threshold(probabilities: Float32Array, false_accepts: float) -> float:
+    """The least threshold that at most a share of `false_accepts` of what is no command (n, NONE + 1) passes."""
+    likeliest = np.sort(probabilities[:, :NONE].max(1))
+    return float(likeliest[len(likeliest) - 1 - int(false_accepts * len(likeliest))])
 
 
-def decide(probabilities: Float32Array, threshold: float) -> NDArray[np.int64]:
-    """The commands heard (n,): the likeliest where its probability is over `threshold`, else NONE."""
-    words = probabilities[:, : len(COMMANDS)]
-    return np.where(words.max(1) > threshold, words.argmax(1), NONE)
+@torch.no_grad()
+def _average(averaged: CommandRecogniser, model: CommandRecogniser, decay: float) -> None:
+    for mine, new in zip(averaged.parameters(), model.parameters(), strict=True):
+        mine.lerp_(new, 1 - decay)
 
 
 def _rate(recipe: CommandRecipe, step: int) -> float:
     warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * step / max(1, recipe.steps)))
     return recipe.learning_rate * warm * (0.02 + 0.98 * cosine)
+
+
+def _built(recipe: CommandRecipe) -> CommandRecogniser:
+    mel = MaskedLogMel(recipe.masks, recipe.bands, recipe.frames)
+    return CommandRecogniser(recipe.width, recipe.heads, recipe.dropout, mel)
