@@ -101,7 +101,7 @@ class UtteranceBank:
         if index is None:
             return Mixed(np.asarray(noise * np.float32(rng.uniform(0.01, 0.15))))
         wave: Float32Array = self.waves[index, : self.lengths[index]].astype(np.float32) / np.float32(32767)
-        wave = _stretched(wave, float(rng.uniform(0.82, 1.22)))[-(WINDOW_SAMPLES - 800) :]
+        wave = stretched(wave, float(rng.uniform(0.82, 1.22)))[-(WINDOW_SAMPLES - 800) :]
         if rng.random() < 0.7:
             wave = through_room(wave, rng)
             wave = wave / np.float32(max(float(np.abs(wave).max(initial=0)), 1e-6))
@@ -119,7 +119,7 @@ class UtteranceBank:
         return np.asarray(np.roll(chosen, int(rng.integers(len(chosen)))).astype(np.float32) / np.float32(3276.7))
 
 
-def _stretched(wave: Float32Array, factor: float) -> Float32Array:
+def stretched(wave: Float32Array, factor: float) -> Float32Array:
     """`wave` played at another speed, pitch and all."""
     places = np.arange(0, len(wave) - 1, factor)
     return np.asarray(np.interp(places, np.arange(len(wave)), wave), np.float32)
@@ -145,7 +145,7 @@ def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBa
     for index in tqdm(range(count), desc="utterances", unit="utterance"):
         draws = Draws(seed + index, Split.TRAIN, stream=91)
         command = _command(draws, phrases, index)
-        wave = to_pcm(say(command.text, _speaker(draws)))[:_LONGEST]
+        wave = to_pcm(say(command.text, any_speaker(draws)))[:_LONGEST]
         waves[index, : len(wave)] = wave
         lengths[index] = len(wave)
         commands.append(command)
@@ -153,7 +153,7 @@ def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBa
     return UtteranceBank(waves, lengths, tuple(commands), np.stack([to_pcm(s * np.float32(0.1)) for s in sounds]))
 
 
-def _speaker(draws: Draws) -> Speaker:
+def any_speaker(draws: Draws) -> Speaker:
     """An accent of the training split with any timbre but the test split's."""
     accent, timbre = (names[int(draws.rng.integers(len(names)))] for names in (_ACCENTS, _TIMBRES))
     return Speaker(f"{accent}+{timbre}", draws.held_integer(110, 205), draws.held_integer(15, 83))
