@@ -1,37 +1,29 @@
-"""Clips of single spoken words, real and synthetic, and who is tested when.
+"""Clips of single spoken words, and who is learned from and who is tested when.
 
 The real ones lie in a folder a word, as in Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech
-Recognition", 2018: the ten commands, `_unknown_` for other words, `_silence_` for what is no speech. The synthetic ones
-are said by espeak-ng.
+Recognition", 2018: the ten commands, `_unknown_` for other words, `_silence_` for what is no speech.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from fusion.encoders.speech import SAMPLE_RATE_HZ
 from fusion.errors import InputError
-from fusion.recording.media.audio_reader import AudioReader
-from fusion.recording.media.clips import Clip, read_clips, split_by_speaker
-from fusion.simulation import Split
-from fusion.simulation.draws import Draws
-from fusion.simulation.speech import Speaker, draw_speaker, say
-from fusion.training.utterances import any_speaker
-from fusion.types import AudioChunk, Float32Array
+from fusion.types import Float32Array
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 NONE = len(COMMANDS)
 """The label of what is none of the commands."""
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
+SPEECH = "speech"
+"""The kind of a stretch of longer speech."""
 FOLDERS = (*COMMANDS, UNKNOWN, SILENCE)
-CLIP_SAMPLES = SAMPLE_RATE_HZ
-"""Samples of a clip: one second."""
+CLIP_SAMPLES = 16_000
+"""Samples of a clip: one second at 16 kHz."""
 _OTHERS = """
     zero one two three four five six seven eight nine bed bird cat dog happy house tree wow backward forward
     follow learn hello please open close start wait turn light lamp door water music window table chair paper
@@ -46,16 +38,17 @@ OTHER_WORDS = tuple(_OTHERS.split())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordClips:
-    """Sounds of one word each.
+    """Sounds of one word each, or of none.
 
-    `waves` are (samples,) float32 in -1..1; `labels` (n,) indices into COMMANDS, or NONE; `kinds` the folder's name or
-    the word said; `speakers` who said it.
+    `waves` are (samples,) float32 in -1..1, a second or less; `labels` (n,) indices into COMMANDS, or NONE; `kinds` the
+    folder's name or the word said; `speakers` who said it; `names` what tells a clip from the others of its set.
     """
 
     waves: tuple[Float32Array, ...]
     labels: NDArray[np.int64]
     kinds: tuple[str, ...]
     speakers: tuple[str, ...]
+    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.waves)
@@ -63,12 +56,14 @@ class WordClips:
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> WordClips:
         """The clips of these rows, in their order."""
         rows = [int(row) for row in rows]
-        return WordClips(
-            tuple(self.waves[row] for row in rows),
-            self.labels[rows],
-            tuple(self.kinds[row] for row in rows),
-            tuple(self.speakers[row] for row in rows),
-        )
+        told = (tuple(told[row] for row in rows) for told in (self.kinds, self.speakers, self.names))
+        return WordClips(tuple(self.waves[row] for row in rows), self.labels[rows], *told)
+
+    def joined(self, other: WordClips) -> WordClips:
+        """These clips, then the other's."""
+        labels = np.concatenate([self.labels, other.labels])
+        kinds, speakers = self.kinds + other.kinds, self.speakers + other.speakers
+        return WordClips(self.waves + other.waves, labels, kinds, speakers, self.names + other.names)
 
     def silences(self) -> list[Float32Array]:
         """The waves that are no speech, but those that are nothing at all."""
@@ -77,92 +72,38 @@ class WordClips:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """Rows of the clips to learn from, to choose the threshold on, and to be tested; no speaker is in two of them."""
+    """Rows of the clips to learn from, to choose by, and to be tested; no speaker is in two of them."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
 
-def find_clips(folder: Path) -> list[Clip]:
-    """The clips of the twelve folders.
+def folds_of(speakers: Sequence[str], folds: int, seed: int, validation: int = 8) -> list[Fold]:
+    """Every clip is tested in exactly one fold; of a fold's other clips, about one in `validation` is to choose by.
 
-    Raises `RecordingError` when there are none, `InputError` when a folder is missing or empty.
-    """
-    clips = [clip for clip in read_clips(folder) if clip.label in FOLDERS]
-    if missing := [name for name in FOLDERS if not any(clip.label == name for clip in clips)]:
-        raise InputError(
-            f"{folder}: no clips in {', '.join(missing)}; a folder a command, {UNKNOWN} and {SILENCE} are needed"
-        )
-    return clips
-
-
-def load_clips(clips: Sequence[Clip]) -> WordClips:
-    """Decode `clips`, each cut or padded with zeros to one second at 16 kHz. Raises `RecordingError` for a bad file."""
-    waves = [_second(clip.path) for clip in tqdm(clips, desc="clips", unit="clip")]
-    labels = [COMMANDS.index(clip.label) if clip.label in COMMANDS else NONE for clip in clips]
-    return WordClips(
-        tuple(waves), np.array(labels, np.int64), tuple(c.label for c in clips), tuple(c.speaker for c in clips)
-    )
-
-
-def folds_of(clips: Sequence[Clip], folds: int, seed: int, validation: int = 8) -> list[Fold]:
-    """Every clip is tested in exactly one fold; one in `validation` of a fold's other clips choose the threshold.
-
-    The split is by speaker and the same for the same clips and seed. Raises `InputError` when there are fewer than two
-    folds, or too few speakers for one of them.
+    `speakers` (n,) say who is heard in a clip. Speakers are drawn in a random order, and each goes to the part that has
+    the fewest clips by then, so the parts are about equal. The same for the same speakers and seed. Raises `InputError`
+    when there are fewer than two folds, or too few speakers for one of them.
     """
     if folds < 2:
         raise InputError(f"{folds} folds; at least 2 are needed, one to test and one to learn from")
-    row_of = {clip.path: row for row, clip in enumerate(clips)}
+    who = np.array(speakers)
     found = []
-    for test in split_by_speaker(clips, folds, seed):
-        tested = {clip.path for clip in test}
-        others = [clip for clip in clips if clip.path not in tested]
-        chosen, *rest = split_by_speaker(others, validation, seed)
-        parts = ([clip for part in rest for clip in part], chosen, test)
-        if not all(parts):
-            speakers = len({clip.speaker for clip in clips})
-            raise InputError(f"{speakers} speakers are too few for {folds} folds; take fewer folds or more clips")
-        found.append(Fold(*(np.array(sorted(row_of[clip.path] for clip in part), np.int64) for part in parts)))
+    for tested in _dealt(who, np.arange(len(who)), folds, seed):
+        others = np.setdiff1d(np.arange(len(who)), tested)
+        chosen, *rest = _dealt(who, others, validation, seed)
+        fold = Fold(np.sort(np.concatenate(rest)), chosen, tested)
+        if not all(map(len, (fold.train, fold.validation, fold.test))):
+            count = len(set(speakers))
+            raise InputError(f"{count} speakers are too few for {folds} folds; take fewer folds or more clips")
+        found.append(fold)
     return found
 
 
-def synthetic_words(seed: int, count: int = 1500) -> WordClips:
-    """`count` utterances of the commands and as many of other words, in the training split's voices."""
-    commands, others = say_words(COMMANDS, count, seed), say_words(OTHER_WORDS, count, seed + count)
-    return WordClips(
-        commands.waves + others.waves,
-        np.concatenate([commands.labels, others.labels]),
-        commands.kinds + others.kinds,
-        commands.speakers + others.speakers,
-    )
-
-
-def say_words(words: Sequence[str], count: int, seed: int, split: Split = Split.TRAIN) -> WordClips:
-    """`count` utterances, every word about as often, each in a voice of its own; in the test split's with `split`.
-
-    Raises `UnavailableError` without espeak-ng.
-    """
-    waves, speakers, said = [], [], []
-    for index in tqdm(range(count), desc="synthetic words", unit="word"):
-        draws = Draws(seed + index, split, stream=97)
-        speaker: Speaker = draw_speaker(draws) if split is Split.TEST else any_speaker(draws)
-        word = words[index % len(words)]
-        waves.append(say(word, speaker)[:CLIP_SAMPLES])
-        speakers.append(speaker.voice)
-        said.append(word)
-    labels = [COMMANDS.index(word) if word in COMMANDS else NONE for word in said]
-    return WordClips(tuple(waves), np.array(labels, np.int64), tuple(said), tuple(speakers))
-
-
-def load_sound(path: Path) -> Float32Array:
-    """All of a sound file as 16 kHz samples (n,) in -1..1. Raises `RecordingError` for what is none."""
-    payloads = (reading.payload for _, reading in AudioReader.open(path, None, None, salvage=False).readings())
-    pcm = [payload.pcm for payload in payloads if isinstance(payload, AudioChunk)]
-    return np.asarray(np.concatenate(pcm).astype(np.float32) / np.float32(32768), np.float32)
-
-
-def _second(path: Path) -> Float32Array:
-    wave = load_sound(path)[:CLIP_SAMPLES]
-    return np.pad(wave, (0, CLIP_SAMPLES - len(wave)))
+def _dealt(who: NDArray[np.str_], rows: NDArray[np.int64], parts: int, seed: int) -> list[NDArray[np.int64]]:
+    """`rows` in `parts` parts, sorted, all of a speaker's in one of them."""
+    found: list[list[int]] = [[] for _ in range(parts)]
+    for speaker in np.random.default_rng(seed).permutation(np.unique(who[rows])):
+        min(found, key=len).extend(rows[who[rows] == speaker].tolist())
+    return [np.array(sorted(part), np.int64) for part in found]

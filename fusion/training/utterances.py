@@ -101,7 +101,7 @@ class UtteranceBank:
         if index is None:
             return Mixed(np.asarray(noise * np.float32(rng.uniform(0.01, 0.15))))
         wave: Float32Array = self.waves[index, : self.lengths[index]].astype(np.float32) / np.float32(32767)
-        wave = stretched(wave, float(rng.uniform(0.82, 1.22)))[-(WINDOW_SAMPLES - 800) :]
+        wave = _stretched(wave, float(rng.uniform(0.82, 1.22)))[-(WINDOW_SAMPLES - 800) :]
         if rng.random() < 0.7:
             wave = through_room(wave, rng)
             wave = wave / np.float32(max(float(np.abs(wave).max(initial=0)), 1e-6))
@@ -119,7 +119,7 @@ class UtteranceBank:
         return np.asarray(np.roll(chosen, int(rng.integers(len(chosen)))).astype(np.float32) / np.float32(3276.7))
 
 
-def stretched(wave: Float32Array, factor: float) -> Float32Array:
+def _stretched(wave: Float32Array, factor: float) -> Float32Array:
     """`wave` played at another speed, pitch and all."""
     places = np.arange(0, len(wave) - 1, factor)
     return np.asarray(np.interp(places, np.arange(len(wave)), wave), np.float32)
