@@ -34,10 +34,12 @@ def pack(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train and score every fold."""
-    from fusion.training.command_runs import Plan, run_all
+    from fusion.training.command_runs import Where
+    from fusion.training.command_search import Plan, run_all
+    from fusion.training.spoken_commands import candidates
 
     plan = Plan(60 * arguments.minutes, arguments.seeds, arguments.jobs, arguments.steps)
-    run_all(arguments.data, arguments.out, arguments.device, plan)
+    run_all(Where(arguments.data, arguments.out / "weights", arguments.device), arguments.out, plan, candidates())
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -50,7 +52,8 @@ def table(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Pack, train, or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
+    parser.set_defaults(action=lambda _: print("This needs recordings: pack them first.\n\n" + parser.format_usage()))
+    commands = parser.add_subparsers()
     for action in (pack, train, table):
         sub = commands.add_parser(action.__name__, help=action.__doc__)
         sub.add_argument("--data", type=Path, default=Path("runs/speech_commands/pack"), help="the pack's folder")

@@ -17,6 +17,8 @@ from fusion.training.command_recogniser import CommandRecogniser
 from fusion.training.command_sounds import in_noise, placed
 from fusion.types import Float32Array
 
+SCORES = "scores.npz"
+"""The file of all folds' scores, in a run's output folder."""
 LEVELS_DB = (None, 20.0, 10.0, 5.0, 0.0)
 """Signal to noise that clips are heard at; None is the clip as it is."""
 

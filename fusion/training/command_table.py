@@ -15,8 +15,7 @@ from fusion.evaluation.bootstrap import Interval, mean_interval
 from fusion.training.command_clips import NONE, SILENCE, UNKNOWN, Fold, WordClips
 from fusion.training.command_pack import CommandPack
 from fusion.training.command_recogniser import decide
-from fusion.training.command_runs import SCORES
-from fusion.training.command_scores import LEVELS_DB, FoldScores
+from fusion.training.command_scores import LEVELS_DB, SCORES, FoldScores
 from fusion.types import BoolArray, Float32Array
 
 FALSE_ACCEPTS = 0.05
