@@ -133,7 +133,7 @@ def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBa
     for index in tqdm(range(count), desc="utterances", unit="utterance"):
         draws = Draws(seed + index, Split.TRAIN, stream=91)
         command = _command(draws, phrases, index)
-        wave = to_pcm(say(command.text, _speaker(draws)))[:_LONGEST]
+        wave = to_pcm(say(command.text, any_speaker(draws)))[:_LONGEST]
         waves[index, : len(wave)] = wave
         lengths[index] = len(wave)
         commands.append(command)
@@ -141,7 +141,7 @@ def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBa
     return UtteranceBank(waves, lengths, tuple(commands), np.stack([to_pcm(s * np.float32(0.1)) for s in sounds]))
 
 
-def _speaker(draws: Draws) -> Speaker:
+def any_speaker(draws: Draws) -> Speaker:
     """An accent of the training split with any timbre but the test split's."""
     accent, timbre = (names[int(draws.rng.integers(len(names)))] for names in (_ACCENTS, _TIMBRES))
     return Speaker(f"{accent}+{timbre}", draws.held_integer(110, 205), draws.held_integer(15, 83))
