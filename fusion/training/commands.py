@@ -6,11 +6,15 @@ import argparse
 import json
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusion.errors import ConfigError
 from fusion.task import Task, tasks_with_weights
 from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.scene_sets import card_scenes, detector_scenes, fusion_scenes, given_pictures, held_out_scenes
+
+if TYPE_CHECKING:
+    from fusion.training.ground import GroundRecipe
 
 PARITY_SECTION = "Fusion model, largest difference between graph and model"
 """On the card."""
@@ -30,6 +34,21 @@ def train(arguments: argparse.Namespace) -> None:
     _STEPS[arguments.model](Task.load(arguments.task), arguments)
 
 
+def _refuse_several(model: str, task: Task) -> None:
+    from fusion.training.ranks import launched
+
+    if launched() > 1:
+        raise ConfigError(
+            f"{launched()} processes for the {model} of task {task.name}: only the fusion model of a driving task "
+            "learns in several; start one, without torchrun"
+        )
+
+
+def _over_ground(task: Task, arguments: argparse.Namespace) -> bool:
+    """Whether the task's fusion model is one over the ground, learnt from the recording that is given."""
+    return arguments.data is not None and task.area is not None and not task.conditions
+
+
 def _train_all(task: Task, arguments: argparse.Namespace) -> None:
     _detector(task, arguments)
     if task.conditions:
@@ -40,6 +59,7 @@ def _train_all(task: Task, arguments: argparse.Namespace) -> None:
 def _detector(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.training.detectors import make_detector
 
+    _refuse_several("detector", task)
     data = detector_scenes(task, arguments) if task.conditions else given_pictures(task, arguments)
     make_detector(
         task,
@@ -61,22 +81,25 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.training.fuse import FusionRecipe, spec_for, train_fusion
     from fusion.training.fusion_bundle import export_fusion, refuse_worse
     from fusion.training.fusion_data import SceneSampler
+    from fusion.training.optimisation import BF16
     from fusion.training.scene_features import cache_features
     from fusion.training.utterances import load_bank
 
-    if arguments.data and task.area is not None and not task.conditions:
+    if _over_ground(task, arguments):
         _ground(task, arguments)
         return
     if not task.conditions:
         raise ConfigError(f"task {task.name} has no fused model; a driving task learns one from --data RECORDING")
+    _refuse_several("fusion model", task)
     folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
     roots = {"train": fusion_scenes(task, arguments), "val": detector_scenes(task, arguments)}
     learn, validate = (
         cache_features(root, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
         for split, root in roots.items()
     )
-    recipe = FusionRecipe(threads=arguments.threads)
+    recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard))
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
+    recipe = recipe if arguments.precision is None else replace(recipe, half=arguments.precision == BF16)
     bank = load_bank(out / "utterances.npz", task, seed=recipe.seed)
     spec = spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
     model = train_fusion(
@@ -106,30 +129,54 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
 
 
 def _ground(task: Task, arguments: argparse.Namespace) -> None:
+    from fusion.training.driving_frames import DrivingFrames
+    from fusion.training.driving_spec import frame_spec
+    from fusion.training.ground import driving_model_spec, train_ground
+    from fusion.training.ranks import joined
+
+    shapes, out = frame_spec(task), Path(arguments.out) / task.name / f"fusion-{arguments.size}"
+    spec = driving_model_spec(task, shapes, arguments.size)
+    with joined(arguments.device) as ranks:
+        frames = DrivingFrames(arguments.data, task, shapes, quiet=not ranks.first)
+        other = arguments.held_out
+        held_out = None if other is None else DrivingFrames(other, task, shapes, quiet=not ranks.first)
+        _, history = train_ground(
+            frames,
+            out,
+            _ground_recipe(arguments),
+            spec=spec,
+            held_out=held_out,
+            ranks=ranks,
+            resume=arguments.resume,
+            network_weights=arguments.network_weights,
+        )
+    if ranks.first:
+        last = ", ".join(f"{name} {value:.3f}" for name, value in history[-1].items() if name != "recall")
+        print(f"wrote {out / 'model'} after {len(history)} epochs; last losses: {last}")
+        whose = "the objects it learnt from (no held-out figure)" if held_out is None else "held-out objects"
+        print(f"it finds {history[-1]['recall']:.2f} of {whose} within 1 m")
+
+
+def _ground_recipe(arguments: argparse.Namespace) -> GroundRecipe:
     from dataclasses import replace
 
     from fusion.training.driving_augment import training_recipe
-    from fusion.training.driving_frames import DrivingFrames
-    from fusion.training.driving_spec import frame_spec
-    from fusion.training.ground import GroundRecipe, driving_model_spec, recall_at, train_ground
+    from fusion.training.ground import GroundRecipe
 
-    shapes, out = frame_spec(task), Path(arguments.out) / task.name / f"fusion-{arguments.size}"
-    frames = DrivingFrames(Path(arguments.data), task, shapes)
     recipe = GroundRecipe(
-        threads=arguments.threads, device=arguments.device, augment=None if arguments.as_is else training_recipe()
+        threads=arguments.threads,
+        device=arguments.device,
+        precision=arguments.precision,
+        augment=None if arguments.as_is else training_recipe(),
+        tensorboard=arguments.tensorboard,
     )
-    recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
-    spec = driving_model_spec(task, shapes, arguments.size)
-    model, history = train_ground(
-        frames, out, recipe, spec=spec, resume=arguments.resume, network_weights=arguments.network_weights
-    )
-    print(f"wrote {out / 'model'} after {len(history)} epochs; last losses {history[-1]}")
-    print(f"of the objects it learnt from it finds {recall_at(model, frames):.2f} within 1 m (no held-out figure)")
+    return recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
 
 
 def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.training.reviewers import make_reviewer
 
+    _refuse_several("reviewer", task)
     make_reviewer(task, arguments, bundle_folder(task, arguments.weights))
 
 
