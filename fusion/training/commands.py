@@ -14,6 +14,7 @@ from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.scene_sets import card_scenes, detector_scenes, fusion_scenes, given_pictures, held_out_scenes
 
 if TYPE_CHECKING:
+    from fusion.training.fuse import FusionRecipe
     from fusion.training.ground import GroundRecipe
 
 PARITY_SECTION = "Fusion model, largest difference between graph and model"
@@ -75,13 +76,12 @@ def _detector(task: Task, arguments: argparse.Namespace) -> None:
 
 
 def _fusion(task: Task, arguments: argparse.Namespace) -> None:
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from fusion.codec import Profile
-    from fusion.training.fuse import FusionRecipe, spec_for, train_fusion
+    from fusion.training.fuse import spec_for, train_fusion
     from fusion.training.fusion_bundle import export_fusion, refuse_worse
     from fusion.training.fusion_data import SceneSampler
-    from fusion.training.optimisation import BF16
     from fusion.training.scene_features import cache_features
     from fusion.training.utterances import load_bank
 
@@ -97,9 +97,7 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
         cache_features(root, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
         for split, root in roots.items()
     )
-    recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard))
-    recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
-    recipe = recipe if arguments.precision is None else replace(recipe, half=arguments.precision == BF16)
+    recipe = _fusion_recipe(arguments)
     bank = load_bank(out / "utterances.npz", task, seed=recipe.seed)
     spec = spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
     model = train_fusion(
@@ -126,6 +124,17 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
         },
     )
     write_digests(folder)
+
+
+def _fusion_recipe(arguments: argparse.Namespace) -> FusionRecipe:
+    from dataclasses import replace
+
+    from fusion.training.fuse import FusionRecipe
+    from fusion.training.optimisation import BF16
+
+    recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard))
+    recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
+    return recipe if arguments.precision is None else replace(recipe, half=arguments.precision == BF16)
 
 
 def _ground(task: Task, arguments: argparse.Namespace) -> None:

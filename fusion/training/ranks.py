@@ -116,7 +116,7 @@ def joined(device: str = "cpu") -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         if not _lost(error):
             raise
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise UnavailableError(
             f"process {ranks.rank} of {ranks.count} cannot reach the others ({reason}); see what they said, then go on "
             "with --resume"
