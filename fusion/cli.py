@@ -118,6 +118,15 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--device", default="cpu", help="where a driving task's fusion model learns, as torch names it")
     train.add_argument("--network-weights", type=Path, help="a file of the camera backbone's weights to begin with")
     train.add_argument("--as-is", action="store_true", help="driving frames unchanged: to see a model learn by heart")
+    train.add_argument("--held-out", type=Path, help="another recording, to measure a driving task's fusion model on")
+    train.add_argument(
+        "--precision", choices=["fp32", "bf16"], help="what the fusion model computes in; default: by device"
+    )
+    train.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        help="keep curves of the fusion model's training; default: for driving tasks, if TensorBoard is installed",
+    )
     train.set_defaults(run=_train)
 
 
@@ -144,7 +153,7 @@ def _add_pretrain(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
-    from fusion.training.commands import pretrain
+    from fusion.training.fusion_commands import pretrain
 
     pretrain(arguments)
 
@@ -158,7 +167,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from fusion.training.commands import export
+    from fusion.training.fusion_commands import export
 
     export(arguments)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,11 @@ CHANNELS = (24, 32, 32)
 BITS = (1.6, 1.8, 1.8)
 """Bits a symbol each level's step is chosen for, on the cells the calibration images would send."""
 OUTPUTS = ("predictions", "p3", "p4", "p5")
+
+
+def bundle_folder(task: Task, weights: Path | None) -> Path:
+    """Where a task's bundle lies: `weights`, or the package's own."""
+    return weights or Path(str(resources.files("fusion").joinpath("weights", task.name)))
 
 
 def export_detector(weights: Path, task: Task, images: Sequence[UInt8Array], folder: Path, *, seed: int = 7) -> Profile:

@@ -34,6 +34,11 @@ class CentreTargets:
     velocity: Tensor
     moves: Tensor
 
+    @property
+    def counts(self) -> Tensor:
+        """How many objects have a place and how many a velocity: (2,) float32."""
+        return torch.stack([self.there.sum(), self.moves.sum()]).float()
+
 
 def centre_targets(batch: Mapping[str, Tensor], grid: PillarGrid, size: tuple[int, int], classes: int) -> CentreTargets:
     """Targets of a batch with `truth_label` (B, T), `truth_box3d` (B, T, 8), and, if velocities are known,
@@ -76,27 +81,32 @@ def _drawn(
     return heat
 
 
-def centre_losses(maps: BevOutputs, targets: CentreTargets) -> dict[str, Tensor]:
-    """Mean losses by name: `heatmap` an object, `box` and `velocity` an object that has one."""
+def centre_losses(maps: BevOutputs, targets: CentreTargets, counts: Tensor | None = None) -> dict[str, Tensor]:
+    """Mean losses () by name: `heatmap` an object, `box` and `velocity` an object that has one.
+
+    `counts` (2,), positive, says over how many objects; default: the targets' own. With the mean of several batches'
+    counts, the mean of their losses is the loss of all of them together.
+    """
+    objects, moving = targets.counts.clamp(min=1) if counts is None else counts
     return {
-        "heatmap": focal_loss(maps.heatmap.float(), targets.heatmap, targets.there.sum()),
-        "box": _regression(maps.box, targets.box, targets.cell, targets.there),
-        "velocity": _regression(maps.velocity, targets.velocity, targets.cell, targets.moves),
+        "heatmap": focal_loss(maps.heatmap.float(), targets.heatmap, objects),
+        "box": _regression(maps.box, targets.box, targets.cell, targets.there, objects),
+        "velocity": _regression(maps.velocity, targets.velocity, targets.cell, targets.moves, moving),
     }
 
 
 def focal_loss(logits: Tensor, heat: Tensor, objects: Tensor) -> Tensor:
-    """CornerNet's penalty-reduced focal loss with its powers 2 and 4, a mean over `objects` (at least 1)."""
+    """CornerNet's penalty-reduced focal loss with its powers 2 and 4, a mean over `objects` (), positive."""
     chance = logits.sigmoid()
     centre = heat >= 1.0
     hit = (1 - chance).square() * functional.logsigmoid(logits)
     miss = (1 - heat).pow(4) * chance.square() * functional.logsigmoid(-logits)
-    return -torch.where(centre, hit, miss).sum() / objects.clamp(min=1)
+    return -torch.where(centre, hit, miss).sum() / objects
 
 
-def _regression(maps: Tensor, wanted: Tensor, cell: Tensor, there: Tensor) -> Tensor:
+def _regression(maps: Tensor, wanted: Tensor, cell: Tensor, there: Tensor, objects: Tensor) -> Tensor:
     channels = maps.shape[1]
     flat = maps.float().flatten(2)
     found = flat.gather(2, cell[:, None].expand(-1, channels, -1)).transpose(1, 2)  # (B, T, channels)
     error = functional.smooth_l1_loss(found, wanted[..., :channels], beta=0.1, reduction="none").sum(-1)
-    return (error * there).sum() / there.sum().clamp(min=1)
+    return (error * there).sum() / objects

@@ -65,12 +65,13 @@ class DrivingPlan:
         return tuple(entry for entry in reversed(past) if entry.time_ns >= frame.time_ns - OLDEST_NS)
 
 
-def plan_frames(reader: RecordingReader, info: RecordingInfo, task: Task) -> DrivingPlan:
+def plan_frames(reader: RecordingReader, info: RecordingInfo, task: Task, *, quiet: bool = False) -> DrivingPlan:
     """The frames of a recording: of every moment that has truth in space, or, without any, of every reference reading.
 
     The reference is the LiDAR where the task has several cameras, else the camera; of the two the one that is there.
     A camera of the recording that is called as one of the task with a number behind it (`left-2`) is that camera with
-    another calibration. Raises `InputError` when none of the task's cameras and LiDARs is in the recording.
+    another calibration. No progress is shown if `quiet`. Raises `InputError` when none of the task's cameras and LiDARs
+    is in the recording.
     """
     names = {name: task_name(name, task) for name in info.sensors}
     sensors = {
@@ -84,7 +85,7 @@ def plan_frames(reader: RecordingReader, info: RecordingInfo, task: Task) -> Dri
     if not info.continuous:
         settings = settings.model_copy(update={"late_ms": settings.present_ms})
     series: dict[str, list[Entry]] = {name: [] for name in sensors}
-    aligned = _aligned(_stamps(reader, info), names, Synchronizer(sensors, settings.reference, settings), series)
+    aligned = _aligned(_stamps(reader, info, quiet), names, Synchronizer(sensors, settings.reference, settings), series)
     truths = list(_told(reader.truth()))
     frames, unmatched = _chosen(list(aligned), truths, {n: {e.time_ns: e for e in s} for n, s in series.items()})
     ordered = {name: tuple(sorted(known, key=lambda entry: entry.time_ns)) for name, known in series.items()}
@@ -102,12 +103,12 @@ def _reference(sensors: Mapping[str, Modality]) -> str:
     return (lidars or cameras)[0] if len(cameras) > 1 else (cameras or lidars)[0]
 
 
-def _stamps(reader: RecordingReader, info: RecordingInfo) -> Iterator[tuple[int, Reading]]:
+def _stamps(reader: RecordingReader, info: RecordingInfo, quiet: bool) -> Iterator[tuple[int, Reading]]:
     if isinstance(reader, IndexedReader):
         yield from reader.stamps()
         return
     total = sum(sensor.count for sensor in info.sensors.values())
-    yield from tqdm(reader.readings(), desc=f"times of {info.path.name}", total=total, unit="reading")
+    yield from tqdm(reader.readings(), desc=f"times of {info.path.name}", total=total, unit="reading", disable=quiet)
 
 
 def _aligned(

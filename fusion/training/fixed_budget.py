@@ -5,20 +5,20 @@ The same batches, optimizer, schedule and average for all; what differs is the m
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from fusion.model.build import FusionModel
 from fusion.training.fuse import LOSS_WEIGHTS, condition_weights
 from fusion.training.fusion_data import SceneSampler, batches
 from fusion.training.fusion_targets import assign, fusion_losses
-from fusion.training.optimisation import adamw, set_rate, take_step
+from fusion.training.learner import Learner
+from fusion.training.optimisation import set_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,23 @@ def train_on_budget(
     chosen = np.arange(len(sampler.cache)) if scenes is None else np.asarray(scenes)
     torch.manual_seed(budget.seed)
     model.to(sampler.device).train()
-    averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-    optimizer = adamw(model, budget.learning_rate, budget.weight_decay)
+    learner = Learner(
+        model,
+        learning_rate=budget.learning_rate,
+        weight_decay=budget.weight_decay,
+        ema=budget.ema,
+        clip=budget.clip,
+    )
     weights = condition_weights(sampler.cache, len(model.spec.conditions)).to(sampler.device)
     progress = tqdm(endless(sampler, chosen, budget), total=budget.steps, desc=name or "steps", unit="step")
     for step, batch in enumerate(progress):
-        set_rate(optimizer, budget.learning_rate, budget.warmup_steps, step, budget.steps)
+        set_rate(learner.optimizer, budget.learning_rate, budget.warmup_steps, step, budget.steps)
         with torch.autocast(sampler.device.type, torch.bfloat16, enabled=budget.half):
             loss = scene_loss(model, batch, weights)
-        take_step(optimizer, model, loss, budget.clip)
-        average_into(averaged, model, min(budget.ema, (1 + step) / (10 + step)))
+        learner.learn(loss)
         if step % 50 == 0:
             progress.set_postfix(loss=f"{float(loss.detach()):.3f}")
-    return averaged
+    return learner.average.model
 
 
 def scene_loss(model: FusionModel, batch: dict[str, Tensor], condition_weight: Tensor) -> Tensor:
@@ -83,14 +87,3 @@ def endless(sampler: SceneSampler, chosen: np.typing.NDArray[np.intp], budget: B
             if made == budget.steps:
                 return
         passes += 1
-
-
-@torch.no_grad()
-def average_into(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move every number of `averaged` towards that of `model` by 1 - `decay`; counters are copied."""
-    mine, new = list(averaged.state_dict().values()), list(model.state_dict().values())
-    real = [i for i, value in enumerate(mine) if value.is_floating_point()]
-    torch._foreach_lerp_([mine[i] for i in real], [new[i] for i in real], 1 - decay)
-    for own, value in zip(mine, new, strict=True):
-        if not own.is_floating_point():
-            own.copy_(value)

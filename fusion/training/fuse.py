@@ -7,10 +7,8 @@ the last finished epoch.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from fusion.encoders.speech import FRAME_SAMPLES
 from fusion.errors import ModelError
 from fusion.model.build import FusionModel, build_fusion
 from fusion.model.checkpoint import (
-    TrainingState,
     load_fusion,
     load_state,
     round_to_half,
@@ -36,10 +33,12 @@ from fusion.model.checkpoint import (
 from fusion.model.sizes import items_spec
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
+from fusion.training.event_log import EventLog, event_log
 from fusion.training.fusion_data import SceneSampler, batches
 from fusion.training.fusion_metrics import evaluate_fusion, table
 from fusion.training.fusion_targets import assign, fusion_losses, speech_losses, spotting_loss
-from fusion.training.optimisation import adamw, optimizer_tensors, restore_optimizer, set_rate, take_step
+from fusion.training.learner import Learner
+from fusion.training.optimisation import BF16, FP32, adamw, autocast, set_rate, take_step
 from fusion.training.scene_features import FeatureCache
 from fusion.training.utterances import UtteranceBank, spoken_words, vocabulary, word_frames
 
@@ -74,6 +73,11 @@ class FusionRecipe:
     half: bool = True
     tensorboard: bool = False
 
+    @property
+    def precision(self) -> str:
+        """Of `PRECISIONS`: `half` computes in bfloat16."""
+        return BF16 if self.half else FP32
+
 
 def train_fusion(
     cache: FeatureCache,
@@ -99,23 +103,15 @@ def train_fusion(
     if cache.features.item_points.shape[-1] < len(spec.point_scale):
         raise ModelError(f"{cache.folder}: features of an older format; cache them again")
     model = build_fusion(spec)
-    run = _Run(model, recipe, SceneSampler(cache, spec, bank), out)
-    state = load_state(out / "last") if resume else None
-    if state is not None:
-        run.restore(state)
-    else:
+    run = _Run(model, recipe, SceneSampler(cache, spec, bank))
+    if not (resume and run.restored(out / "last")):
         if start is not None:
             tqdm.write(f"{take_over(model, load_fusion(start)):.0%} of the weights taken over from {start}")
         pretrain_speech(model, bank, recipe)
-        run.start()
+        run.learner.average.begin(model)
     unseen = None if validation is None else SceneSampler(validation, spec)
-    while run.epoch < recipe.epochs:
-        run.train_epoch()
-        save_state(out / "last", run.state())
-        save_fusion(out / "best", run.averaged)
-        if unseen is not None and (run.epoch % 3 == 0 or run.epoch == recipe.epochs):
-            figures = evaluate_fusion(run.averaged, unseen, patterns=["all"], limit=256)
-            run.note(figures)
+    with event_log(out, wanted=recipe.tensorboard, step=run.learner.step) as log:
+        run.finish(out, unseen, log)
     final = round_to_half(run.averaged).eval()
     save_fusion(out / "best", final)
     results = {} if unseen is None else evaluate_fusion(final, unseen)
@@ -134,7 +130,7 @@ def pretrain_speech(model: FusionModel, bank: UtteranceBank, recipe: FusionRecip
     spec = model.spec
     words = np.stack([spoken_words(c.text, spec.words) for c in bank.commands])
     intents = np.array([spec.intents.index(c.intent) for c in bank.commands])
-    optimizer = _optimizer(model.speech, recipe)
+    optimizer = adamw(model.speech, recipe.learning_rate, recipe.weight_decay)
     losses: list[float] = []
     progress = tqdm(range(recipe.speech_steps), desc="speech", unit="step")
     model.speech.train()
@@ -152,7 +148,7 @@ def pretrain_speech(model: FusionModel, bank: UtteranceBank, recipe: FusionRecip
             "words": torch.from_numpy(words[chosen]),
             "intent": torch.from_numpy(intents[chosen]),
         }
-        with _autocast(recipe):
+        with autocast("cpu", recipe.precision):
             _, _, word_logits, intent_logits, spotted = model.speech.hear(pcm)
         parts = speech_losses(word_logits.float(), intent_logits.float(), batch)
         parts["frames"] = spotting_loss(spotted.float(), torch.from_numpy(np.stack(said)))
@@ -165,24 +161,37 @@ def pretrain_speech(model: FusionModel, bank: UtteranceBank, recipe: FusionRecip
 
 
 class _Run:
-    """One training run: model, average, optimizer, and where it stands."""
+    """One training run: what learns, from which scenes, and where it stands."""
 
-    def __init__(self, model: FusionModel, recipe: FusionRecipe, sampler: SceneSampler, out: Path) -> None:
+    def __init__(self, model: FusionModel, recipe: FusionRecipe, sampler: SceneSampler) -> None:
         self.model, self.recipe, self.sampler = model, recipe, sampler
-        self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        self.optimizer = _optimizer(model, recipe)
-        self.epoch = self.step = 0
+        self.learner = Learner(
+            model,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            ema=recipe.ema,
+            clip=recipe.clip,
+        )
+        self.averaged = self.learner.average.model
+        self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.steps_an_epoch = len(sampler.cache) // recipe.batch
         self.total = max(1, self.steps_an_epoch * recipe.epochs)
         self._condition_weight = condition_weights(sampler.cache, len(model.spec.conditions))
-        self._writer = _writer(out / "tensorboard") if recipe.tensorboard else None
 
-    def start(self) -> None:
-        """The average begins where the model is."""
-        self.averaged.load_state_dict(self.model.state_dict())
+    def finish(self, out: Path, unseen: SceneSampler | None, log: EventLog) -> None:
+        """All epochs that are left, each with its checkpoint in `out`; the average measured on `unseen`."""
+        while self.epoch < self.recipe.epochs:
+            self._train_epoch(log)
+            save_state(out / "last", self.learner.state(self.epoch, {"history": self.history}))
+            save_fusion(out / "best", self.averaged)
+            if unseen is not None and (self.epoch % 3 == 0 or self.epoch == self.recipe.epochs):
+                figures = evaluate_fusion(self.averaged, unseen, patterns=["all"], limit=256)
+                self.history[-1]["validation"] = figures["all"]
+                log.scalars("validation", figures["all"], self.learner.step)
+                tqdm.write(table(figures))
 
-    def train_epoch(self) -> None:
+    def _train_epoch(self, log: EventLog) -> None:
         """One pass over the scenes."""
         recipe = self.recipe
         torch.manual_seed(recipe.seed + self.epoch)
@@ -194,58 +203,34 @@ class _Run:
             source, total=self.steps_an_epoch, desc=f"fusion epoch {self.epoch + 1}/{recipe.epochs}", unit="step"
         )
         for batch in progress:
-            for name, value in self._train_step(batch).items():
+            values = self._train_step(batch)
+            for name, value in values.items():
                 means[name] = 0.95 * means.get(name, value) + 0.05 * value
-            if self.step % 10 == 0:
+            if self.learner.step % 10 == 0:
+                log.scalars("loss", values, self.learner.step)
+                log.scalars("optimizer", {"learning_rate": self.learner.rate}, self.learner.step)
                 progress.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
         self.epoch += 1
         self.history.append({"epoch": self.epoch, "loss": {k: round(v, 4) for k, v in means.items()}})
 
     def _train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        _set_rate(self.optimizer, self.recipe, self.step, self.total)
+        _set_rate(self.learner.optimizer, self.recipe, self.learner.step, self.total)
         targets = assign(batch, self.model.anchors, len(self.model.spec.classes))
-        with _autocast(self.recipe):
+        with autocast("cpu", self.recipe.precision):
             outputs, words, intent = self.model(batch)
         outputs = type(outputs)(*(x.float() if x.is_floating_point() else x for x in outputs))
         parts = fusion_losses(outputs, targets, batch, self._condition_weight)
         parts |= speech_losses(words.float(), intent.float(), batch)
-        loss = sum((LOSS_WEIGHTS[name] * value for name, value in parts.items()), torch.zeros(()))
-        take_step(self.optimizer, self.model, loss, self.recipe.clip)
-        self.step += 1
-        self._average()
-        values = {name: float(value.detach()) for name, value in parts.items()}
-        if self._writer is not None and self.step % 10 == 0:
-            for name, value in values.items():
-                self._writer.add_scalar(f"loss/{name}", value, self.step)
-        return values
+        self.learner.learn(sum((LOSS_WEIGHTS[name] * value for name, value in parts.items()), torch.zeros(())))
+        return {name: float(value.detach()) for name, value in parts.items()}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        for mine, new in zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(new, 1 - decay)
-            else:
-                mine.copy_(new)
-
-    def note(self, figures: dict[str, dict[str, float]]) -> None:
-        """Keep and show what the averaged model reaches."""
-        self.history[-1]["validation"] = figures["all"]
-        tqdm.write(table(figures))
-
-    def state(self) -> TrainingState:
-        """Everything `restore` needs."""
-        tensors = {f"model.{k}": v.clone() for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v.clone() for k, v in self.averaged.state_dict().items()}
-        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
-        return TrainingState(self.epoch, self.step, tensors, {"history": self.history})
-
-    def restore(self, state: TrainingState) -> None:
-        """Go on from a saved state."""
-        self.epoch, self.step, self.history = state.epoch, state.step, list(state.facts["history"])
-        self.model.load_state_dict(state.part("model"))
-        self.averaged.load_state_dict(state.part("average"))
-        restore_optimizer(self.optimizer, state.part("optimizer"))
+    def restored(self, folder: Path) -> bool:
+        """Whether there is a state in `folder`, from which it now goes on. Raises `ModelError` as `Learner.restore`."""
+        state = load_state(folder)
+        if state is not None:
+            self.learner.restore(state, folder)
+            self.epoch, self.history = state.epoch, list(state.facts["history"])
+        return state is not None
 
 
 def condition_weights(cache: FeatureCache, conditions: int) -> Tensor:
@@ -279,19 +264,5 @@ def spec_for(
     )
 
 
-def _optimizer(module: torch.nn.Module, recipe: FusionRecipe) -> torch.optim.AdamW:
-    return adamw(module, recipe.learning_rate, recipe.weight_decay)
-
-
 def _set_rate(optimizer: torch.optim.Optimizer, recipe: FusionRecipe, step: int, total: int) -> None:
     set_rate(optimizer, recipe.learning_rate, recipe.warmup_steps, step, total)
-
-
-def _autocast(recipe: FusionRecipe) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", dtype=torch.bfloat16) if recipe.half else nullcontext()
-
-
-def _writer(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))

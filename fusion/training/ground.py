@@ -1,51 +1,69 @@
 """Trains a fusion model over the ground on recordings of road traffic: `fusion train fusion --task kitti|nuscenes`.
 
-AdamW with warm-up and a cosine, gradient clipping, bfloat16 off the CPU, a checkpoint an epoch to go on from. The
-frames are read, synchronized, prepared and shaken by the same code for every task.
+AdamW with warm-up and a cosine, gradient clipping, a moving average of the weights, bfloat16 where a GPU has it, a
+checkpoint an epoch to go on from, curves for TensorBoard, any number of processes. The frames are read, synchronized,
+prepared and shaken by the same code for every task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from fusion.encoders.backbone import BackboneEncoder
-from fusion.errors import InputError
+from fusion.errors import ConfigError, InputError
 from fusion.model.build import FusionModel, build_fusion, map_size, peak_reader
-from fusion.model.checkpoint import TrainingState, load_state, save_fusion, save_state
+from fusion.model.checkpoint import load_state, save_fusion, save_state
 from fusion.model.sizes import bev_spec
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
-from fusion.training.centre_targets import centre_losses, centre_targets
+from fusion.training.centre_targets import CentreTargets, centre_losses, centre_targets
 from fusion.training.driving_augment import AugmentRecipe, augmented
 from fusion.training.driving_frames import DrivingFrames, Frame
 from fusion.training.driving_spec import FrameSpec
-from fusion.training.optimisation import adamw, optimizer_tensors, restore_optimizer, set_rate, take_step
+from fusion.training.event_log import EventLog, event_log
+from fusion.training.learner import Learner
+from fusion.training.optimisation import PRECISIONS, autocast, best_precision, set_rate
+from fusion.training.ranks import Ranks, SharedNorms
 
 WEIGHTS = {"heatmap": 1.0, "box": 1.0, "velocity": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
 class GroundRecipe:
-    """What a run is made of; `device` as torch names it. No `augment`: frames are taken as they are."""
+    """What a run is made of.
+
+    `batch` frames are a step's in each process. `ema` is the average's decay a step. `device` is as torch names it;
+    with `cuda`, each process takes a GPU of its own. `precision` is of `PRECISIONS`, None for the best of the device.
+    No `augment`: frames are taken as they are. `recall_frames` frames are looked at after each epoch, 0 for none.
+    `tensorboard` None: if it is installed. Raises `ConfigError` for another precision.
+    """
 
     epochs: int = 20
     batch: int = 4
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_steps: int = 20
+    ema: float = 0.999
     clip: float = 5.0
     seed: int = 7
     threads: int = 2
     device: str = "cpu"
+    precision: str | None = None
     augment: AugmentRecipe | None = None
+    recall_frames: int = 64
+    tensorboard: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in {None, *PRECISIONS}:
+            raise ConfigError(f"precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
 
 
 def driving_model_spec(task: Task, frames: FrameSpec, size: str) -> FusionSpec:
@@ -60,84 +78,171 @@ def train_ground(
     recipe: GroundRecipe,
     *,
     spec: FusionSpec,
+    held_out: DrivingFrames | None = None,
+    ranks: Ranks | None = None,
     resume: bool = False,
     network_weights: Path | None = None,
 ) -> tuple[FusionModel, list[dict[str, float]]]:
-    """Train a model of `spec`; returns it with the mean losses an epoch.
+    """Train a model of `spec`; returns the averaged model, on the CPU, with an epoch's mean losses and its `recall`.
 
-    Keeps `out/last` (the state after the last whole epoch, from which `resume` goes on) and `out/model`.
-    `network_weights` is a file that the camera's backbone begins with. Raises `InputError` for frames without truth.
+    Keeps `out/last` (the state after the last whole epoch, from which `resume` goes on), `out/model` and
+    `out/tensorboard`. Recall is the averaged model's on `held_out`, or, without, on frames it learns from.
+    `network_weights` is a file that the camera's backbone begins with. Of several `ranks`, all of which must see
+    `out/last`, the first alone measures and writes. Raises `InputError` for frames without truth, `ModelError` for
+    weights or a state that do not fit.
     """
-    told = [i for i, planned in enumerate(frames.plan.frames) if planned.truth is not None]
-    if not told:
-        raise InputError(f"{frames.path}: no frame has truth; there is nothing to learn from")
+    told = told_frames(frames)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     model = build_fusion(spec)
     if network_weights is not None:
         cast("BackboneEncoder", model.encoders["camera"]).begin_with(network_weights)
-    optimizer = adamw(model.to(recipe.device), recipe.learning_rate, recipe.weight_decay)
-    history: list[dict[str, float]] = []
+    run = _Run(model, recipe, frames, told, ranks or Ranks())
     if resume and (state := load_state(out / "last")) is not None:
-        model.load_state_dict(state.part("model"))
-        restore_optimizer(optimizer, state.part("optimizer"))
-        history = list(state.facts["history"])
-    while len(history) < recipe.epochs:
-        history.append(_epoch(model, optimizer, frames, told, recipe, len(history)))
-        _keep(out / "last", model, optimizer, history)
-    model.cpu().eval()
-    save_fusion(out / "model", model)
-    return model, history
+        run.learner.restore(state, out / "last")
+        run.history = list(state.facts["history"])
+    run.check_together(out / "last")
+    first = run.ranks.first
+    with event_log(out, wanted=recipe.tensorboard if first else False, step=run.learner.step) as log:
+        while len(run.history) < recipe.epochs:
+            run.train_epoch(log)
+            if first:
+                run.measure(held_out, log)
+                save_state(out / "last", run.learner.state(len(run.history), {"history": run.history}))
+    averaged = run.learner.average.model.cpu()
+    if first:
+        save_fusion(out / "model", averaged)
+    return averaged, run.history
 
 
-def _epoch(
-    model: FusionModel,
-    optimizer: torch.optim.Optimizer,
-    frames: DrivingFrames,
-    told: Sequence[int],
-    recipe: GroundRecipe,
-    epoch: int,
-) -> dict[str, float]:
-    """One pass over the frames `told` of; the mean losses."""
-    spec, steps = model.spec, -(-len(told) // recipe.batch)
-    torch.manual_seed(recipe.seed + epoch)
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(told)
-    model.train()
-    means: dict[str, float] = {}
-    shown = tqdm(_batches(frames, order, recipe, epoch), total=steps, desc=f"epoch {epoch + 1}/{recipe.epochs}")
-    for step, batch in enumerate(shown):
-        set_rate(optimizer, recipe.learning_rate, recipe.warmup_steps, epoch * steps + step, recipe.epochs * steps)
-        device = torch.device(recipe.device).type
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            maps, _, _ = model(batch)
-        parts = centre_losses(maps, centre_targets(batch, spec.grid, map_size(spec), len(spec.classes)))
-        take_step(optimizer, model, sum((WEIGHTS[k] * v for k, v in parts.items()), torch.zeros(())), recipe.clip)
-        for name, value in parts.items():
-            means[name] = means.get(name, 0.0) + float(value.detach()) / steps
-        shown.set_postfix({name: f"{float(value.detach()):.3f}" for name, value in parts.items()})
-    return means
+class _Lesson(nn.Module):
+    """A model with its losses. What comes out is what is learnt from, so that weights without a part in it are seen."""
+
+    def __init__(self, model: FusionModel, precision: str) -> None:
+        super().__init__()
+        self.model, self.precision = model, precision
+
+    def forward(self, batch: Mapping[str, Tensor], targets: CentreTargets, counts: Tensor) -> dict[str, Tensor]:
+        """Losses by name of a collated `batch`, means over `counts` (see `centre_losses`)."""
+        with autocast(counts.device.type, self.precision):
+            maps, _, _ = self.model(batch)
+        return centre_losses(maps, targets, counts)
 
 
-def _keep(
-    folder: Path, model: FusionModel, optimizer: torch.optim.Optimizer, history: Sequence[dict[str, float]]
-) -> None:
-    tensors = {f"model.{name}": value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
-    save_state(folder, TrainingState(len(history), 0, tensors, {"history": list(history)}))
+class _Run:
+    """One training run in one process: what learns, from which frames, and what it has come to."""
+
+    def __init__(
+        self, model: FusionModel, recipe: GroundRecipe, frames: DrivingFrames, told: Sequence[int], ranks: Ranks
+    ) -> None:
+        self.recipe, self.frames, self.told, self.ranks = recipe, frames, told, ranks
+        self.device = ranks.place(recipe.device)
+        self.learner = Learner(
+            model.to(self.device),
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            ema=recipe.ema,
+            clip=recipe.clip,
+        )
+        self.norms = SharedNorms(model, ranks, self.device)
+        self.lesson = ranks.averaging(_Lesson(model, recipe.precision or best_precision(self.device)))
+        self.history: list[dict[str, float]] = []
+
+    def check_together(self, folder: Path) -> None:
+        """Raises `InputError` if not all processes go on from the same epoch."""
+        epochs = self.ranks.every(len(self.history), self.device)
+        if len(set(epochs)) > 1:
+            raise InputError(f"{folder}: processes go on from epochs {epochs}; all of them must see the same folder")
+
+    def train_epoch(self, log: EventLog) -> None:
+        """One pass over the frames; its mean losses are added to the history."""
+        recipe, epoch = self.recipe, len(self.history)
+        places = range(0, len(self.told), recipe.batch * self.ranks.count)
+        torch.manual_seed(recipe.seed + epoch + 1_000_003 * self.ranks.rank)
+        self.learner.model.train()
+        means: dict[str, float] = {}
+        shown = tqdm(
+            self._batches(epoch, places),
+            total=len(places),
+            desc=f"epoch {epoch + 1}/{recipe.epochs}",
+            unit="step",
+            disable=not self.ranks.first,
+        )
+        for step, batch in enumerate(shown):
+            now, total = epoch * len(places) + step, recipe.epochs * len(places)
+            set_rate(self.learner.optimizer, recipe.learning_rate, recipe.warmup_steps, now, total)
+            values = self._train_step(batch)
+            for name, value in values.items():
+                means[name] = means.get(name, 0.0) + value / len(places)
+            log.scalars("loss", values, self.learner.step)
+            log.scalars("optimizer", {"learning_rate": self.learner.rate}, self.learner.step)
+            shown.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+        self.history.append(means)
+
+    def _train_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """One step of all processes; the losses of their frames together."""
+        spec, count = self.learner.model.spec, self.ranks.count
+        targets = centre_targets(batch, spec.grid, map_size(spec), len(spec.classes))
+        there = torch.stack([batch[f"{name}_available"].any() for name in spec.sensors]).float()
+        total = self.ranks.sum(torch.cat([targets.counts, there]))
+        self.norms.share(together=all(share in {0, count} for share in total[2:].tolist()))
+        parts = self.lesson(batch, targets, total[:2].clamp(min=1) / count)
+        self.learner.learn(sum((WEIGHTS[k] * v for k, v in parts.items()), total.new_zeros(())))
+        values = self.ranks.sum(torch.stack(list(parts.values()))) / count
+        return dict(zip(parts, values.tolist(), strict=True))
+
+    def _batches(self, epoch: int, starts: range) -> Iterator[dict[str, Tensor]]:
+        """This process's share of each step; a frame is changed in the same way whoever takes it."""
+        recipe = self.recipe
+        order = np.random.default_rng([recipe.seed, epoch]).permutation(self.told)
+        for start in starts:
+            places = self.ranks.share(range(start, min(start + starts.step, len(order))))
+            chosen = [self._frame(int(order[place]), [recipe.seed, epoch, place]) for place in places]
+            yield collate_frames(chosen, self.device)
+
+    def _frame(self, index: int, seed: Sequence[int]) -> Frame:
+        if self.recipe.augment is None:
+            return self.frames.frame(index)
+        return augmented(self.frames, index, np.random.default_rng(seed), self.recipe.augment)
+
+    def measure(self, held_out: DrivingFrames | None, log: EventLog) -> None:
+        """Add to the last epoch how much the average finds of some frames, evenly chosen."""
+        frames = self.frames if held_out is None else held_out
+        told = told_frames(frames)
+        some = min(self.recipe.recall_frames, len(told))
+        if some:
+            chosen = [told[place * len(told) // some] for place in range(some)]
+            recall = recall_at(self.learner.average.model, frames, indices=chosen)
+            self.history[-1]["recall"] = recall
+            log.scalars("recall", {"learnt" if held_out is None else "held_out": recall}, self.learner.step)
+
+
+def told_frames(frames: DrivingFrames) -> list[int]:
+    """Indices of the frames that have truth. Raises `InputError` when none has."""
+    told = [i for i, planned in enumerate(frames.plan.frames) if planned.truth is not None]
+    if not told:
+        raise InputError(f"{frames.path}: no frame has truth; there is nothing to learn from")
+    return told
 
 
 def collate_frames(frames: Sequence[Frame], device: str = "cpu") -> dict[str, Tensor]:
-    """Frames stacked on a new first axis."""
+    """Frames stacked on a new first axis, on `device`."""
     return {name: torch.from_numpy(np.stack([f[name] for f in frames])).to(device) for name in frames[0]}
 
 
 @torch.inference_mode()
-def recall_at(model: FusionModel, frames: DrivingFrames, distance_m: float = 1.0) -> float:
-    """Share of truth boxes on the ground with a peak of their class within `distance_m` of their centre."""
-    spec, reader = model.spec, peak_reader(model.spec)
+def recall_at(
+    model: FusionModel, frames: DrivingFrames, distance_m: float = 1.0, *, indices: Sequence[int] | None = None
+) -> float:
+    """Share in 0..1 of truth boxes on the ground with a peak of their class within `distance_m` of their centre.
+
+    `model` is in evaluation mode, on any device. `indices` says which frames count; default: all.
+    """
+    spec, device = model.spec, str(next(model.parameters()).device)
+    reader = peak_reader(spec).to(device)
     found = total = 0
-    for frame in frames:
-        batch = collate_frames([frame])
+    for number in range(len(frames)) if indices is None else indices:
+        batch = collate_frames([frames.frame(number)], device)
         answer = reader(model(batch)[0])
         targets = centre_targets(batch, spec.grid, map_size(spec), len(spec.classes))
         sure = answer.scores[0] > 0.3
@@ -147,15 +252,3 @@ def recall_at(model: FusionModel, frames: DrivingFrames, distance_m: float = 1.0
             found += int(bool((gap < distance_m).any()))
             total += 1
     return found / max(1, total)
-
-
-def _batches(
-    frames: DrivingFrames, order: Sequence[int] | np.ndarray, recipe: GroundRecipe, epoch: int
-) -> Iterator[dict[str, Tensor]]:
-    for start in range(0, len(order), recipe.batch):
-        rng = np.random.default_rng([recipe.seed, epoch, start])
-        chosen = [int(i) for i in order[start : start + recipe.batch]]
-        yield collate_frames(
-            [augmented(frames, i, rng, recipe.augment) if recipe.augment else frames.frame(i) for i in chosen],
-            recipe.device,
-        )

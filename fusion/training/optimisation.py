@@ -1,4 +1,6 @@
-"""How fusion models are optimised: AdamW without decay of biases and norms, a warm-up, a cosine, clipped gradients."""
+"""How fusion models are optimised: AdamW without decay of biases and norms, a warm-up, a cosine, clipped gradients, and
+half the precision where that is faster.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,20 @@ from torch import Tensor, nn
 
 _LAST_SHARE = 0.02
 """Of the learning rate, at the end of the cosine."""
+FP32, BF16 = "fp32", "bf16"
+PRECISIONS = (FP32, BF16)
+"""What a forward pass computes in. Weights, their gradients and the optimizer are float32 in both."""
+
+
+def best_precision(device: str) -> str:
+    """bf16 on a GPU that has it, else fp32."""
+    on_gpu = torch.device(device).type == "cuda"
+    return BF16 if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else FP32
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """The context of a forward pass on `device` in one of `PRECISIONS`."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == BF16)
 
 
 def adamw(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:

@@ -1,5 +1,7 @@
-"""A cache of a few made-up scenes for the tiny model, and a bank of tones for utterances."""
+"""A cache of a few made-up scenes for the tiny model, a bank of tones for utterances, and a drive past four cars."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,15 @@ from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, Rig, in
 from fusion.model.sizes import tiny_spec
 from fusion.perception.detector import DetectorResult
 from fusion.preparation import Placement
-from fusion.preparation.fusion_spec import FusionSpec
+from fusion.preparation.fusion_spec import BevSpec, FusionSpec
+from fusion.preparation.pillars import PillarGrid
+from fusion.recording.native.writer import RecordingWriter
 from fusion.simulation.commands import Command
 from fusion.simulation.sample import SimulatedSample
 from fusion.task import Task
+from fusion.training.driving_frames import DrivingFrames
+from fusion.training.driving_spec import FrameSpec
+from fusion.training.ground import driving_model_spec
 from fusion.training.scene_features import FeatureCache, SceneReader, write_cache
 from fusion.training.utterances import UtteranceBank
 from fusion.types import (
@@ -110,3 +117,62 @@ def first_scene() -> tuple[SimulatedSample, DetectorResult]:
     """The cache's first scene, and what the detector finds in it."""
     sample = make_scene("001")
     return sample, TruthfulStage().run(sample.image)
+
+
+START_NS, FRAME_NS = 1_700_000_000_000_000_000, 100_000_000
+DRIVE_SHAPES = FrameSpec(96, 64, 400, 1, 4, ("car", "pedestrian", "cyclist"))
+PLACES = ((6.0, 3.0), (10.0, -4.0), (12.0, 2.0), (5.0, -2.0))
+
+
+def _write_drive(path: Path, *, told: bool = True) -> Path:
+    """Four moments with a car each, a block of points."""
+    camera = rigid(np.eye(3), np.array([1.0, 0.0, 1.5])) @ invert(CAMERA_OPTICAL_FROM_BODY)
+    rig = Rig({"left": CameraCalibration.pinhole(96, 64, 1.3, camera)}, {"velodyne": np.eye(4)})
+    rng = np.random.default_rng(2)
+    with RecordingWriter(path, rig, "kitti") as writer:
+        for number, (x, y) in enumerate(PLACES):
+            time_ns = START_NS + number * FRAME_NS
+            block = rng.uniform([x - 1, y - 1, 0.2], [x + 1, y + 1, 1.6], (150, 3))
+            ground = rng.uniform([0, -8, 0.0], [16, 8, 0.05], (150, 3))
+            points = np.column_stack([np.concatenate([block, ground]), np.full(300, 0.5)]).astype(np.float32)
+            writer.camera("left", time_ns, Image(rng.integers(0, 255, (64, 96, 3)).astype(np.uint8)))
+            writer.lidar("velodyne", time_ns, PointCloud(points))
+            if told:
+                car = Box3D(x, y, 0.9, 2.0, 2.0, 1.4, 0.3)
+                writer.truth(Truth(time_ns, (TruthObject(1, "car", box3d=car, velocity=(1.0, 0.0)),)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_drive() -> Callable[..., Path]:
+    return _write_drive
+
+
+@pytest.fixture(scope="session")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> DrivingFrames:
+    path = _write_drive(tmp_path_factory.mktemp("drive") / "drive.mcap")
+    return DrivingFrames(path, Task.load("kitti"), DRIVE_SHAPES)
+
+
+@pytest.fixture(scope="session")
+def ground_spec() -> FusionSpec:
+    spec = driving_model_spec(Task.load("kitti"), DRIVE_SHAPES, "small")
+    grid = PillarGrid(x=0.0, y=-8.0, cell=1.0, rows=16, columns=16)
+    bev = BevSpec(heights=(0.5,), channels=16, peaks=8)
+    return replace(
+        spec, name="tiny", width=32, heads=2, layers=1, hidden=48, latents=2, grid=grid, bev=bev, dropout=0.0
+    )
+
+
+@pytest.fixture(scope="session")
+def scalars() -> Callable[[Path], dict[str, list[tuple[int, float]]]]:
+    """Curves of a run's folder as (step, value), by tag."""
+
+    def read(run: Path) -> dict[str, list[tuple[int, float]]]:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(run / "tensorboard"))
+        events.Reload()
+        return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    return read

@@ -1,5 +1,6 @@
 """Training learns, repeats, and goes on where it stopped."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(
 
 
 def test_a_little_training_beats_none(
-    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path
+    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path, scalars: Callable[[Path], dict]
 ) -> None:
-    recipe = replace(SHORT, epochs=14, speech_steps=0, ema=0.8, warmup_steps=5, learning_rate=4e-3)
+    recipe = replace(SHORT, epochs=14, speech_steps=0, ema=0.8, warmup_steps=5, learning_rate=4e-3, tensorboard=True)
     model = train_fusion(cache, tmp_path, recipe, spec=spec, bank=bank)
     results = evaluate_fusion(model, SceneSampler(cache, spec), patterns=["all", "no camera"])
     assert results["all"]["label"] > 0.9
@@ -54,6 +55,9 @@ def test_a_little_training_beats_none(
     assert results["all"]["items"] == 48
     assert "anchor recall" in results["no camera"]
     assert "condition leaking" in table(results)
+    curves = scalars(tmp_path)
+    assert curves["loss/label"][-1][1] < curves["loss/label"][0][1]
+    assert [step for step, _ in curves["optimizer/learning_rate"]][:2] == [10, 20]
 
 
 def test_a_cache_of_another_trunk_is_refused(
