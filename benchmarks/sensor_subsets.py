@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=Path("fusion/weights/yard"))
     parser.add_argument("--out", type=Path, default=Path("out/subsets"))
     parser.add_argument("--arms", nargs="*", help="only these")
+    parser.add_argument("--cases", nargs="*", help="measure only these")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=64)

@@ -27,12 +27,12 @@ from subsets.rivals import Merge, answers, late_answers, merged, single_answers
 def measure(arguments: argparse.Namespace) -> None:
     """Every trained arm on its cases; what is measured already is kept."""
     (arguments.out / "measured").mkdir(parents=True, exist_ok=True)
-    names = [n for n in ARMS if not ARMS[n].objective and not n.startswith("late")]
+    names = arguments.arms or [*(n for n in ARMS if not ARMS[n].objective and not n.startswith("late")), "late"]
     jobs = [
         (name, seed, case)
-        for name in (*names, "late")
+        for name in names
         for seed in range(arguments.seeds)
-        for case in cases_of(name)
+        for case in arguments.cases or cases_of(name)
         if not measured_path(arguments, name, seed, case).is_file()
         and _there(arguments, name, seed)
         and _folder(arguments, case).is_dir()
