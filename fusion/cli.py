@@ -121,7 +121,7 @@ def _add_perceive(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     perceive.add_argument("--points", action="store_true", help="draw LiDAR points into the pictures, too")
     perceive.add_argument("--json", type=Path, metavar="FILE", help="write the objects, and the sensors they are from")
     perceive.add_argument("--threads", type=int, default=2)
-    perceive.add_argument("-o", "--out", type=Path, required=True, help="a .png for one moment, a folder for several")
+    perceive.add_argument("-o", "--out", type=Path, required=True, help="a .png or .jpg for one moment, or a folder")
     perceive.set_defaults(run=_perceive)
 
 

@@ -54,9 +54,9 @@ class ShownBox:
 
     @property
     def text(self) -> str:
-        """Label, condition and score."""
+        """Label with its score, then the condition."""
         score = None if self.score is None else f"{self.score:.2f}"
-        return " ".join(part for part in (self.label, self.condition, score) if part)
+        return " ".join(part for part in (self.label, score, self.condition) if part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ LOW_M, HIGH_M = -1.0, 4.0
 """Heights over the road that points are coloured between."""
 _RINGS_M = (2, 5, 10, 20, 50)
 _MOST_RINGS = 10
+_LABEL_PX = 14
 _RING, _DISTANCE = (48, 51, 58), (120, 124, 134)
 _DARK = 22
 
@@ -75,7 +76,7 @@ def _rings(panel: UInt8Array, ground: Ground, middle: NDArray[np.float64]) -> No
     for metres in range(step, int(farthest) + 1, step):
         radius = round(metres * ground.pixels_a_metre)
         cv2.circle(panel, centre, radius, _RING, 1, cv2.LINE_AA)
-        if centre[1] - radius > 0:
+        if centre[1] - radius > _LABEL_PX:
             draw_text(panel, f"{metres} m", (centre[0] + 4, centre[1] - radius - 3), _DISTANCE, 0.4)
 
 

@@ -17,7 +17,7 @@ from fusion.viewing.models import ChosenModel, choose_model
 from fusion.viewing.moments import Choice, choice_of
 from fusion.viewing.record import frame_record, record_of, write_record
 from fusion.viewing.seen import Part, SeenFrame
-from fusion.viewing.sheet import sheet, view_of, write_png
+from fusion.viewing.sheet import FORMATS, sheet, view_of, write_picture
 
 
 class Viewer(Protocol):
@@ -29,25 +29,33 @@ class Viewer(Protocol):
 
 def perceive(arguments: argparse.Namespace) -> None:
     """`fusion perceive`. Raises `FusionError` naming the option, sensor, model or file that is wrong."""
-    out, single = Path(arguments.out), Path(arguments.out).suffix.lower() == ".png"
-    choice = choice_of(at_s=arguments.at, every_s=arguments.every, limit=arguments.limit, single=single)
-    if not 0 <= arguments.score <= 1:
-        raise ConfigError(f"--score {arguments.score:g}: give a number in 0..1")
-    if not single and out.is_file():
-        raise ConfigError(f"{out}: is a file; give -o a .png for one moment or a folder for several")
+    out = Path(arguments.out)
+    single = out.suffix.lower() in FORMATS
+    choice = _choice(arguments, single=single)
     chosen = choose_model(arguments.recording, arguments.task, arguments.model, arguments.split)
     viewer = _viewer(chosen, withheld_sensors(arguments.without, chosen.task), arguments)
     view = view_of(chosen.task, dotted=arguments.points)
     records: list[dict[str, Any]] = []
     for frame in viewer.frames(choice):
         path = out if single else out / f"{frame.at_s:010.3f}s.png"
-        write_png(sheet(frame, chosen.task, view, arguments.recording.name, truth=arguments.truth), path)
+        write_picture(sheet(frame, chosen.task, view, arguments.recording.name, truth=arguments.truth), path)
         records.append(frame_record(frame, truth=arguments.truth))
         tqdm.write(f"wrote {path}: {told(frame)}")
     if not records:
         raise RecordingError(f"{arguments.recording}: no moment from second {choice.due_s:g} on")
     if arguments.json:
         write_record(arguments.json, record_of(records, arguments.recording.name, chosen))
+
+
+def _choice(arguments: argparse.Namespace, *, single: bool) -> Choice:
+    """The moments that are wanted, once the options make sense."""
+    if not 0 <= arguments.score <= 1:
+        raise ConfigError(f"--score {arguments.score:g}: give a number in 0..1")
+    if arguments.threads < 1:
+        raise ConfigError(f"--threads {arguments.threads}: give 1 or more")
+    if not single and Path(arguments.out).is_file():
+        raise ConfigError(f"{arguments.out}: is a file; give -o a .png or .jpg for one moment or a folder for several")
+    return choice_of(at_s=arguments.at, every_s=arguments.every, limit=arguments.limit, single=single)
 
 
 def told(frame: SeenFrame) -> str:

@@ -40,9 +40,10 @@ def choose_model(recording: Path, task: str | None, model: Path | None, split: s
     wanted = Task.load(name)
     folder = _bundle(wanted)
     if not (folder / SPEC_NAME).is_file():
+        trained = f"train one with 'fusion train fusion --task {name} --data RECORDING' and give --model FOLDER; "
         raise ModelError(
-            f"no fusion model of task {wanted.name} is bundled (only: {_with_models()}); train one with 'fusion train "
-            f"fusion --task {name} --data RECORDING' and give --model FOLDER; {_WITHOUT_MODEL}"
+            f"no fusion model of task {wanted.name} is bundled (only: {_with_models()}); "
+            f"{trained if wanted.area is not None else ''}{_WITHOUT_MODEL}"
         )
     return _fitting(wanted, folder, FusionSpec.load(folder))
 

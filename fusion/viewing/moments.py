@@ -43,6 +43,6 @@ def choice_of(*, at_s: float | None, every_s: float | None, limit: int | None, s
     if limit == 0:
         raise ConfigError("--limit 0: nothing to do; give 1 or more")
     if single and (every_s is not None or (limit or 1) > 1):
-        raise ConfigError("several moments do not go into one .png; give -o a folder")
+        raise ConfigError("several moments do not go into one picture; give -o a folder")
     one = single or at_s is not None
     return Choice(at_s or 0.0, every_s or 0.0, 1 if one else limit)

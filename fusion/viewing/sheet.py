@@ -17,6 +17,9 @@ from fusion.task import Task
 from fusion.types import TruthObject, UInt8Array
 from fusion.viewing.seen import Part, SeenFrame, SeenObject
 
+FORMATS = (".png", ".jpg")
+"""What a picture's file may be called."""
+_ENCODING = (cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_JPEG_QUALITY, 92)
 _BEHIND_M = 2.0
 """Ground that is shown behind the ego frame at least, so that it can be seen where that is."""
 
@@ -47,13 +50,16 @@ def caption(frame: SeenFrame, task: Task, name: str, truth: bool = False) -> Cap
     return Caption(title, sensors, [*lines, *frame.notes])
 
 
-def write_png(picture: UInt8Array, path: Path) -> None:
-    """Write `picture` (H, W, 3) RGB. Raises `RecordingError` when the disk refuses."""
-    done, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+def write_picture(picture: UInt8Array, path: Path) -> None:
+    """Write `picture` (H, W, 3) RGB in the format `path` is called after, one of `FORMATS`.
+
+    Raises `RecordingError` when the disk refuses.
+    """
+    done, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _ENCODING)
     if not done:
         raise RecordingError(f"{path}: the picture cannot be encoded")
     with part_file(path) as file:
-        file.write(png.tobytes())
+        file.write(encoded.tobytes())
 
 
 def _heard(frame: SeenFrame) -> str:

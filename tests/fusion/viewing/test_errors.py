@@ -88,6 +88,7 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     out = tmp_path / "p.png"
     assert "no such sensor" in refused(capsys, YARD, "--without", "cam-front", "-o", out)
     assert "--score 2" in refused(capsys, YARD, "--score", "2", "-o", out)
+    assert "--threads 0" in refused(capsys, YARD, "--threads", "0", "-o", out)
     assert "folder" in refused(capsys, YARD, "--every", "1", "-o", out)
     assert "no moment from second 99" in refused(capsys, YARD, "--at", "99", "-o", out)
     assert "no such file" in refused(capsys, tmp_path / "gone.mcap", "-o", out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,10 +18,10 @@ AT = 4.0
 
 
 def seen(tmp_path: Path, *options: str) -> dict:
-    """The JSON of the moment at four seconds; the picture is `seen.png` beside it."""
+    """The JSON of the moment at four seconds; the picture is `seen.jpg` beside it."""
     objects = tmp_path / "seen.json"
     command = ["perceive", str(YARD), "--at", str(AT), "--truth", "--json", str(objects)]
-    assert main([*command, *options, "-o", str(tmp_path / "seen.png")]) == 0
+    assert main([*command, *options, "-o", str(tmp_path / "seen.jpg")]) == 0
     (frame,) = json.loads(objects.read_text())["frames"]
     return frame
 
@@ -49,7 +51,7 @@ def test_what_is_found_is_where_the_truth_is(tmp_path: Path, capsys: pytest.Capt
     said = capsys.readouterr().out
     assert "heard inspect" in said
     assert "from front 0 ms, roof" in said
-    assert cv2.imread(str(tmp_path / "seen.png")).shape[1] == 1280
+    assert cv2.imread(str(tmp_path / "seen.jpg")).shape[1] == 1280
 
 
 @pytest.mark.parametrize(
@@ -82,3 +84,8 @@ def test_several_moments_fill_a_folder(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["perceive", str(YARD), "--every", "2", "--limit", "2", "-o", str(out)]) == 0
     assert [path.name for path in sorted(out.iterdir())] == ["000000.100s.png", "000002.000s.png"]
     assert "mic (silent)" in capsys.readouterr().out
+
+
+def test_a_bundle_is_shown_without_torch() -> None:
+    script = "import sys, fusion.viewing.command, fusion.viewing.items; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
