@@ -1,4 +1,4 @@
-"""`fusion`: simulate, inspect and convert recordings; train, export and evaluate models."""
+"""`fusion`: simulate, inspect and convert recordings; perceive what is in them; train, export and evaluate models."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_simulate(commands)
     _add_recordings(commands)
+    _add_perceive(commands)
     _add_train(commands)
     _add_pretrain(commands)
     _add_export(commands)
@@ -101,6 +102,34 @@ def _convert(arguments: argparse.Namespace) -> None:
 
     task = Task.load(arguments.task) if arguments.task else None
     print(convert(arguments.source, arguments.out, task, arguments.split, salvage=arguments.salvage))
+
+
+def _add_perceive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    perceive = commands.add_parser("perceive", help="pictures and numbers of what a fusion model sees in a recording")
+    perceive.add_argument("recording", type=Path)
+    perceive.add_argument("--task", help="a bundled task or a task file; default: the model's, or the recording's own")
+    perceive.add_argument("--model", type=Path, metavar="FOLDER", help="fusion model; default: the task's bundled one")
+    perceive.add_argument("--split", help="which part of a data set: a scene, a sequence, a list of frames")
+    moment = perceive.add_mutually_exclusive_group()
+    moment.add_argument("--at", type=float, metavar="SECONDS", help="the first moment from then on")
+    moment.add_argument("--every", type=float, metavar="SECONDS", help="one moment in so many; 0 is all of them")
+    perceive.add_argument("--limit", type=int, metavar="N", help="at most so many moments")
+    perceive.add_argument(
+        "--without", action="append", default=[], metavar="SENSOR", help="hold back camera, lidar, speech or one sensor"
+    )
+    perceive.add_argument("--score", type=float, default=0.3, help="objects score at least this; 0..1")
+    perceive.add_argument("--truth", action="store_true", help="show and write what the recording tells of the truth")
+    perceive.add_argument("--points", action="store_true", help="draw LiDAR points into the pictures, too")
+    perceive.add_argument("--json", type=Path, metavar="FILE", help="write the objects, and the sensors they are from")
+    perceive.add_argument("--threads", type=int, default=2)
+    perceive.add_argument("-o", "--out", type=Path, required=True, help="a .png or .jpg for one moment, or a folder")
+    perceive.set_defaults(run=_perceive)
+
+
+def _perceive(arguments: argparse.Namespace) -> None:
+    from fusion.viewing.command import perceive
+
+    perceive(arguments)
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,4 +1,4 @@
-"""A frame as a person can judge it: its pictures with boxes in space, and the same boxes and points from above."""
+"""A scene as a person can judge it: its pictures with boxes in space, and the same boxes and points from above."""
 
 from __future__ import annotations
 
@@ -10,33 +10,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.evaluation.box_drawing import (
-    THICK,
-    THIN,
-    Colour,
-    Ground,
-    ShownBox,
-    draw_in_picture,
-    draw_labels,
-    draw_line,
-    draw_on_ground,
-    draw_text,
-)
+from fusion.evaluation.box_drawing import Pen, ShownBox, draw_in_picture
+from fusion.evaluation.caption import Caption, header
+from fusion.evaluation.ground_view import WHOLE, PictureView, from_above, shades
+from fusion.evaluation.legend import TRUTH, Key, draw_classes, draw_signs, draw_table
+from fusion.evaluation.text_drawing import BACK, GREY, WHITE, Colour, draw_labels, draw_text, text_width
 from fusion.preparation.boxes import box3d_of
 from fusion.types import Float32Array, UInt8Array
 
 WIDTH = 1280
 """Pixels of the whole picture."""
 _COLUMNS, _GAP = 3, 4
-_LEGEND = 200
-_GREY: Colour = (170, 170, 170)
-_WHITE: Colour = (235, 235, 235)
-_BACK: Colour = (18, 20, 24)
-_RING_M = 10
-_SCALES_M = (0.5, 1, 2, 5, 10, 20, 50)
-_LOW_M, _HIGH_M = -1.0, 4.0
+_LEGEND = 232
+_BESIDE, _WIDEST = 764, 2.2
+"""A single picture no wider than this many times its height has so many columns, and the ground beside it."""
+_STRIP = 160
+_SMALL = 500
 _NEAREST_M, _FARTHEST_M = 1.0, 60.0
-_DARK = 22
 _COLOURS: tuple[Colour, ...] = (
     (255, 158, 66),
     (86, 204, 242),
@@ -54,46 +44,24 @@ _COLOURS: tuple[Colour, ...] = (
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
     """One camera's picture: `pixels` (H, W, 3) uint8 RGB without distortion, `image_from_ego` (3, 4) as in `Surround`,
-    and its age in seconds.
+    and its age in seconds. Of a camera that is not there (`absent`) only the size of `pixels` counts.
     """
 
     name: str
     pixels: UInt8Array
     image_from_ego: Float32Array
     age_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PictureView:
-    """How much ground is shown ahead of the ego frame, behind it and to either side, in metres.
-
-    The road is at z = `road_m`. With `dotted` the points are drawn into the pictures, too.
-    """
-
-    ahead_m: float = 50.0
-    behind_m: float = 50.0
-    side_m: float = 50.0
-    road_m: float = 0.0
-    dotted: bool = False
-
-
-WHOLE = PictureView()
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Drawn:
-    """What is drawn into every part of the picture."""
+    """What is drawn into every part of the picture; `boxes` with their pens, in the order of drawing."""
 
     points: Float32Array
-    truth: Sequence[ShownBox]
-    found: Sequence[ShownBox]
-    colours: Mapping[str, Colour]
+    boxes: Sequence[tuple[ShownBox, Pen]]
     view: PictureView
-
-    @property
-    def boxes(self) -> tuple[tuple[Sequence[ShownBox], int], ...]:
-        """Boxes with their thickness, in the order of drawing."""
-        return (self.truth, THIN), (self.found, THICK)
+    key: Key
 
 
 def scene_picture(
@@ -103,41 +71,49 @@ def scene_picture(
     found: Sequence[ShownBox],
     classes: Sequence[str],
     view: PictureView = WHOLE,
+    caption: Caption | None = None,
 ) -> UInt8Array:
-    """RGB (H, `WIDTH`, 3) uint8: pictures in rows of at most three, those to the front first and each row left to
-    right; below, the ground around the ego frame with `points` (n, 3 or more) in metres.
+    """RGB (H, `WIDTH`, 3) uint8: the caption; pictures in rows of at most three, those to the front first and each row
+    left to right; the ground around the ego frame with `points` (n, 3 or more) in metres; and what it all means.
 
+    The ground is below the pictures, or beside a single one that is not too wide; there the boxes are listed below.
     Points are blue 1 m below the road to red 4 m above; in pictures red near to blue far. Boxes of
-    `truth` are thin, `found` ones thick and named in the pictures; each of `classes` has a colour, other labels are
-    grey. Arrows are the way of one second. Everything may be empty.
+    `truth` are thin, grey and dashed, `found` ones in their class's colour and named in the pictures, those asked
+    for on white; labels beyond `classes` are grey. Arrows are the way of one second. A camera that is absent shows
+    points and boxes on black. Everything may be empty.
     """
     colours = class_colours(classes)
-    drawn = _Drawn(points, truth, found, colours, view)
-    rows = [_row(row, columns, drawn) for row, columns in _arranged(shots)]
-    scale = (WIDTH - _LEGEND - _GAP) / (2 * view.side_m)
-    panel = _from_above(Ground(view.ahead_m, view.behind_m, view.side_m, scale), drawn)
-    below = np.full((panel.shape[0], WIDTH, 3), _BACK, np.uint8)
-    below[:, : panel.shape[1]] = panel
-    _legend(below, panel.shape[1] + _GAP + 12, colours, scale)
-    return np.concatenate([*rows, below]).astype(np.uint8, copy=False)
+    beside = len(shots) == 1 and shots[0].pixels.shape[1] <= _WIDEST * shots[0].pixels.shape[0]
+    ground = view.ground(WIDTH - (_BESIDE if beside else _LEGEND) - _GAP)
+    key = Key(colours, found, truth, bool(len(points)), ground.pixels_a_metre)
+    farthest_first = sorted(found, key=lambda one: (one.asked, -np.hypot(one.box.x, one.box.y)))
+    boxes = [(shown, Pen(colours.get(shown.label, GREY))) for shown in farthest_first]
+    drawn = _Drawn(points, [*((shown, TRUTH) for shown in truth), *boxes], view, key)
+    panel = from_above(ground, points, view.road_m, drawn.boxes)
+    body = _side_by_side(shots[0], panel, drawn) if beside else _below_each_other(shots, panel, drawn)
+    return np.concatenate([header(caption or Caption(), WIDTH), *body]).astype(np.uint8, copy=False)
 
 
-def frame_picture(
-    frame: Mapping[str, NDArray[Any]],
-    cameras: Sequence[str],
-    classes: Sequence[str],
-    found: Sequence[ShownBox] = (),
-    view: PictureView = WHOLE,
-) -> UInt8Array:
-    """`scene_picture` of a training frame, without batch axis, whose `cameras` are in this order."""
-    shots = [
-        Shot(
-            name, frame["images"][row].transpose(1, 2, 0), frame["image_from_ego"][row], float(frame["camera_age"][row])
-        )
-        for row, name in enumerate(cameras)
-        if frame["camera_available"][row]
-    ]
-    truth = [
+def frame_shots(
+    frame: Mapping[str, NDArray[Any]], cameras: Sequence[str], looks: Mapping[str, Float32Array] | None = None
+) -> list[Shot]:
+    """The pictures of a training frame, without batch axis, whose `cameras` are in this order.
+
+    A camera that is not there is left out, or shown as absent where `looks` tells its `image_from_ego` (3, 4).
+    """
+    shots = []
+    for row, name in enumerate(cameras):
+        pixels = frame["images"][row].transpose(1, 2, 0)
+        if frame["camera_available"][row]:
+            shots.append(Shot(name, pixels, frame["image_from_ego"][row], float(frame["camera_age"][row])))
+        elif looks and name in looks:
+            shots.append(Shot(name, pixels, looks[name], absent=True))
+    return shots
+
+
+def frame_truth(frame: Mapping[str, NDArray[Any]], classes: Sequence[str]) -> list[ShownBox]:
+    """The truth of a training frame, without batch axis."""
+    return [
         ShownBox(
             box3d_of(frame["truth_box3d"][row]),
             classes[frame["truth_label"][row]],
@@ -145,12 +121,32 @@ def frame_picture(
         )
         for row in np.flatnonzero(frame["truth_label"] >= 0)
     ]
-    return scene_picture(shots, frame["points"][frame["points_valid"]], truth, found, classes, view)
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, Colour]:
     """RGB of each class; they repeat after ten."""
     return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(classes)}
+
+
+def _below_each_other(shots: Sequence[Shot], panel: UInt8Array, drawn: _Drawn) -> list[UInt8Array]:
+    rows = [_row(row, columns, drawn) for row, columns in _arranged(shots)]
+    below = np.full((panel.shape[0], WIDTH, 3), BACK, np.uint8)
+    below[:, : panel.shape[1]] = panel
+    left = panel.shape[1] + _GAP + 12
+    draw_signs(below, left, draw_classes(below, left, 12, drawn.key) + 16, drawn.key)
+    return [*rows, below]
+
+
+def _side_by_side(shot: Shot, panel: UInt8Array, drawn: _Drawn) -> list[UInt8Array]:
+    picture = _shot(shot, _BESIDE, drawn)
+    upper = np.full((max(len(picture), len(panel)) + _GAP, WIDTH, 3), BACK, np.uint8)
+    upper[: len(picture), :_BESIDE] = picture
+    upper[: len(panel), _BESIDE + _GAP :] = panel
+    lower = np.full((max(_STRIP, 20 * len(drawn.key.colours) + 16), WIDTH, 3), BACK, np.uint8)
+    draw_table(lower[:, : _BESIDE + 40], 10, drawn.key)
+    draw_classes(lower, _BESIDE + 60, 6, drawn.key)
+    draw_signs(lower, _BESIDE + 250, 6, drawn.key)
+    return [upper, lower]
 
 
 def _arranged(shots: Sequence[Shot]) -> list[tuple[list[Shot], int]]:
@@ -169,7 +165,7 @@ def _arranged(shots: Sequence[Shot]) -> list[tuple[list[Shot], int]]:
 def _row(row: Sequence[Shot], columns: int, drawn: _Drawn) -> UInt8Array:
     width = (WIDTH - _GAP * (columns - 1)) // columns
     pictures = [_shot(shot, width, drawn) for shot in row]
-    canvas = np.full((max(len(one) for one in pictures) + _GAP, WIDTH, 3), _BACK, np.uint8)
+    canvas = np.full((max(len(one) for one in pictures) + _GAP, WIDTH, 3), BACK, np.uint8)
     for place, one in enumerate(pictures):
         left = place * (width + _GAP)
         canvas[: len(one), left : left + width] = one
@@ -178,21 +174,25 @@ def _row(row: Sequence[Shot], columns: int, drawn: _Drawn) -> UInt8Array:
 
 def _shot(shot: Shot, width: int, drawn: _Drawn) -> UInt8Array:
     height = max(1, round(shot.pixels.shape[0] * width / shot.pixels.shape[1]))
-    smaller = width < shot.pixels.shape[1]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    picture = np.array(cv2.resize(np.ascontiguousarray(shot.pixels), (width, height), interpolation=method), np.uint8)
-    if drawn.view.dotted:
+    picture = np.zeros((height, width, 3), np.uint8) if shot.absent else _scaled(shot.pixels, width, height)
+    if drawn.view.dotted or shot.absent:
         _dot(picture, shot.image_from_ego, drawn.points)
     labels = []
-    for boxes, thickness in drawn.boxes:
-        for shown in sorted(boxes, key=lambda one: -np.hypot(one.box.x, one.box.y)):
-            colour = drawn.colours.get(shown.label, _GREY)
-            corner = draw_in_picture(picture, shot.image_from_ego, shown.box, colour, thickness)
-            if corner is not None and shown.score is not None:
-                labels.append((corner, shown.text, colour))
-    draw_labels(picture, labels[::-1])  # the nearest first
-    draw_text(picture, f"{shot.name}  {shot.age_s * 1e3:.0f} ms", (6, height - 7), _WHITE)
+    for shown, pen in drawn.boxes:
+        corner = draw_in_picture(picture, shot.image_from_ego, shown.box, pen, halo=shown.asked)
+        if corner is not None and shown.score is not None:
+            labels.append((corner, shown.text, WHITE if shown.asked else pen.colour))
+    draw_labels(picture, labels[::-1], 0.36 if width < _SMALL else 0.45)  # those asked for, then the nearest first
+    told = f"{shot.name}: absent" if shot.absent else f"{shot.name}  {shot.age_s * 1e3:.0f} ms"
+    draw_text(picture, told, (6, height - 7), WHITE)
+    if shot.absent:
+        draw_labels(picture, [(((width - text_width("no picture", 0.6)) // 2, 30), "no picture", WHITE)], 0.6)
     return picture
+
+
+def _scaled(pixels: UInt8Array, width: int, height: int) -> UInt8Array:
+    method = cv2.INTER_AREA if width < pixels.shape[1] else cv2.INTER_CUBIC
+    return np.array(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
 
 
 def _dot(picture: UInt8Array, image_from_ego: Float32Array, points: Float32Array) -> None:
@@ -205,63 +205,7 @@ def _dot(picture: UInt8Array, image_from_ego: Float32Array, points: Float32Array
     places, depth = places[inside].astype(np.int64), projected[inside, 2]
     order = np.argsort(-depth, kind="stable")
     share = 1 - np.log(depth[order].clip(_NEAREST_M, _FARTHEST_M) / _NEAREST_M) / np.log(_FARTHEST_M / _NEAREST_M)
-    shades = _shades(share)
+    colours = shades(share)
     for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
         rows, columns = (places[order, 1] + down).clip(0, height - 1), (places[order, 0] + across).clip(0, width - 1)
-        picture[rows, columns] = shades
-
-
-def _from_above(ground: Ground, drawn: _Drawn) -> UInt8Array:
-    width, height = ground.size
-    panel = np.full((height, width, 3), _BACK, np.uint8)
-    middle = ground.places(np.zeros((1, 2)))[0]
-    for metres in range(_RING_M, int(np.hypot(ground.side_m, max(ground.ahead_m, ground.behind_m))) + 1, _RING_M):
-        centre, radius = (int(middle[0]), int(middle[1])), round(metres * ground.pixels_a_metre)
-        cv2.circle(panel, centre, radius, (44, 47, 54), 1, cv2.LINE_AA)
-        draw_text(panel, f"{metres}", (centre[0] + 3, centre[1] - radius - 3), (90, 94, 104), 0.35)
-    _draw_points(panel, ground, drawn)
-    for boxes, thickness in drawn.boxes:
-        for shown in boxes:
-            draw_on_ground(panel, ground, shown, drawn.colours.get(shown.label, _GREY), thickness)
-    for tip in ([1.5, 0.0], [0.0, 1.0]):
-        draw_line(panel, middle, ground.places(np.array([tip]))[0], _WHITE, THICK)
-    return panel
-
-
-def _draw_points(panel: UInt8Array, ground: Ground, drawn: _Drawn) -> None:
-    """The highest point of a pixel is seen."""
-    places = np.floor(ground.places(drawn.points[:, :2].astype(np.float64))).astype(np.int64)
-    height, width = panel.shape[:2]
-    inside = ((places >= 0) & (places < [width, height])).all(axis=1)
-    places, z = places[inside], drawn.points[inside, 2] - drawn.view.road_m
-    order = np.argsort(z, kind="stable")
-    panel[places[order, 1], places[order, 0]] = _shades((z[order] - _LOW_M) / (_HIGH_M - _LOW_M))
-
-
-def _shades(share: NDArray[np.floating[Any]]) -> UInt8Array:
-    """RGB (n, 3) of shares (n,), blue at 0 to red at 1, without the dark ends of the scale."""
-    if not share.size:
-        return np.zeros((0, 3), np.uint8)
-    levels = (_DARK + np.clip(share, 0, 1) * (255 - 2 * _DARK)).astype(np.uint8)[:, None]
-    shades = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[:, 0, ::-1]
-    return np.asarray(shades, np.uint8)
-
-
-def _legend(panel: UInt8Array, left: int, colours: Mapping[str, Colour], pixels_a_metre: float) -> None:
-    """Colours, what thin and thick mean, and a scale, to the right of `left`."""
-    top = 26
-    for name, colour in colours.items():
-        cv2.rectangle(panel, (left, top - 9), (left + 12, top + 2), colour, -1)
-        draw_text(panel, name, (left + 20, top + 1), _WHITE)
-        top += 20
-    for text, thickness in (("truth", THIN), ("found", THICK)) if colours else ():
-        cv2.rectangle(panel, (left, top), (left + 24, top + 12), _GREY, thickness, cv2.LINE_AA)
-        draw_text(panel, text, (left + 32, top + 11), _WHITE)
-        top += 22
-    if colours:
-        cv2.arrowedLine(panel, (left, top + 6), (left + 24, top + 6), _GREY, THIN, cv2.LINE_AA, tipLength=0.3)
-        draw_text(panel, "way of 1 s", (left + 32, top + 10), _WHITE)
-        top += 34
-    metres = max((m for m in _SCALES_M if m * pixels_a_metre <= _LEGEND - 30), default=_SCALES_M[0])
-    cv2.line(panel, (left, top), (left + round(metres * pixels_a_metre), top), _WHITE, THICK)
-    draw_text(panel, f"{metres:g} m", (left, top + 18), _WHITE)
+        picture[rows, columns] = colours

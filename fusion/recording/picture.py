@@ -11,22 +11,29 @@ from fusion.types import Float64Array, PointCloud, UInt8Array
 _NEAR_M, _FAR_M = 2.0, 60.0
 _RADIUS_M, _PIXELS_PER_M = 40.0, 10
 _LOW_M, _HIGH_M = -0.5, 3.0
+_DOTS_ACROSS = 800
+_DARKEST = 0.1
+"""Where the colours begin: the scale's own end is as good as black."""
 
 
 def draw_projection(
     pixels: UInt8Array, cloud: PointCloud, camera: CameraCalibration, ego_from_lidar: Float64Array
 ) -> UInt8Array:
-    """`pixels` (H, W, 3), darkened, with the points that lie in it, red at 2 m to blue at 60 m and beyond."""
+    """`pixels` (H, W, 3), darkened, with the points that lie in it, red at 2 m to blue at 60 m and beyond.
+
+    Points are larger in larger pictures, so that they are still seen when the picture is shown smaller.
+    """
     ego = apply(ego_from_lidar, np.asarray(cloud.points[:, :3], np.float64))
     places, inside = camera.project(ego)
     depth = np.linalg.norm(ego - camera.ego_from_camera[:3, 3], axis=1)
     places, depth = places[inside], depth[inside]
     share = 1 - np.log(np.clip(depth, _NEAR_M, _FAR_M) / _NEAR_M) / np.log(_FAR_M / _NEAR_M)
-    colours = _colours(share)
+    colours = _colours(_DARKEST + (1 - _DARKEST) * share)
+    radius = max(1, pixels.shape[1] // _DOTS_ACROSS)
     drawn = (np.ascontiguousarray(pixels) * 0.6).astype(np.uint8)
     for index in np.argsort(-depth):
         u, v = places[index]
-        cv2.circle(drawn, (int(u), int(v)), 1, [int(c) for c in colours[index]], -1)
+        cv2.circle(drawn, (int(u), int(v)), radius, [int(c) for c in colours[index]], -1)
     return drawn
 
 

@@ -42,19 +42,26 @@ class DrivingFrames(Sequence[Frame]):
     """
 
     def __init__(
-        self, path: Path, task: Task, spec: FrameSpec, split: str | None = None, *, quiet: bool = False
+        self,
+        path: Path,
+        task: Task,
+        spec: FrameSpec,
+        split: str | None = None,
+        *,
+        every: bool = False,
+        quiet: bool = False,
     ) -> None:
-        """Open `path` and find its frames, without a progress bar if `quiet`.
+        """Open `path` and find its frames; `every` as in `plan_frames`, without a progress bar if `quiet`.
 
         Raises `RecordingError`, and `InputError` without the task's sensors.
         """
         self.path, self.spec, self.task, self._size = path, spec, task, spec.image_size
         self._reader = open_recording(path, task, split)
-        info = self._reader.info()
+        self.info = info = self._reader.info()
         self._rig = info.rig or Rig({}, {})
         self.cameras, lidars = task.of_modality(Modality.CAMERA), task.of_modality(Modality.LIDAR)
         self.lidar = lidars[0] if lidars else None
-        self.plan = plan_frames(self._reader, info, task, quiet=quiet)
+        self.plan = plan_frames(self._reader, info, task, every=every, quiet=quiet)
         self._motion = EgoMotion()
         if spec.compensate and isinstance(self._reader, PosedReader):
             self._motion = EgoMotion.of((pose.time_ns, pose.map_from_ego) for pose in self._reader.poses())

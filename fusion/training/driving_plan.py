@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tqdm import tqdm
 
@@ -64,9 +65,22 @@ class DrivingPlan:
         past = known[max(0, end - count) : end]
         return tuple(entry for entry in reversed(past) if entry.time_ns >= frame.time_ns - OLDEST_NS)
 
+    def without(self, sensors: Collection[str]) -> DrivingPlan:
+        """The same moments as if `sensors` had never delivered."""
 
-def plan_frames(reader: RecordingReader, info: RecordingInfo, task: Task, *, quiet: bool = False) -> DrivingPlan:
+        def kept(one: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in one.items() if name not in sensors}
+
+        frames = tuple(replace(frame, entries=kept(frame.entries)) for frame in self.frames)
+        return replace(self, frames=frames, series=kept(self.series))
+
+
+def plan_frames(
+    reader: RecordingReader, info: RecordingInfo, task: Task, *, every: bool = False, quiet: bool = False
+) -> DrivingPlan:
     """The frames of a recording: of every moment that has truth in space, or, without any, of every reference reading.
+
+    With `every` those of reference readings that nobody told the truth of count, too.
 
     The reference is the LiDAR where the task has several cameras, else the camera; of the two the one that is there.
     A camera of the recording that is called as one of the task with a number behind it (`left-2`) is that camera with
@@ -85,9 +99,11 @@ def plan_frames(reader: RecordingReader, info: RecordingInfo, task: Task, *, qui
     if not info.continuous:
         settings = settings.model_copy(update={"late_ms": settings.present_ms})
     series: dict[str, list[Entry]] = {name: [] for name in sensors}
-    aligned = _aligned(_stamps(reader, info, quiet), names, Synchronizer(sensors, settings.reference, settings), series)
+    synchronizer = Synchronizer(sensors, settings.reference, settings)
+    aligned = list(_aligned(_stamps(reader, info, quiet), names, synchronizer, series))
     truths = list(_told(reader.truth()))
-    frames, unmatched = _chosen(list(aligned), truths, {n: {e.time_ns: e for e in s} for n, s in series.items()})
+    entries = {name: {entry.time_ns: entry for entry in known} for name, known in series.items()}
+    frames, unmatched = _chosen(aligned, truths, entries, every=every)
     ordered = {name: tuple(sorted(known, key=lambda entry: entry.time_ns)) for name, known in series.items()}
     return DrivingPlan(frames, ordered, info.continuous, unmatched)
 
@@ -137,7 +153,7 @@ def _told(truths: Iterable[Truth]) -> Iterator[Truth]:
 
 
 def _chosen(
-    aligned: list[Aligned], truths: list[Truth], entries: Mapping[str, Mapping[int, Entry]]
+    aligned: list[Aligned], truths: list[Truth], entries: Mapping[str, Mapping[int, Entry]], *, every: bool
 ) -> tuple[tuple[PlannedFrame, ...], int]:
     def planned(one: Aligned, truth: Truth | None) -> PlannedFrame:
         there = {n: slot.reading for n, slot in one.slots.items() if slot.reading is not None}
@@ -154,4 +170,9 @@ def _chosen(
         )
         if near is not None and abs(near.time_ns - truth.time_ns) <= _SAME_NS:
             found.append(planned(near, truth))
-    return tuple(found), len(truths) - len(found)
+    unmatched = len(truths) - len(found)
+    if every:
+        told = {frame.time_ns for frame in found}
+        found += [planned(one, None) for one in by_time if one.time_ns not in told]
+        found.sort(key=lambda frame: frame.time_ns)
+    return tuple(found), unmatched

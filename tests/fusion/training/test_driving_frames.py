@@ -117,6 +117,28 @@ def test_each_moment_with_truth_is_a_frame(drive: DrivingFrames) -> None:
         drive[3]
 
 
+def test_every_sweep_is_a_frame_when_asked_and_keeps_its_truth(drive: DrivingFrames, task: Task) -> None:
+    frames = DrivingFrames(drive.path, task, SPEC, every=True)
+    assert [f.time_ns for f in frames.plan.frames] == [START_NS + n * SWEEP_NS for n in range(SWEEPS)]
+    assert [n for n, f in enumerate(frames.plan.frames) if f.truth] == [4, 14, 24]
+    for key, value in frames[14].items():
+        np.testing.assert_array_equal(value, drive[1][key])
+
+
+def test_a_sensor_that_is_left_out_has_never_been_there(drive: DrivingFrames, task: Task) -> None:
+    frames = DrivingFrames(drive.path, task, SPEC)
+    whole = frames.plan
+    frames.plan = whole.without({"roof", "behind"})
+    frame = frames[1]
+    assert frame["camera_available"].tolist() == [True, False]
+    assert not frame["images"][1].any()
+    assert not frame["lidar_available"]
+    assert not frame["points_valid"].any()
+    assert [f.time_ns for f in frames.plan.frames] == [f.time_ns for f in whole.frames]
+    assert set(whole.frames[1].entries) == {"ahead", "behind", "roof"}
+    assert frames.plan.until("roof", whole.frames[1].time_ns, 3, frames.plan.frames[1]) == ()
+
+
 def test_shapes_and_types(drive: DrivingFrames) -> None:
     told = {key: (value.shape, str(value.dtype)) for key, value in drive[0].items()}
     assert told == {
