@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.preparation.items import ITEM_POINTS
-from fusion.preparation.rays import RAY_DEPTHS
+from fusion.preparation.rays import GROUND_REACH_M, RAY_DEPTHS
 from fusion.training.scene_features import FROM_DETECTOR, FROM_TRUTH, FeatureCache
 from fusion.training.shaking import shake
 from fusion.training.sounds import Sounds, Utterance, Waves
@@ -165,6 +165,9 @@ class SceneSampler:
             values = self._tables[name][place].float()
             batch[name] = torch.where(valid.view(*valid.shape, *[1] * (values.ndim - 2)), values, 0.0)
         batch["item_points"] = batch["item_points"][..., : len(spec.point_scale)]
+        unmeasured = valid & ~present[:, 1:]
+        guessed = foot_places(self._tables["calibration"][scene], batch["boxes"], spec)
+        batch["item_place"] = torch.where(unmeasured[..., None], guessed, batch["item_place"])
         batch["truth_row"] = torch.where(valid, self._tables["row_truth"][place].long(), -1)
         counts = torch.where(valid, self._tables["item_point_count"][place], 0)
         own_points = torch.arange(ITEM_POINTS, device=self.device) < counts[..., None]
@@ -208,14 +211,34 @@ def batch_rays(calibration: Tensor, spec: FusionSpec) -> Tensor:
     device = calibration.device
     v, u = torch.meshgrid(torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij")
     pixels = (torch.stack([u.flatten(), v.flatten()], 1) + 0.5) * _STRIDE
-    homogeneous = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1).double()  # (N, 3)
-    k, pose = calibration[:, :9].view(-1, 3, 3), calibration[:, 9:].view(-1, 4, 4)
-    directions = homogeneous @ torch.linalg.inv(k).mT @ pose[:, :3, :3].mT  # (B, N, 3)
-    directions = directions / directions.norm(dim=-1, keepdim=True)
+    directions, origin = _directions(calibration, pixels.double().expand(len(calibration), -1, -1))
     depths = torch.from_numpy(RAY_DEPTHS).to(device)
-    points = pose[:, None, None, :3, 3] + directions[:, :, None] * depths[:, None]  # (B, N, 16, 3)
+    points = origin[:, None, None] + directions[:, :, None] * depths[:, None]  # (B, N, 16, 3)
     rays: Tensor = points.flatten(2).float()
     return rays
+
+
+def foot_places(calibration: Tensor, boxes: Tensor, spec: FusionSpec) -> Tensor:
+    """Where the feet of `boxes` (B, Q, 4), centre and size in 0..1, meet the ground: `fusion.preparation.rays.
+    ground_points` of many cameras, (B, Q, 3) float32 metres in the ego frame. What a device without LiDAR knows of an
+    item's place.
+    """
+    size = boxes.new_tensor([spec.image_width, spec.image_height])
+    pixels = torch.stack([boxes[..., 0], boxes[..., 1] + boxes[..., 3] / 2], -1) * size
+    directions, origin = _directions(calibration, pixels.double())
+    falling = directions[..., 2] < -1e-3
+    length = -origin[:, None, 2] / torch.where(falling, directions[..., 2], -1.0)
+    length = torch.where(falling, length, GROUND_REACH_M).clamp(0.0, GROUND_REACH_M)
+    places = origin[:, None] + directions * length[..., None]
+    return (places * places.new_tensor([1.0, 1.0, 0.0])).float()
+
+
+def _directions(calibration: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit directions (B, N, 3) of `pixels` (B, N, 2) and the camera's place (B, 3), in the ego frame."""
+    homogeneous = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
+    k, pose = calibration[:, :9].view(-1, 3, 3), calibration[:, 9:].view(-1, 4, 4)
+    directions = homogeneous @ torch.linalg.inv(k).mT @ pose[:, :3, :3].mT
+    return directions / directions.norm(dim=-1, keepdim=True), pose[:, :3, 3]
 
 
 def _whole(values: Tensor) -> Tensor:

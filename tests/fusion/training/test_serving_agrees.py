@@ -70,4 +70,13 @@ def test_the_device_and_training_see_the_same_scene(
         np.testing.assert_allclose(list(thing.label_scores.values()), expected, atol=0.01)
     np.testing.assert_allclose(scene.latents, trained.latents[0].numpy(), atol=0.05)
     without = _stage(model).run(NOW, quiet | {"roof": SensorSlot.absent()}, sample.rig, found)
+    batch = sampler.gather([sampler.evaluation(0, PATTERNS["camera only"])])
+    with torch.inference_mode():
+        blind, _, _ = model(batch)
+    assert len(without.objects) == 2
+    for row, thing in enumerate(without.objects):
+        # Without LiDAR nothing of an item is measured by it, not even its place.
+        assert thing.box3d is not None
+        centre = [thing.box3d.x, thing.box3d.y, thing.box3d.z]
+        np.testing.assert_allclose(centre, blind.box3d[0, row, :3].numpy(), atol=0.01)
     assert float(np.abs(without.latents - scene.latents).max()) > 0.1
