@@ -26,7 +26,7 @@ from fusion.errors import FusionError
 
 def pack(arguments: argparse.Namespace) -> None:
     """Make the pack."""
-    from fusion.training.command_files import PackSizes, PackSources, make_pack
+    from fusion.training.spoken.files import PackSizes, PackSources, make_pack
 
     sources = PackSources(arguments.commands, tuple(arguments.speech), arguments.digits, arguments.kitchen)
     make_pack(sources, PackSizes()).save(arguments.data)
@@ -34,9 +34,9 @@ def pack(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train and score every fold."""
-    from fusion.training.command_runs import Where
-    from fusion.training.command_search import Plan, run_all
-    from fusion.training.spoken_commands import candidates
+    from fusion.training.spoken.learning import candidates
+    from fusion.training.spoken.runs import Where
+    from fusion.training.spoken.search import Plan, run_all
 
     plan = Plan(60 * arguments.minutes, arguments.seeds, arguments.jobs, arguments.steps)
     run_all(Where(arguments.data, arguments.out / "weights", arguments.device), arguments.out, plan, candidates())
@@ -44,7 +44,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 def table(arguments: argparse.Namespace) -> None:
     """Print the tables."""
-    from fusion.training.command_table import tables
+    from fusion.training.spoken.table import tables
 
     print(tables(arguments.data, arguments.out))
 

@@ -16,8 +16,8 @@ from fusion.training.scene_sets import detector_scenes, fusion_scenes, held_out_
 
 if TYPE_CHECKING:
     from fusion.preparation.fusion_spec import FusionSpec
+    from fusion.training.driving.ground import GroundRecipe
     from fusion.training.fuse import FusionRecipe
-    from fusion.training.ground import GroundRecipe
     from fusion.training.scene_features import FeatureCache
     from fusion.training.utterances import UtteranceBank
 
@@ -122,9 +122,9 @@ def _fusion_recipe(arguments: argparse.Namespace) -> FusionRecipe:
 
 
 def _ground(task: Task, arguments: argparse.Namespace) -> None:
-    from fusion.training.driving_frames import DrivingFrames
-    from fusion.training.driving_spec import frame_spec
-    from fusion.training.ground import driving_model_spec, train_ground
+    from fusion.training.driving.frames import DrivingFrames
+    from fusion.training.driving.ground import driving_model_spec, train_ground
+    from fusion.training.driving.spec import frame_spec
     from fusion.training.ranks import joined
 
     shapes, out = frame_spec(task), Path(arguments.out) / task.name / f"fusion-{arguments.size}"
@@ -151,8 +151,8 @@ def _ground(task: Task, arguments: argparse.Namespace) -> None:
 
 
 def _ground_recipe(arguments: argparse.Namespace) -> GroundRecipe:
-    from fusion.training.driving_augment import training_recipe
-    from fusion.training.ground import GroundRecipe
+    from fusion.training.driving.augment import training_recipe
+    from fusion.training.driving.ground import GroundRecipe
 
     recipe = GroundRecipe(
         threads=arguments.threads,

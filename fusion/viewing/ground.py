@@ -19,10 +19,10 @@ from fusion.model.checkpoint import load_fusion
 from fusion.preparation.boxes import box3d_of
 from fusion.preparation.fusion_spec import SPEC_NAME
 from fusion.preparation.surround import camera_view
-from fusion.training.driving_frames import DrivingFrames, Frame
-from fusion.training.driving_plan import PlannedFrame, task_name
-from fusion.training.driving_spec import frame_spec
-from fusion.training.ground import collate_frames
+from fusion.training.driving.frames import DrivingFrames, Frame
+from fusion.training.driving.ground import collate_frames
+from fusion.training.driving.plan import PlannedFrame, task_name
+from fusion.training.driving.spec import frame_spec
 from fusion.types import Float32Array, Modality
 from fusion.viewing.calibration import check_calibration
 from fusion.viewing.models import ChosenModel

@@ -18,9 +18,9 @@ from fusion.recording.native.writer import RecordingWriter
 from fusion.simulation.commands import Command
 from fusion.simulation.sample import SimulatedSample
 from fusion.task import Task
-from fusion.training.driving_frames import DrivingFrames
-from fusion.training.driving_spec import FrameSpec
-from fusion.training.ground import driving_model_spec
+from fusion.training.driving.frames import DrivingFrames
+from fusion.training.driving.ground import driving_model_spec
+from fusion.training.driving.spec import FrameSpec
 from fusion.training.scene_features import FeatureCache, SceneReader, write_cache
 from fusion.training.utterances import UtteranceBank
 from fusion.types import (

@@ -6,7 +6,7 @@ import torch
 
 from fusion.model.centres import BevOutputs
 from fusion.preparation.pillars import PillarGrid
-from fusion.training.centre_targets import centre_losses, centre_targets
+from fusion.training.driving.centre_targets import centre_losses, centre_targets
 
 GRID = PillarGrid(x=0.0, y=-8.0, cell=1.0, rows=16, columns=16)
 SIZE = (16, 16)

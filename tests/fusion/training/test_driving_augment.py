@@ -11,7 +11,7 @@ from fusion.errors import InputError
 from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, invert, rigid, rotation_z
 from fusion.preparation.boxes import box3d_of, box3d_vector
 from fusion.preparation.surround import InputSize, surround
-from fusion.training.driving_augment import (
+from fusion.training.driving.augment import (
     AugmentRecipe,
     drop_points,
     drop_sensors,
@@ -20,7 +20,7 @@ from fusion.training.driving_augment import (
     training_recipe,
     transform_scene,
 )
-from fusion.training.driving_frames import Frame
+from fusion.training.driving.frames import Frame
 from fusion.types import Box3D
 
 SIZE = InputSize(96, 64)

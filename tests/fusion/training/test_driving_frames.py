@@ -16,9 +16,9 @@ from fusion.preparation.boxes import box3d_of
 from fusion.recording.base import EgoPose
 from fusion.recording.native.writer import RecordingWriter
 from fusion.task import Task
-from fusion.training.driving_augment import augmented, training_recipe
-from fusion.training.driving_frames import DrivingFrames
-from fusion.training.driving_spec import FrameSpec, frame_spec
+from fusion.training.driving.augment import augmented, training_recipe
+from fusion.training.driving.frames import DrivingFrames
+from fusion.training.driving.spec import FrameSpec, frame_spec
 from fusion.types import Box3D, Image, PointCloud, Truth, TruthObject
 
 DATA = Path(__file__).parents[3] / "../shared/data"
@@ -335,6 +335,6 @@ def test_independent_frames_borrow_nothing_from_each_other(tmp_path: Path, task:
 
 
 def test_frames_and_pictures_need_no_torch() -> None:
-    modules = "fusion.training.driving_augment, fusion.training.driving_frames, fusion.evaluation.scene_picture"
+    modules = "fusion.training.driving.augment, fusion.training.driving.frames, fusion.evaluation.scene_picture"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

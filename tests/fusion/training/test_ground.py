@@ -12,9 +12,9 @@ from fusion.errors import ConfigError, InputError, ModelError
 from fusion.model.checkpoint import load_fusion, load_state
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
-from fusion.training.driving_augment import training_recipe
-from fusion.training.driving_frames import DrivingFrames
-from fusion.training.ground import GroundRecipe, recall_at, train_ground
+from fusion.training.driving.augment import training_recipe
+from fusion.training.driving.frames import DrivingFrames
+from fusion.training.driving.ground import GroundRecipe, recall_at, train_ground
 from fusion.training.optimisation import best_precision
 
 

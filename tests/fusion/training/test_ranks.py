@@ -17,10 +17,10 @@ from fusion.errors import ConfigError, UnavailableError
 from fusion.model.build import FusionModel, build_fusion, map_size
 from fusion.model.checkpoint import TrainingState, load_fusion, load_state
 from fusion.preparation.fusion_spec import FusionSpec
-from fusion.training.centre_targets import CentreTargets, centre_losses, centre_targets
-from fusion.training.driving_augment import AugmentRecipe, augmented
-from fusion.training.driving_frames import DrivingFrames
-from fusion.training.ground import WEIGHTS, GroundRecipe, collate_frames, recall_at
+from fusion.training.driving.augment import AugmentRecipe, augmented
+from fusion.training.driving.centre_targets import CentreTargets, centre_losses, centre_targets
+from fusion.training.driving.frames import DrivingFrames
+from fusion.training.driving.ground import WEIGHTS, GroundRecipe, collate_frames, recall_at
 from fusion.training.optimisation import adamw, set_rate
 from fusion.training.ranks import Ranks, joined
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fusion.errors import InputError, UnavailableError
 from fusion.simulation import Split
 from fusion.simulation.draws import Draws
-from fusion.training.command_clips import (
+from fusion.training.spoken.clips import (
     CLIP_SAMPLES,
     COMMANDS,
     FOLDERS,
@@ -23,15 +23,15 @@ from fusion.training.command_clips import (
     WordClips,
     folds_of,
 )
-from fusion.training.command_pack import CommandPack, unit_power
-from fusion.training.command_recogniser import CommandRecogniser, EarSizes, Masking, decide
-from fusion.training.command_runs import Told, Where, _bank
-from fusion.training.command_scores import LEVELS_DB, SCORES, FoldScores
-from fusion.training.command_search import Plan, run_all, validation
-from fusion.training.command_sounds import Acoustics, SoundBank, _resampled, in_noise, placed, training_noises
-from fusion.training.command_table import Heard, choose_threshold, fold_threshold, read_scores, table, tables
-from fusion.training.command_voices import _flite, _trimmed
-from fusion.training.spoken_commands import CommandRecipe, Effort, candidates, train_commands
+from fusion.training.spoken.learning import CommandRecipe, Effort, candidates, train_commands
+from fusion.training.spoken.pack import CommandPack, unit_power
+from fusion.training.spoken.recogniser import CommandRecogniser, EarSizes, Masking, decide
+from fusion.training.spoken.runs import Told, Where, _bank
+from fusion.training.spoken.scores import LEVELS_DB, SCORES, FoldScores
+from fusion.training.spoken.search import Plan, run_all, validation
+from fusion.training.spoken.sounds import Acoustics, SoundBank, _resampled, in_noise, placed, training_noises
+from fusion.training.spoken.table import Heard, choose_threshold, fold_threshold, read_scores, table, tables
+from fusion.training.spoken.voices import _flite, _trimmed
 
 SMALL = CommandRecipe(EarSizes(width=16, heads=2, layers=1, hidden=16, kernel=3), Masking(), batch=4, steps=2)
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from fusion.console import guarded
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
-from fusion.training.driving_frames import DrivingFrames
-from fusion.training.driving_spec import FrameSpec
-from fusion.training.ground import GroundRecipe, train_ground
+from fusion.training.driving.frames import DrivingFrames
+from fusion.training.driving.ground import GroundRecipe, train_ground
+from fusion.training.driving.spec import FrameSpec
 from fusion.training.ranks import joined
 
 

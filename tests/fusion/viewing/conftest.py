@@ -16,8 +16,8 @@ from fusion.preparation.fusion_spec import BevSpec
 from fusion.preparation.pillars import PillarGrid
 from fusion.recording.native.writer import RecordingWriter
 from fusion.task import Task
-from fusion.training.driving_spec import frame_spec
-from fusion.training.ground import driving_model_spec
+from fusion.training.driving.ground import driving_model_spec
+from fusion.training.driving.spec import frame_spec
 from fusion.types import Box3D, Image, PointCloud, Truth, TruthObject
 
 START_NS, STEP_NS = 1_700_000_000_000_000_000, 2_000_000_000

@@ -17,8 +17,8 @@ from fusion.preparation.surround import Surround, surround
 from fusion.preparation.sweeps import merge_sweeps
 from fusion.recording.base import PosedReader, open_recording
 from fusion.task import Task
-from fusion.training.driving_plan import Entry, PlannedFrame, plan_frames
-from fusion.training.driving_spec import FrameSpec
+from fusion.training.driving.plan import Entry, PlannedFrame, plan_frames
+from fusion.training.driving.spec import FrameSpec
 from fusion.types import BoolArray, Float32Array, Float64Array, Image, Modality, Reading, Truth
 
 Frame: TypeAlias = dict[str, NDArray[Any]]

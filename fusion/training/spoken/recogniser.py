@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fusion.encoders.conformer import ConformerEncoder
 from fusion.encoders.speech import LogMel, SpeechEncoder
-from fusion.training.command_clips import CLIP_SAMPLES, NONE
+from fusion.training.spoken.clips import CLIP_SAMPLES, NONE
 from fusion.types import Float32Array
 
 _LOUDNESS = 0.1

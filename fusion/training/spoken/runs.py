@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from fusion.training.command_clips import NONE
-from fusion.training.command_pack import CommandPack
-from fusion.training.command_recogniser import CommandRecogniser
-from fusion.training.command_scores import FoldScores, heard, score_fold
-from fusion.training.command_sounds import SoundBank, training_noises
-from fusion.training.spoken_commands import CommandRecipe, Effort, train_commands
+from fusion.training.spoken.clips import NONE
+from fusion.training.spoken.learning import CommandRecipe, Effort, train_commands
+from fusion.training.spoken.pack import CommandPack
+from fusion.training.spoken.recogniser import CommandRecogniser
+from fusion.training.spoken.scores import FoldScores, heard, score_fold
+from fusion.training.spoken.sounds import SoundBank, training_noises
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusion.training.command_clips import CLIP_SAMPLES, WordClips
-from fusion.training.command_pack import CommandPack
-from fusion.training.command_recogniser import CommandRecogniser
-from fusion.training.command_sounds import in_noise, placed
+from fusion.training.spoken.clips import CLIP_SAMPLES, WordClips
+from fusion.training.spoken.pack import CommandPack
+from fusion.training.spoken.recogniser import CommandRecogniser
+from fusion.training.spoken.sounds import in_noise, placed
 from fusion.types import Float32Array
 
 SCORES = "scores.npz"

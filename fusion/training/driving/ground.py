@@ -24,10 +24,10 @@ from fusion.model.checkpoint import load_state, save_fusion, save_state
 from fusion.model.sizes import bev_spec
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
-from fusion.training.centre_targets import CentreTargets, centre_losses, centre_targets
-from fusion.training.driving_augment import AugmentRecipe, augmented
-from fusion.training.driving_frames import DrivingFrames, Frame
-from fusion.training.driving_spec import FrameSpec
+from fusion.training.driving.augment import AugmentRecipe, augmented
+from fusion.training.driving.centre_targets import CentreTargets, centre_losses, centre_targets
+from fusion.training.driving.frames import DrivingFrames, Frame
+from fusion.training.driving.spec import FrameSpec
 from fusion.training.event_log import EventLog, event_log
 from fusion.training.learner import Learner
 from fusion.training.optimisation import PRECISIONS, autocast, best_precision, set_rate

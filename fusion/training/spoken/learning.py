@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusion.training.command_recogniser import CommandRecogniser, EarSizes, Masking
-from fusion.training.command_sounds import Acoustics, SoundBank
 from fusion.training.optimisation import adamw, set_rate, take_step
+from fusion.training.spoken.recogniser import CommandRecogniser, EarSizes, Masking
+from fusion.training.spoken.sounds import Acoustics, SoundBank
 
 _ROUND = 1000
 """Steps that the learning rate's way is told in, however many are taken."""

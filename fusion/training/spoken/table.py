@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from fusion.evaluation.bootstrap import Interval, mean_interval
-from fusion.training.command_clips import NONE, SILENCE, UNKNOWN, Fold, WordClips
-from fusion.training.command_pack import CommandPack
-from fusion.training.command_recogniser import decide
-from fusion.training.command_scores import LEVELS_DB, SCORES, FoldScores
+from fusion.training.spoken.clips import NONE, SILENCE, UNKNOWN, Fold, WordClips
+from fusion.training.spoken.pack import CommandPack
+from fusion.training.spoken.recogniser import decide
+from fusion.training.spoken.scores import LEVELS_DB, SCORES, FoldScores
 from fusion.types import BoolArray, Float32Array
 
 FALSE_ACCEPTS = 0.05

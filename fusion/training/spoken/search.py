@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fusion.training.command_pack import CommandPack
-from fusion.training.command_runs import Run, Told, Where, learn, score
-from fusion.training.command_scores import SCORES
-from fusion.training.spoken_commands import CommandRecipe, Effort
+from fusion.training.spoken.learning import CommandRecipe, Effort
+from fusion.training.spoken.pack import CommandPack
+from fusion.training.spoken.runs import Run, Told, Where, learn, score
+from fusion.training.spoken.scores import SCORES
 
 REPORT = "runs.json"
 """How the recipe was chosen, and how long each run took, in the output folder."""

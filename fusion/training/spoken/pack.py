@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fusion.errors import InputError
-from fusion.training.command_clips import Fold, WordClips
+from fusion.training.spoken.clips import Fold, WordClips
 from fusion.types import Float32Array, Int16Array, UInt8Array
 
 _MU = 255.0

@@ -17,10 +17,10 @@ from fusion.simulation import Split
 from fusion.simulation.draws import Draws
 from fusion.simulation.sound import background
 from fusion.training.acoustics import drawn_noise, through_room
-from fusion.training.command_clips import CLIP_SAMPLES, COMMANDS, FOLDERS, NONE, SPEECH, WordClips, folds_of
-from fusion.training.command_pack import CommandPack, unit_power, windows
-from fusion.training.command_sounds import placed
-from fusion.training.command_voices import synthetic_words
+from fusion.training.spoken.clips import CLIP_SAMPLES, COMMANDS, FOLDERS, NONE, SPEECH, WordClips, folds_of
+from fusion.training.spoken.pack import CommandPack, unit_power, windows
+from fusion.training.spoken.sounds import placed
+from fusion.training.spoken.voices import synthetic_words
 from fusion.types import AudioChunk, Float32Array
 
 FOLDS, FOLD_SEED = 5, 2026

@@ -11,7 +11,7 @@ from fusion.errors import InputError
 from fusion.geometry import rigid, rotation_z
 from fusion.preparation.ego_motion import axis_rotation
 from fusion.preparation.surround import move_rays
-from fusion.training.driving_frames import DrivingFrames, Frame
+from fusion.training.driving.frames import DrivingFrames, Frame
 from fusion.types import BoolArray, Float64Array, UInt8Array
 
 _BEAM_RAD = np.radians(0.5)

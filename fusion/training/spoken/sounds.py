@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion.training.command_clips import CLIP_SAMPLES, NONE, UNKNOWN, WordClips
-from fusion.training.command_pack import unit_power
+from fusion.training.spoken.clips import CLIP_SAMPLES, NONE, UNKNOWN, WordClips
+from fusion.training.spoken.pack import unit_power
 from fusion.types import Float32Array
 
 _SPECTRUM = 24_576

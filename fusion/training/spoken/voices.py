@@ -14,7 +14,7 @@ from fusion.errors import UnavailableError
 from fusion.simulation import Split
 from fusion.simulation.draws import Draws
 from fusion.simulation.speech import Speaker, resample, say
-from fusion.training.command_clips import CLIP_SAMPLES, COMMANDS, NONE, OTHER_WORDS, WordClips
+from fusion.training.spoken.clips import CLIP_SAMPLES, COMMANDS, NONE, OTHER_WORDS, WordClips
 from fusion.training.utterances import any_speaker
 from fusion.types import Float32Array
 

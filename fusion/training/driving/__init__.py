@@ -1,0 +1,1 @@
+"""Recordings of road traffic as training frames, and what learns from them."""

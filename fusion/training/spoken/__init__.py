@@ -1,0 +1,1 @@
+"""Ten spoken commands of real people: recogniser, folds, tables."""
