@@ -413,7 +413,9 @@ class Bench:
         """Compile the repeated and the wide parts in place, one by one until `limit_s` have passed, and time a pass."""
         fuser = self.model.fuser
         parts = {"layers": list(fuser.layers), "heads": [fuser.heads], "queries": [fuser.queries]}
-        parts |= {name: [encoder] for name, encoder in self.model.encoders.items()}
+        parts |= {
+            name: [self.model.encoders[name]] for name in reversed(list(self.model.encoders))
+        }  # camera last: longest
         started, done = time.perf_counter(), list[str]()
         given = self._given({name: modules[0] for name, modules in parts.items()}, batch)
         for name, modules in parts.items():
@@ -440,20 +442,20 @@ class Bench:
 
     def largest(self, spec: FusionSpec, start: int, limit_s: float) -> None:
         """Double the batch until it does not fit or `limit_s` have passed; the last that fits is a row."""
-        size, started, best = start * 2, time.perf_counter(), None
+        size, started, best, note = start * 2, time.perf_counter(), None, "time was up: more may fit"
         while time.perf_counter() - started < limit_s and self.card.device.type == "cuda":
             torch.cuda.empty_cache()
             try:
                 batch = make_batch(spec, self.card.device, size)
-                quick = replace(self, rounds=5, rows=[])
-                best = quick.whole(batch, "all", fixed=False)
+                best = replace(self, rounds=5, rows=[]).whole(batch, "all", fixed=False)
             except torch.cuda.OutOfMemoryError:
+                note = "the largest power of two that fits"
                 break
             finally:
                 batch = {}
             size *= 2
         if best is not None:
-            best.note = "the largest power of two that fits" if size > best.batch else "time was up"
+            best.note = note
             self.rows.append(best)
 
 
@@ -550,13 +552,16 @@ def measure(bench: Bench, spec: FusionSpec, arguments: argparse.Namespace) -> No
             (f"graph, batch {size}", lambda batch=batch: bench.graph(batch, "graph of eager")),
         ]
         steps.append((f"parts, batch {size}", lambda batch=batch: bench.parts(batch)))
-    for size, batch in batches.items():
+    for size, batch in sorted(batches.items(), reverse=True):
         steps.append((f"compiled, batch {size}", lambda batch=batch: compile_rows(bench, batch, arguments.compile_s)))
     steps.append(("largest batch", lambda: bench.largest(spec, max(batches), arguments.largest_s)))
     bar = tqdm(steps, unit="step", disable=None)
     for name, step in bar:
         bar.set_description(name)
-        step()
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 what was measured before is worth having
+            bench.rows.append(Row(name, 0, "", 0, 0, 0, note=f"failed: {type(error).__name__} {str(error)[:120]}"))
     fill_in(bench.rows)
 
 
@@ -593,7 +598,7 @@ def main() -> None:
     parser.add_argument("--peak-tflops", type=float, default=0.0, help="dense bfloat16; default by the device's name")
     parser.add_argument("--peak-tbs", type=float, default=0.0, help="memory bandwidth; default by the device's name")
     parser.add_argument(
-        "--compile-s", type=float, default=15.0, help="seconds to compile in, a batch; 0 for not at all"
+        "--compile-s", type=float, default=20.0, help="seconds to compile in, a batch; 0 for not at all"
     )
     parser.add_argument("--largest-s", type=float, default=6.0, help="seconds to look for the largest batch in")
     parser.add_argument("--out", type=Path, help="a .json for all figures")
