@@ -192,6 +192,19 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("--task", default="yard")
     export.add_argument("--weights", type=Path, help="folder of fusion.safetensors; default: the package's own bundle")
     export.add_argument("--out", type=Path, help="where the graphs go; default: beside the weights")
+    export.add_argument(
+        "--precision",
+        choices=["f32", "int8", "bf16"],
+        default="f32",
+        help="int8 and bf16: a variant in a folder of its own, refused when it tells less on validation scenes",
+    )
+    export.add_argument(
+        "--data", type=Path, help="a variant's scenes: folder of features-train and features-val (default runs/TASK)"
+    )
+    export.add_argument(
+        "--max-loss", type=float, default=0.005, help="accuracy a variant may lose, label and condition"
+    )
+    export.add_argument("--threads", type=int, default=2)
     export.set_defaults(run=_export)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from fusion.geometry import CameraCalibration, Rig
 from fusion.perception.detector import DetectorResult
 from fusion.perception.hearing import Hearing
 from fusion.preparation import Placement, points_input, speech_present, speech_window
-from fusion.preparation.fusion_spec import SPEC_NAME, FusionSpec
+from fusion.preparation.fusion_spec import ENGINE_PRECISION, PRECISION_NAME, SPEC_NAME, FusionSpec
 from fusion.preparation.items import ItemArrays, item_arrays
 from fusion.preparation.pillars import pillar_input
 from fusion.preparation.rays import cell_rays, input_calibration
@@ -77,8 +78,9 @@ class FusionStage:
             raise ModelError(
                 f"{folder / SPEC_NAME}: made for trunk {spec.profile[:12]}, not {profile.sha256[:12]}; train it again"
             )
+        precisions = _precisions(folder)
         engines = {
-            name: load_engine(folder / f"{name}.onnx", backend=backend, threads=threads, precision=_PRECISION)
+            name: load_engine(folder / f"{name}.onnx", backend=backend, threads=threads, precision=precisions[name])
             for name in GRAPHS
         }
         return cls(engines, spec, task)
@@ -227,6 +229,19 @@ class FusionStage:
         )
         intents = _named(self.spec.intents, _softmax(answer["intent_logits"])[0])
         return FusedScene(objects, np.array(answer["latents"][0], np.float32), intents, ages)
+
+
+def _precisions(folder: Path) -> dict[str, str]:
+    """What engines compute in, by graph: float32, or what a variant that was made for less says."""
+    path, usual = folder / PRECISION_NAME, dict.fromkeys(GRAPHS, _PRECISION)
+    if not path.is_file():
+        return usual
+    try:
+        return usual | {
+            str(k): str(v) for k, v in json.loads(path.read_text(encoding="utf-8"))[ENGINE_PRECISION].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: cannot be read ({error!r}); export the variant again") from None
 
 
 def told_conditions(detections: Sequence[Detection], count: int) -> Float32Array:

@@ -13,6 +13,10 @@ from fusion.preparation.pillars import PILLAR_POINTS, PillarGrid
 from fusion.preparation.speech import WINDOW_SAMPLES
 
 SPEC_NAME = "fusion.json"
+PRECISION_NAME = "precision.json"
+"""Beside graphs that compute in fewer bits: what they lose, and what an engine has to compute in."""
+ENGINE_PRECISION = "engine_precision"
+"""Its key for the latter, by graph."""
 ITEMS, BEV = "items", "bev"
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from fusion.engines import load_engine
@@ -23,9 +21,8 @@ from fusion.model.export import Graph, fuser_ports, fusion_graphs
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.fusion_data import SceneSampler
 from fusion.training.fusion_metrics import evaluate_fusion
-from fusion.training.onnx_file import export_onnx
+from fusion.training.onnx_file import export_onnx, store_exact_halves
 
-_SMALL = 256
 _GATED = ("label", "condition")
 _MAY_FALL = 0.005
 PARITY = 1e-4
@@ -50,7 +47,7 @@ def export_fusion(model: FusionModel, folder: Path, *, backend: str = "onnxrunti
             output_names=list(graph.outputs),
             half_weights=False,
         )
-        _store_exact_halves(path)
+        store_exact_halves(path)
     save_fusion(folder, model, half=True)
     found = check_parity(model, folder, backend=backend)
     worst = max(found, key=lambda name: found[name])
@@ -73,25 +70,6 @@ def refuse_worse(figures: Mapping[str, float], folder: Path, unseen: SceneSample
                 f"{folder}: {name} of the new fusion model is right in {figures.get(name, 0.0):.3f} of the validation "
                 f"items, bundled: {shipped[name]:.3f}; kept the old one"
             )
-
-
-def _store_exact_halves(path: Path) -> None:
-    """Store as float16 every tensor that loses nothing by it; constants the exporter computed stay as they are."""
-    model = onnx.load(path)
-    casts = []
-    for initializer in model.graph.initializer:
-        if initializer.data_type != TensorProto.FLOAT or np.prod(initializer.dims) < _SMALL:
-            continue
-        name, values = initializer.name, numpy_helper.to_array(initializer)
-        half = values.astype(np.float16)
-        if np.array_equal(half.astype(np.float32), values):
-            initializer.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    kept = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *kept])
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
 
 
 def check_parity(model: FusionModel, folder: Path, *, backend: str = "onnxruntime", seed: int = 7) -> dict[str, float]:

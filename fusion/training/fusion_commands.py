@@ -170,11 +170,14 @@ def _over_ground(task: Task, arguments: argparse.Namespace) -> bool:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """`fusion export`: the fusion model of a bundle as graphs, proven equal to it."""
+    """`fusion export`: the fusion model of a bundle as graphs, proven equal to it, or as a variant in fewer bits."""
     from fusion.model.checkpoint import load_fusion
     from fusion.training.fusion_bundle import export_fusion
 
     folder = bundle_folder(Task.load(arguments.task), arguments.weights)
+    if arguments.precision != "f32":
+        _export_variant(folder, arguments)
+        return
     out = arguments.out or folder
     parity = export_fusion(load_fusion(folder), out)
     for name, difference in parity.items():
@@ -182,6 +185,16 @@ def export(arguments: argparse.Namespace) -> None:
     if (out / "card.json").is_file():
         add_to_card(out, {PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()}})
     write_digests(out)
+
+
+def _export_variant(folder: Path, arguments: argparse.Namespace) -> None:
+    from fusion.training.precision import Wanted, report, write_variant
+
+    if arguments.out is None:
+        raise ConfigError(f"--precision {arguments.precision} needs --out: a folder for the variant, beside no bundle")
+    data = arguments.data or Path("runs") / arguments.task
+    wanted = Wanted(arguments.precision, data, max_loss=arguments.max_loss, threads=arguments.threads)
+    print(report(write_variant(folder, arguments.out, wanted)))
 
 
 def measure_fusion(task: Task, bundle: Path, arguments: argparse.Namespace) -> None:

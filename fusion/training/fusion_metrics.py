@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fusion.evaluation.calibration import expected_calibration_error
-from fusion.model.build import FusionModel
 from fusion.model.heads import FusedOutputs
+from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.fusion_data import PATTERNS, SceneSampler
 from fusion.training.fusion_targets import IGNORED, Targets, assign
 
 _HIT_M = 1.0
+
+
+class Answering(Protocol):
+    """What is measured: a `FusionModel`, or its graphs (`fusion.training.graph_fusion`)."""
+
+    @property
+    def spec(self) -> FusionSpec:
+        """What it is built from."""
+
+    @property
+    def anchors(self) -> Tensor:
+        """Places (Q, 3) in metres of item queries without a box."""
+
+    def eval(self) -> Any:
+        """Evaluation mode."""
+
+    def __call__(self, batch: dict[str, Tensor], /) -> tuple[Any, Tensor, Tensor]:
+        """See `FusionModel.forward`."""
 
 
 @dataclass(slots=True)
@@ -94,7 +113,7 @@ class FusionLog:
 
 @torch.inference_mode()
 def evaluate_fusion(
-    model: FusionModel,
+    model: Answering,
     sampler: SceneSampler,
     *,
     patterns: Sequence[str] = tuple(PATTERNS),

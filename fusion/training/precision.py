@@ -1,0 +1,222 @@
+"""Variants of a fusion model's graphs that compute in fewer bits; let through only if they still tell what is what."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fusion.engines import Array
+from fusion.errors import ConfigError, InputError, ModelError
+from fusion.model.checkpoint import load_fusion
+from fusion.preparation.fusion_spec import ENGINE_PRECISION, ITEMS, PRECISION_NAME, SPEC_NAME, FusionSpec
+from fusion.training.fusion_data import PATTERNS, SceneSampler
+from fusion.training.fusion_metrics import evaluate_fusion
+from fusion.training.graph_fusion import GraphFusion, rows_of
+from fusion.training.int8 import quantise
+from fusion.training.scene_features import FeatureCache, open_cache
+
+GATED = ("label", "condition")
+TOLD = (*GATED, "nothing", "intent", "asked object found", "box centre error m", "items")
+MAX_LOSS = 0.005
+INT8, BF16 = "int8", "bf16"
+_CALIBRATION_SCENES = 64
+_LATENCY_ROUNDS = 60
+_IN_METRES = "lidar"
+"""The graph that stays in float32: bfloat16 would round points 10 m away to 4 cm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A variant to be made: `precision` is `int8` or `bf16`; `data` holds the caches `features-train`, for the ranges
+    of activations, and `features-val`, for the gate; each figure of `GATED` may lose `max_loss` at most.
+    """
+
+    precision: str
+    data: Path
+    max_loss: float = MAX_LOSS
+    threads: int = 2
+    scenes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in {INT8, BF16}:
+            raise ConfigError(f"no graphs are made in {self.precision!r}; use {INT8} or {BF16}")
+        if not 0 <= self.max_loss < 1:
+            raise ConfigError(f"--max-loss {self.max_loss}: give a share in 0..1")
+
+
+def write_variant(folder: Path, out: Path, wanted: Wanted) -> dict[str, Any]:
+    """Write the graphs of the fusion model in `folder` to `out` in another precision, with `fusion.json` and what was
+    measured in `precision.json`; returns the latter.
+
+    The gate: on the validation scenes, all sensors there, label and condition may each lose `max_loss` against the
+    float32 graphs, in every engine that can run the variant. Raises `ModelError` that tells the losses when one does
+    not, or when no engine on this machine computes so, `InputError` when a cache is missing or of another trunk;
+    nothing is left behind then.
+    """
+    spec = FusionSpec.load(folder)
+    if spec.layout != ITEMS:
+        raise ConfigError(f"{folder / SPEC_NAME}: a model over the ground has no validation figures to be held to yet")
+    if out.exists():
+        raise InputError(f"{out}: is there already; give a folder that is not")
+    backends = able_backends(wanted.precision)
+    learn, unseen = (_cache(wanted.data / f"features-{split}", spec) for split in ("train", "val"))
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        facts = _made(folder, part, wanted, learn)
+        facts |= _measured(folder, part, wanted, unseen, backends)
+        refuse_loss(facts["accuracy"], wanted)
+        spec.save(part)
+        (part / PRECISION_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return facts
+
+
+def refuse_loss(accuracy: Mapping[str, Mapping[str, Mapping[str, float]]], wanted: Wanted) -> None:
+    """The gate. `accuracy` holds, by engine, the figures of the graphs in `float32` and of the `variant`.
+
+    Raises `ModelError` that tells what is lost, when a figure of `GATED` loses more than `max_loss` or is not there.
+    """
+    told, refused = [], False
+    for backend, figures in accuracy.items():
+        for name in GATED:
+            whole, less = (figures[which].get(name, float("nan")) for which in ("float32", "variant"))
+            told.append(f"{name} {whole:.4f} -> {less:.4f} in {backend}")
+            refused |= not whole - less <= wanted.max_loss
+    if refused:
+        raise ModelError(
+            f"{wanted.precision} loses too much: {', '.join(told)}; {wanted.max_loss} may be lost; nothing was written"
+        )
+
+
+def able_backends(precision: str) -> list[str]:
+    """The installed engines that compute in `precision` on this processor. Raises `ModelError` when there is none."""
+    installed = [name for name in ("onnxruntime", "openvino") if find_spec(name)]
+    if precision == INT8:
+        return installed
+    if "openvino" not in installed or not openvino_has_bf16():
+        raise ModelError(
+            "no engine computes in bf16 on this processor: OpenVINO does with AVX512-BF16 or AMX, ONNX Runtime not at "
+            "all on a CPU; weights are stored in 16 bits already"
+        )
+    return ["openvino"]
+
+
+def openvino_has_bf16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor, rather than saying so and using float32."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def report(facts: Mapping[str, Any]) -> str:
+    """What `write_variant` measured, as Markdown."""
+    lines = ["| engine | what | float32 | variant |", "|---|---|---|---|"]
+    for backend, figures in facts["accuracy"].items():
+        whole, less = figures["float32"], figures["variant"]
+        lines += [f"| {backend} | {name} | {whole[name]:.4f} | {less.get(name, 0.0):.4f} |" for name in whole]
+        for name, took in facts["latency_ms"][backend].items():
+            told = f"{took['variant']:.2f} (ratio {took['ratio']:.2f})"
+            lines.append(f"| {backend} | {name}, ms | {took['float32']:.2f} | {told} |")
+    whole, less = (sum(facts["bytes"][which].values()) for which in ("float32", "variant"))
+    return "\n".join([*lines, f"| | bytes | {whole} | {less} |"])
+
+
+def _cache(folder: Path, spec: FusionSpec) -> FeatureCache:
+    cache = open_cache(folder)
+    if cache.meta.get("profile") != spec.profile:
+        raise InputError(f"{folder}: features of another trunk; make them again with 'fusion train fusion'")
+    return cache
+
+
+def _made(folder: Path, part: Path, wanted: Wanted, learn: FeatureCache) -> dict[str, Any]:
+    """Write the variant's graphs into `part`, and tell what they are."""
+    spec = FusionSpec.load(folder)
+    names = (*spec.sensors, "fuser")
+    facts: dict[str, Any] = {"precision": wanted.precision, ENGINE_PRECISION: dict.fromkeys(names, "f32")}
+    if wanted.precision == BF16:
+        for name in names:
+            shutil.copyfile(folder / f"{name}.onnx", part / f"{name}.onnx")
+        facts[ENGINE_PRECISION] = {name: "f32" if name == _IN_METRES else BF16 for name in names}
+    else:
+        model = load_fusion(folder)
+        graphs = GraphFusion.load(folder, spec, model.anchors, backend="onnxruntime", threads=wanted.threads)
+        samples = _samples(learn, spec, _CALIBRATION_SCENES)
+        facts["quantised"] = {
+            name: quantise(folder / f"{name}.onnx", part / f"{name}.onnx", _inputs(graphs, name, samples))
+            for name in tqdm(names, desc="int8", unit="graph")
+        }
+        if not any(facts["quantised"].values()):
+            raise ModelError(f"{folder}: its graphs hold nothing that can be quantised")
+    sizes = {which: {name: (root / f"{name}.onnx").stat().st_size for name in names}
+             for which, root in (("float32", folder), ("variant", part))}  # fmt: skip
+    return {**facts, "bytes": sizes}
+
+
+def _samples(cache: FeatureCache, spec: FusionSpec, count: int) -> list[dict[str, Array]]:
+    """Scenes evenly spread over a cache, all sensors there."""
+    chosen = np.unique(np.linspace(0, len(cache) - 1, count).round().astype(int))
+    sampler = SceneSampler(cache, spec)
+    batch = sampler.gather([sampler.evaluation(int(index), PATTERNS["all"]) for index in chosen])
+    return rows_of(batch)
+
+
+def _inputs(graphs: GraphFusion, name: str, samples: Sequence[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
+    for sample in samples:
+        yield graphs.ports(sample) if name == "fuser" else graphs.readings(sample, name)
+
+
+def _measured(
+    folder: Path, part: Path, wanted: Wanted, unseen: FeatureCache, backends: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy and latency of both sets of graphs, in each engine."""
+    spec, anchors = FusionSpec.load(folder), load_fusion(folder).anchors
+    precisions = {name: BF16 for name in (*spec.sensors, "fuser") if name != _IN_METRES}
+    sampler = SceneSampler(unseen, spec)
+    accuracy: dict[str, Any] = {}
+    latency: dict[str, Any] = {}
+    for backend in backends:
+        less = precisions if wanted.precision == BF16 else {}
+        both = {
+            "float32": GraphFusion.load(folder, spec, anchors, backend=backend, threads=wanted.threads),
+            "variant": GraphFusion.load(part, spec, anchors, backend=backend, threads=wanted.threads, precisions=less),
+        }
+        figures = {}
+        for which, graphs in tqdm(both.items(), desc=f"accuracy in {backend}", unit="model"):
+            found = evaluate_fusion(graphs, sampler, patterns=["all"], limit=wanted.scenes)["all"]
+            figures[which] = {name: found[name] for name in TOLD if name in found}
+        accuracy[backend] = figures
+        latency[backend] = _latency(both, _samples(unseen, spec, 8))
+    return {"accuracy": accuracy, "latency_ms": latency, "validation": {"max_loss": wanted.max_loss}}
+
+
+def _latency(both: Mapping[str, GraphFusion], samples: Sequence[Mapping[str, Array]]) -> dict[str, dict[str, float]]:
+    """Median milliseconds a graph, the two taking turns; `ratio` is the median over rounds of variant by float32."""
+    whole = both["float32"]
+    found = {}
+    for name in whole.engines:
+        inputs = list(_inputs(whole, name, samples))
+        times = np.zeros((_LATENCY_ROUNDS, 2))
+        for index in range(_LATENCY_ROUNDS):
+            order = (0, 1) if index % 2 else (1, 0)
+            for column in order:
+                engine = list(both.values())[column].engines[name]
+                started = time.perf_counter_ns()
+                engine.run(inputs[index % len(inputs)])
+                times[index, column] = (time.perf_counter_ns() - started) / 1e6
+        median = np.median(times, axis=0)
+        ratio = float(np.median(times[:, 1] / times[:, 0]))
+        found[name] = {"float32": float(median[0]), "variant": float(median[1]), "ratio": ratio}
+    return found
