@@ -92,29 +92,26 @@ def test_nt_xent_is_the_published_loss() -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_an_objective_is_learnt_without_labels(cache: FeatureCache, spec: FusionSpec, objective: str) -> None:
-    blind = replace(
-        cache,
-        features=replace(
-            cache.features,
-            label=np.zeros_like(cache.features.label),
-            condition=np.zeros_like(cache.features.condition),
-            box3d=np.zeros_like(cache.features.box3d),
-        ),
-    )
+def test_labels_are_not_read(cache: FeatureCache, spec: FusionSpec, objective: str) -> None:
+    features = cache.features
+    nothing = {name: np.zeros_like(getattr(features, name)) for name in ("label", "condition", "box3d")}
     losses, weights = [], []
-    for scenes in (cache, blind):
+    for scenes in (cache, replace(cache, features=replace(features, **nothing))):
         torch.manual_seed(1)
-        model = build_fusion(replace(spec, dropout=0.0))
-        losses.append(pretrain(model, SceneSampler(scenes, spec, dropout=ALWAYS), SHORT, objective))
+        model = build_fusion(spec)
+        losses.append(pretrain(model, SceneSampler(scenes, spec, dropout=ALWAYS), replace(SHORT, steps=3), objective))
         weights.append(model.state_dict())
     assert losses[0] == losses[1]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
-    assert np.mean(losses[0][-5:]) < 0.8 * np.mean(losses[0][:5])
-    started = build_fusion(spec)
-    begun = build_fusion(spec)
-    begun.load_state_dict(weights[0])
-    assert take_over(started, begun) == 1.0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_is_learnt(cache: FeatureCache, spec: FusionSpec, objective: str) -> None:
+    torch.manual_seed(1)
+    model = build_fusion(replace(spec, dropout=0.0))
+    losses = pretrain(model, SceneSampler(cache, spec, dropout=ALWAYS), replace(SHORT, steps=24), objective)
+    assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
+    assert take_over(build_fusion(spec), model) == 1.0
 
 
 def test_an_unknown_objective_is_refused(cache: FeatureCache, spec: FusionSpec) -> None:
