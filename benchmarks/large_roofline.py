@@ -28,6 +28,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
@@ -60,7 +61,7 @@ CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.defa
 ATTENTION_OPS = ("aten::_scaled_dot_product_", "aten::_flash_attention_forward", "aten::_efficient_attention_forward")
 ATTENTION_KERNELS = ("flash", "fmha", "sdpa", "attention")
 NORMALISATIONS = (nn.LayerNorm, nn.BatchNorm2d)
-SECONDS_A_ROW = 3.0
+SECONDS_A_ROW, SECONDS_A_PART, SPARE_S = 3.0, 1.0, 8.0
 CPU_AUTOCAST = False
 """Few processors compute in bfloat16, and the others take minutes for a pass."""
 Batch = dict[str, Tensor]
@@ -251,14 +252,14 @@ def everything_there() -> Iterator[None]:
         yield
 
 
-def timed(run: Callable[[], Any], card: Card, rounds: int) -> tuple[float, float, int]:
+def timed(run: Callable[[], Any], card: Card, rounds: int, most_s: float = SECONDS_A_ROW) -> tuple[float, float, int]:
     """Median and 99th percentile of milliseconds, and of how many rounds."""
     for _ in range(2):
         started = time.perf_counter()
         run()
         _wait(card)
         once = time.perf_counter() - started
-    rounds = max(5, min(rounds, int(SECONDS_A_ROW / max(once, 1e-4))))
+    rounds = max(5, min(rounds, int(most_s / max(once, 1e-4))))
     if card.device.type == "cpu":
         took = []
         for _ in range(rounds):
@@ -340,13 +341,15 @@ class Bench:
             row.attention = attention_of(lambda: self.model(batch), self.card)
         return row
 
-    def measured(self, name: str, run: Callable[[], Any], batch: int, sensors: str) -> Row:
+    def measured(
+        self, name: str, run: Callable[[], Any], batch: int, sensors: str, most_s: float = SECONDS_A_ROW
+    ) -> Row:
         """Time `run` and note its peak memory."""
         cuda = self.card.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats()
         with running(self.card.device):
-            median, p99, rounds = timed(run, self.card, self.rounds)
+            median, p99, rounds = timed(run, self.card, self.rounds, most_s)
         row = Row(name, batch, sensors, median, p99, rounds)
         if cuda:
             row.memory_gb = torch.cuda.max_memory_allocated() / 1e9
@@ -377,7 +380,7 @@ class Bench:
                 out = module(out, *rest)
             return out
 
-        row = self.measured(f"· {name}", run, batch, "all")
+        row = self.measured(f"· {name}", run, batch, "all", SECONDS_A_PART)
         with running(self.card.device):
             out = run()
         tensors = _different([*_tensors(given), *_tensors(out)])
@@ -448,8 +451,9 @@ class Bench:
             try:
                 batch = make_batch(spec, self.card.device, size)
                 best = replace(self, rounds=5, rows=[]).whole(batch, "all", fixed=False)
-            except torch.cuda.OutOfMemoryError:
-                note = "the largest power of two that fits"
+            except RuntimeError as error:
+                fits = isinstance(error, torch.cuda.OutOfMemoryError)
+                note = "the largest power of two that fits" if fits else f"twice as many: {str(error)[:80]}"
                 break
             finally:
                 batch = {}
@@ -538,8 +542,16 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def measure(bench: Bench, spec: FusionSpec, arguments: argparse.Namespace) -> None:
-    """All rows, the cheap ones first."""
+def measure(
+    bench: Bench, spec: FusionSpec, arguments: argparse.Namespace, until: float, save: Callable[[], None]
+) -> None:
+    """All rows, compiling last in what time is left; nothing is begun after `until`. `save` is called after each step,
+    so that a run which is cut off has told what it knew.
+    """
+
+    def left() -> float:
+        return until - time.perf_counter()
+
     batches = {count: make_batch(spec, bench.card.device, count) for count in arguments.batches}
     steps: list[tuple[str, Callable[[], object]]] = []
     for size, batch in batches.items():
@@ -551,22 +563,27 @@ def measure(bench: Bench, spec: FusionSpec, arguments: argparse.Namespace) -> No
             (f"graph, batch {size}", lambda batch=batch: bench.graph(batch, "graph of eager")),
         ]
         steps.append((f"parts, batch {size}", lambda batch=batch: bench.parts(batch)))
-    for size, batch in sorted(batches.items(), reverse=True):
-        steps.append((f"compiled, batch {size}", lambda batch=batch: compile_rows(bench, batch, arguments.compile_s)))
     steps.append(("largest batch", lambda: bench.largest(spec, max(batches), arguments.largest_s)))
+    for size, batch in sorted(batches.items(), reverse=True):
+        limit = partial(min, arguments.compile_s)
+        steps.append((f"compiled, batch {size}", lambda b=batch, f=limit: compile_rows(bench, b, f(left() - SPARE_S))))
     bar = tqdm(steps, unit="step", disable=None)
     for name, step in bar:
         bar.set_description(name)
+        if left() < 0:
+            bench.rows.append(Row(name, 0, "", 0, 0, 0, note="skipped: time was up"))
+            continue
         try:
             step()
         except Exception as error:  # noqa: BLE001 what was measured before is worth having
             bench.rows.append(Row(name, 0, "", 0, 0, 0, note=f"failed: {type(error).__name__} {str(error)[:120]}"))
-    fill_in(bench.rows)
+        fill_in(bench.rows)
+        save()
 
 
 def compile_rows(bench: Bench, batch: Batch, limit_s: float) -> None:
     """The compiled pass and the graph of it, unless compiling is off."""
-    if limit_s and bench.compiled(batch, limit_s):
+    if limit_s > 0 and bench.compiled(batch, limit_s):
         bench.graph(batch, "graph of torch.compile")
     bench.eager()
     torch.compiler.reset()
@@ -580,9 +597,8 @@ def fill_in(rows: Sequence[Row]) -> None:
             base = whole.get(row.batch) or whole[max(whole)]
             scale = row.batch / base.batch
             row.gigaflop, row.bound = base.gigaflop * scale, base.bound
-            row.floor_ms = (
-                base.floor_ms * scale
-            )  # parameters are counted as often as the batch is larger: bound by rate
+            # Beyond the batches counted, parameters are counted once a batch of that size: no matter, where rate binds.
+            row.floor_ms = base.floor_ms * scale
 
 
 def main() -> None:
@@ -599,6 +615,7 @@ def main() -> None:
     parser.add_argument(
         "--compile-s", type=float, default=20.0, help="seconds to compile in, a batch; 0 for not at all"
     )
+    parser.add_argument("--seconds", type=float, default=45.0, help="for all; what is not begun by then is left out")
     parser.add_argument("--largest-s", type=float, default=6.0, help="seconds to look for the largest batch in")
     parser.add_argument("--out", type=Path, help="a .json for all figures")
     arguments = parser.parse_args()
@@ -616,7 +633,6 @@ def main() -> None:
     bench = Bench(model, card, arguments.rounds)
     reached = ceilings(card)
     apart = off_by(spec, card, make_batch(spec, card.device, 1), model)
-    measure(bench, spec, arguments)
     facts = {
         "device": card.name,
         "torch": torch.__version__,
@@ -625,16 +641,30 @@ def main() -> None:
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights": arguments.weights,
         "boxes_off_by": apart,
-        "seconds": time.perf_counter() - started,
     }
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**facts, "rows": [asdict(row) | {"share": row.share} for row in bench.rows]}, indent=1)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
-    print(json.dumps(facts))
+    print(json.dumps(facts), flush=True)
+    shown = 0
+
+    def save() -> None:
+        nonlocal shown
+        for row in bench.rows[shown:]:
+            print(f"{row.name}, batch {row.batch}, {row.sensors}: {row.median_ms:.2f} ms {row.note}", flush=True)
+        shown = len(bench.rows)
+        if arguments.out:
+            write(arguments.out, {**facts, "seconds": time.perf_counter() - started}, bench.rows)
+
+    measure(bench, spec, arguments, started + arguments.seconds, save)
     how = "no autocast" if card.device.type == "cpu" else "autocast to bfloat16"
-    print(f"\n{spec.name} of {spec.task}, {card.name}, weights in {arguments.weights}, {how}\n")
+    took = time.perf_counter() - started
+    print(f"\n{spec.name} of {spec.task}, {card.name}, weights in {arguments.weights}, {how}; {took:.0f} s\n")
     print(table(bench.rows))
+
+
+def write(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """All figures as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**facts, "rows": [asdict(row) | {"share": row.share} for row in rows]}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
