@@ -299,7 +299,7 @@ def measured(name: str, paths: Mapping[str, Way | str], given: Sequence[tuple[An
             lines.append(f"| {backend} | cannot run it: {path} |{' |' * (len(PARTS) + 1)}")
             continue
         rows = path.parts[-rounds:]
-        cells = [_cell([row[part] for row in rows]) if part in rows[0] else "–" for part in PARTS]  # noqa: RUF001
+        cells = [_cell([row[part] for row in rows]) if part in rows[0] else "-" for part in PARTS]
         ratio = np.median(np.array(times[backend]) / base)
         lines.append(f"| {backend} | {' | '.join(cells)} | **{_cell(times[backend])}** | {ratio:.2f} |")
     return "\n".join(lines)
@@ -313,7 +313,7 @@ def _cycled(path: Any, given: Sequence[tuple[Any, ...]]) -> Iterator[None]:
 
 
 def _cell(took: Sequence[float]) -> str:
-    return f"{np.median(took):.1f} ({np.percentile(took, 99):.1f})" if max(took) > 0 else "–"  # noqa: RUF001
+    return f"{np.median(took):.1f} ({np.percentile(took, 99):.1f})" if max(took) > 0 else "-"
 
 
 def _apart(expected: Arrays, answer: Arrays) -> float:

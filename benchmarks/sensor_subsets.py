@@ -23,6 +23,8 @@ from subsets.report import report
 from subsets.scenes import prepare
 from subsets.training import train
 
+from fusion.training.optimisation import FP32, PRECISIONS
+
 STEPS = {"prepare": prepare, "train": train, "tune": tune, "measure": measure, "report": report}
 
 
@@ -32,8 +34,8 @@ def main() -> None:
     parser.add_argument("step", choices=list(STEPS), nargs="?", default="report")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--train", type=Path, help="cached features; default: RUNS/yard/features-train")
-    parser.add_argument("--test", type=Path, help="cached features; default: RUNS/features-yard-test")
-    parser.add_argument("--scenes", type=Path, help="the test scenes; default: RUNS/scenes-yard")
+    parser.add_argument("--test", type=Path, help="cached features; default: out/evaluate/features-yard-test")
+    parser.add_argument("--scenes", type=Path, help="the test scenes; default: out/evaluate/scenes-yard")
     parser.add_argument("--bundle", type=Path, default=Path("fusion/weights/yard"))
     parser.add_argument("--out", type=Path, default=Path("out/subsets"))
     parser.add_argument("--arms", nargs="*", help="only these")
@@ -43,17 +45,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--pool", type=int, default=1500, help="utterances heard once, for training")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--half", action="store_true", help="bfloat16")
+    parser.add_argument("--precision", choices=PRECISIONS, default=FP32)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     arguments.train = arguments.train or arguments.runs / "yard" / "features-train"
-    arguments.test = arguments.test or arguments.runs / "features-yard-test"
-    arguments.scenes = arguments.scenes or arguments.runs / "scenes-yard"
-    if not arguments.train.is_dir() and not arguments.test.is_dir():
-        print(
-            f"no features in {arguments.train}; run 'fusion train fusion' and 'fusion evaluate fusion' first; skipped"
-        )
+    arguments.test = arguments.test or Path("out/evaluate/features-yard-test")
+    arguments.scenes = arguments.scenes or Path("out/evaluate/scenes-yard")
+    if missing := [folder for folder in (arguments.train, arguments.test) if not folder.is_dir()]:
+        print(f"no features in {missing[0]}; run 'fusion train fusion' and 'fusion evaluate fusion' first; skipped")
         return
     STEPS[arguments.step](arguments)
 

@@ -142,6 +142,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--epochs", type=int, help="override the recipe's length")
     train.add_argument("--threads", type=int, default=2)
     train.add_argument("--start", type=Path, help="go on from the detector or fusion model of this bundle")
+    train.add_argument(
+        "--only", action="append", metavar="PART", help="of the fusion model begun with: what learns (fuser.heads.box)"
+    )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.add_argument("--size", default="small", help="of the fusion model: small, base or large")
     train.add_argument("--device", default="cpu", help="where a driving task's fusion model learns, as torch names it")
@@ -169,7 +172,6 @@ def _add_pretrain(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     pretrain = commands.add_parser("pretrain", help="teach a fusion model on scenes without reading their labels")
     pretrain.add_argument("--task", default="yard")
     pretrain.add_argument("--objective", choices=["masked", "contrastive"], default="masked")
-    pretrain.add_argument("--data", type=Path, help="scene set; simulated when there is none")
     pretrain.add_argument("--out", type=Path, default=Path("runs"), help="where features, model and losses go")
     pretrain.add_argument("--weights", type=Path, help="bundle with the trunk; default: the package's own")
     pretrain.add_argument("--size", default="small", help="of the fusion model: small, base or large")
@@ -201,9 +203,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument(
         "--data", type=Path, help="a variant's scenes: folder of features-train and features-val (default runs/TASK)"
     )
-    export.add_argument(
-        "--max-loss", type=float, default=0.005, help="accuracy a variant may lose, label and condition"
-    )
+    export.add_argument("--max-loss", type=float, default=0.005, help="what each gated figure may lose in a variant")
     export.add_argument("--threads", type=int, default=2)
     export.set_defaults(run=_export)
 

@@ -57,6 +57,9 @@ class Results:
 def report(arguments: argparse.Namespace) -> None:
     """The tables, as Markdown."""
     results = Results(arguments)
+    if not results.seeds("fused", "all"):
+        print(f"nothing measured in {arguments.out}; run the steps 'prepare', 'train' and 'measure' first; skipped")
+        return
     task = Task.load("yard")
     print(f"{len(open_cache(arguments.test))} test scenes, seeds: {results.seeds('fused', 'all')}\n")
     _subsets(results)

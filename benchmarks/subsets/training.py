@@ -51,7 +51,7 @@ def _train_one(arguments: argparse.Namespace, name: str, seed: int) -> None:
     device = arguments.device
     sounds = HeardTokens(cache, spec, pool=pool, device=device)
     sampler = SceneSampler(cache, spec, sounds=sounds, given=arm.given, dropout=arm.dropout, device=device)
-    budget = Budget(steps=arguments.steps, batch=arguments.batch, seed=seed, half=arguments.half)
+    budget = Budget(steps=arguments.steps, batch=arguments.batch, seed=seed, precision=arguments.precision)
     title = f"{name} {seed}"
     if arm.objective:
         pretrain(model, sampler, budget, arm.objective, name=title)

@@ -18,12 +18,12 @@ from fusion.training.fuse import LOSS_WEIGHTS, condition_weights
 from fusion.training.fusion_data import SceneSampler, batches
 from fusion.training.fusion_targets import assign, fusion_losses
 from fusion.training.learner import Learner
-from fusion.training.optimisation import set_rate
+from fusion.training.optimisation import FP32, autocast, set_rate
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What every competitor gets. `half` computes in bfloat16; `ema` is the average's decay a step."""
+    """What every competitor gets. `precision` is one of `PRECISIONS`; `ema` is the average's decay a step."""
 
     steps: int = 1000
     batch: int = 64
@@ -33,7 +33,7 @@ class Budget:
     ema: float = 0.995
     clip: float = 1.0
     seed: int = 0
-    half: bool = False
+    precision: str = FP32
 
 
 def train_on_budget(
@@ -56,7 +56,7 @@ def train_on_budget(
     progress = tqdm(endless(sampler, chosen, budget), total=budget.steps, desc=name or "steps", unit="step")
     for step, batch in enumerate(progress):
         set_rate(learner.optimizer, budget.learning_rate, budget.warmup_steps, step, budget.steps)
-        with torch.autocast(sampler.device.type, torch.bfloat16, enabled=budget.half):
+        with autocast(sampler.device.type, budget.precision):
             loss = scene_loss(model, batch, weights)
         learner.learn(loss)
         if step % 50 == 0:

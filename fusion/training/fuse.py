@@ -8,7 +8,7 @@ the last finished epoch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,11 @@ LOSS_WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class FusionRecipe:
-    """What a run is made of. `ema` is the average's decay a step; speech is trained alone for `speech_steps` first."""
+    """What a run is made of. `ema` is the average's decay a step; speech is trained alone for `speech_steps` first.
+
+    `only` names the parts that learn, as `FusionModel.named_modules` does ("fuser.heads.box"); the rest stays as it is,
+    bit for bit, and so do the tokens of a model of which only heads learn. Empty: everything learns.
+    """
 
     epochs: int = 14
     batch: int = 32
@@ -72,6 +76,7 @@ class FusionRecipe:
     threads: int = 2
     half: bool = True
     tensorboard: bool = False
+    only: tuple[str, ...] = ()
 
     @property
     def precision(self) -> str:
@@ -103,11 +108,13 @@ def train_fusion(
     if cache.features.item_points.shape[-1] < len(spec.point_scale):
         raise ModelError(f"{cache.folder}: features of an older format; cache them again")
     model = build_fusion(spec)
+    freeze_all_but(model, recipe.only)
     run = _Run(model, recipe, SceneSampler(cache, spec, bank))
     if not (resume and run.restored(out / "last")):
         if start is not None:
             tqdm.write(f"{take_over(model, load_fusion(start)):.0%} of the weights taken over from {start}")
-        pretrain_speech(model, bank, recipe)
+        if not recipe.only:
+            pretrain_speech(model, bank, recipe)
         run.learner.average.begin(model)
     unseen = None if validation is None else SceneSampler(validation, spec)
     with event_log(out, wanted=recipe.tensorboard, step=run.learner.step) as log:
@@ -196,7 +203,7 @@ class _Run:
         recipe = self.recipe
         torch.manual_seed(recipe.seed + self.epoch)
         order = np.random.default_rng([recipe.seed, 5, self.epoch]).permutation(len(self.sampler.cache))
-        self.model.train()
+        self._learning_mode()
         means: dict[str, float] = {}
         source: Iterator[dict[str, Tensor]] = batches(self.sampler, order, recipe.batch, [recipe.seed, self.epoch])
         progress = tqdm(
@@ -212,6 +219,13 @@ class _Run:
                 progress.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
         self.epoch += 1
         self.history.append({"epoch": self.epoch, "loss": {k: round(v, 4) for k, v in means.items()}})
+
+    def _learning_mode(self) -> None:
+        """Dropout and running statistics work in what learns, and rest in what is frozen."""
+        only = self.recipe.only
+        self.model.train(mode=not only)
+        for part in only:
+            self.model.get_submodule(part).train()
 
     def _train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         _set_rate(self.learner.optimizer, self.recipe, self.learner.step, self.total)
@@ -231,6 +245,19 @@ class _Run:
             self.learner.restore(state, folder)
             self.epoch, self.history = state.epoch, list(state.facts["history"])
         return state is not None
+
+
+def freeze_all_but(model: FusionModel, parts: Sequence[str]) -> None:
+    """Let only `parts` of `model` learn; all of it, if there are none. Raises `ModelError` for an unknown part."""
+    if not parts:
+        return
+    names = dict(model.named_modules())
+    if unknown := [part for part in parts if not part or part not in names]:
+        near = ", ".join(name for name in names if name.count(".") == 2 and name.startswith("fuser.heads"))
+        raise ModelError(f"the fusion model has no part {unknown[0]!r}; heads are {near}")
+    model.requires_grad_(requires_grad=False)
+    for part in parts:
+        names[part].requires_grad_()
 
 
 def condition_weights(cache: FeatureCache, conditions: int) -> Tensor:

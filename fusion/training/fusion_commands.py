@@ -116,7 +116,10 @@ def _fusion_recipe(arguments: argparse.Namespace) -> FusionRecipe:
     from fusion.training.fuse import FusionRecipe
     from fusion.training.optimisation import BF16
 
-    recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard))
+    if arguments.only and not arguments.start:
+        raise ConfigError("--only trains a part of a model that there is; name its bundle with --start")
+    only = tuple(arguments.only or ())
+    recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard), only=only)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
     return recipe if arguments.precision is None else replace(recipe, half=arguments.precision == BF16)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.fusion_data import PATTERNS, SceneSampler
 from fusion.training.fusion_targets import IGNORED, Targets, assign
 
+GATED = ("label", "condition", "nothing")
+"""The figures that a model, or a variant of one, may not lose: `nothing` is telling nothing from something."""
+MAY_LOSE = 0.005
 _HIT_M = 1.0
 
 
@@ -135,6 +138,11 @@ def evaluate_fusion(
             log.add(outputs, assign(batch, model.anchors, classes), batch, classes)
         results[pattern] = log.summary()
     return results
+
+
+def lost(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What each figure of `GATED` that is known `before` has fallen by; one that is not there `after` counts as 0."""
+    return {name: before[name] - after.get(name, 0.0) for name in GATED if name in before}
 
 
 def table(results: dict[str, dict[str, float]]) -> str:

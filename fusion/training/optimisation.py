@@ -29,9 +29,9 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 def adamw(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """An optimizer of everything in `module`; only matrices and filters decay."""
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    plain = [p for p in module.parameters() if p.ndim <= 1]
+    """An optimizer of everything in `module` that is not frozen; only matrices and filters decay."""
+    learnt = [p for p in module.parameters() if p.requires_grad]
+    decayed, plain = [p for p in learnt if p.ndim > 1], [p for p in learnt if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
 

@@ -10,8 +10,8 @@ from fusion.errors import ConfigError
 from fusion.model.build import FusionModel
 from fusion.training.fixed_budget import Budget, endless
 from fusion.training.fusion_data import SceneSampler
-from fusion.training.optimisation import adamw, set_rate, take_step
-from fusion.training.pretraining import OBJECTIVES, Contrastive, MaskedModelling
+from fusion.training.objectives import OBJECTIVES, Contrastive, MaskedModelling
+from fusion.training.optimisation import adamw, autocast, set_rate, take_step
 
 
 def pretrain(
@@ -33,7 +33,7 @@ def pretrain(
     losses = []
     for step, batch in enumerate(progress):
         set_rate(optimizer, budget.learning_rate, budget.warmup_steps, step, budget.steps)
-        with torch.autocast(sampler.device.type, torch.bfloat16, enabled=budget.half):
+        with autocast(sampler.device.type, budget.precision):
             loss = task(batch, generator)
         take_step(optimizer, task, loss, budget.clip)
         losses.append(loss.detach())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fusion.errors import ModelError
+from fusion.model.checkpoint import load_fusion, save_fusion
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.fuse import FusionRecipe, condition_weights, train_fusion
 from fusion.training.fusion_data import SceneSampler
@@ -58,6 +59,20 @@ def test_a_little_training_beats_none(
     curves = scalars(tmp_path)
     assert curves["loss/label"][-1][1] < curves["loss/label"][0][1]
     assert [step for step, _ in curves["optimizer/learning_rate"]][:2] == [10, 20]
+
+
+def test_one_head_learns_and_the_rest_stays(
+    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path
+) -> None:
+    save_fusion(tmp_path / "old", train_fusion(cache, tmp_path / "run", SHORT, spec=spec, bank=bank))
+    old = load_fusion(tmp_path / "old")
+    recipe = replace(SHORT, only=("fuser.heads.box",), speech_steps=50)
+    new = train_fusion(cache, tmp_path / "new", recipe, spec=spec, bank=bank, start=tmp_path / "old")
+    changed = {name for name, value in new.state_dict().items() if not torch.equal(value, old.state_dict()[name])}
+    assert changed
+    assert all(name.startswith("fuser.heads.box.") for name in changed)
+    with pytest.raises(ModelError, match=r"no part 'fuser.heads.nose'; heads are .*fuser.heads.box"):
+        train_fusion(cache, tmp_path / "new", replace(SHORT, only=("fuser.heads.nose",)), spec=spec, bank=bank)
 
 
 def test_a_cache_of_another_trunk_is_refused(

@@ -131,11 +131,14 @@ def test_a_spoiled_variant_is_refused(
 
 def test_the_gate() -> None:
     wanted = Wanted("int8", Path("data"))
-    whole = {"label": 0.9, "condition": 0.8}
-    refuse_loss({"onnxruntime": {"float32": whole, "variant": {"label": 0.896, "condition": 0.9}}}, wanted)
-    for less in ({"label": 0.894, "condition": 0.8}, {"label": 0.9, "condition": 0.794}, {"label": 0.9}):
+    whole = {"label": 0.9, "condition": 0.8, "nothing": 0.7}
+    kept = {"label": 0.896, "condition": 0.9, "nothing": 0.7}
+    refuse_loss({"onnxruntime": {"float32": whole, "variant": kept}}, wanted)
+    for less in (kept | {"label": 0.894}, kept | {"condition": 0.794}, kept | {"nothing": 0.69}, {"label": 0.9}, {}):
         with pytest.raises(ModelError, match="nothing was written"):
             refuse_loss({"onnxruntime": {"float32": whole, "variant": less}}, wanted)
+    with pytest.raises(ModelError, match="nothing was written"):
+        refuse_loss({"onnxruntime": {"float32": {}, "variant": {}}}, wanted)
 
 
 def test_what_cannot_be_made_says_why(

@@ -16,8 +16,8 @@ from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.fixed_budget import Budget, train_on_budget
 from fusion.training.fusion_data import PATTERNS, ModalityDropout, SceneSampler
 from fusion.training.fusion_metrics import evaluate_fusion
+from fusion.training.objectives import OBJECTIVES, MaskedModelling, nt_xent
 from fusion.training.pretrain import pretrain
-from fusion.training.pretraining import OBJECTIVES, MaskedModelling, nt_xent
 from fusion.training.scene_features import FeatureCache
 from fusion.training.sounds import HeardEars, HeardTokens, heard_sounds, recorded_sounds, said_in
 
