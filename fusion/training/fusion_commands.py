@@ -39,7 +39,10 @@ def make_fusion(task: Task, arguments: argparse.Namespace) -> None:
         raise ConfigError(f"task {task.name} has no fused model; a driving task learns one from --data RECORDING")
     refuse_several("fusion model", task)
     folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
+    if arguments.only and not arguments.start:
+        raise ConfigError("--only trains a part of a model that there is; name its bundle with --start")
     learn, bank, spec = _material(task, arguments)
+    spec = _spec_of(arguments.start) if arguments.only else spec
     validate = cache_features(
         detector_scenes(task, arguments), out / "features-val", task, folder, split="val", threads=arguments.threads
     )
@@ -84,6 +87,13 @@ def _material(task: Task, arguments: argparse.Namespace) -> tuple[FeatureCache, 
     return learn, bank, spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
 
 
+def _spec_of(bundle: Path) -> FusionSpec:
+    """The description of the model in `bundle`: what is frozen must read its inputs as it always did."""
+    from fusion.preparation.fusion_spec import FusionSpec
+
+    return FusionSpec.load(bundle)
+
+
 def pretrain(arguments: argparse.Namespace) -> None:
     """`fusion pretrain`: a fusion model that has seen scenes, but no label of theirs."""
     import torch
@@ -116,8 +126,6 @@ def _fusion_recipe(arguments: argparse.Namespace) -> FusionRecipe:
     from fusion.training.fuse import FusionRecipe
     from fusion.training.optimisation import BF16
 
-    if arguments.only and not arguments.start:
-        raise ConfigError("--only trains a part of a model that there is; name its bundle with --start")
     only = tuple(arguments.only or ())
     recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard), only=only)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
