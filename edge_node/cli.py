@@ -31,11 +31,46 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--until-done", action="store_true", help="end once the source ended and all is answered")
     run.add_argument("--summary", type=Path, help="write what the run came to as JSON")
     run.set_defaults(run=_run)
+    _add_calibrate(commands)
     status = commands.add_parser("status", help="the ledger of a spool, also while a daemon runs")
     status.add_argument("--config", type=Path, required=True, help="edge.toml")
     add_overrides(status)
     status.set_defaults(run=_status)
     return parser
+
+
+def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    calibrate = commands.add_parser(
+        "calibrate", help="set the screening threshold so that few defects are missed", epilog=_EXIT_CODES
+    )
+    calibrate.add_argument("recordings", type=Path, nargs="+", help="with truth; a folder stands for the .mcap in it")
+    calibrate.add_argument("--config", type=Path, required=True, help="edge.toml")
+    add_overrides(calibrate)
+    calibrate.add_argument("--alpha", type=float, default=0.05, help="share of defects that may be missed; 0..1")
+    calibrate.add_argument("--per-minute", type=float, default=float("inf"), help="reviews a minute, at most")
+    calibrate.add_argument("--share", type=float, default=1.0, help="of all items that may be sent; 0..1")
+    calibrate.add_argument("--visibility", type=float, default=0.5, help="a defect counts from this share in view on")
+    calibrate.add_argument("--side", type=float, default=12.0, help="... and this many pixels across")
+    calibrate.add_argument("-o", "--out", type=Path, default=Path("screening.json"))
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from edge_node.calibration.choosing import Wanted
+    from edge_node.calibration.command import calibrate
+    from edge_node.calibration.watching import Visible
+    from edge_node.config import EdgeSettings
+    from fusion.config import load_toml
+    from fusion.errors import ConfigError
+
+    settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
+    _log_to_stderr(settings.log_level)
+    if not 0 < arguments.alpha < 1:
+        raise ConfigError(f"--alpha {arguments.alpha:g}: a share between 0 and 1")
+    found = [sorted(path.glob("*.mcap")) if path.is_dir() else [path] for path in arguments.recordings]
+    wanted = Wanted(arguments.alpha, arguments.per_minute, arguments.share)
+    visible = Visible(arguments.visibility, arguments.side)
+    calibrate(settings, [path for each in found for path in each], arguments.out, wanted, visible)
 
 
 def _run(arguments: argparse.Namespace) -> None:

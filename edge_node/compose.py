@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_node.calibration.file import calibrated
 from edge_node.config import EdgeSettings
 from edge_node.daemon import Daemon, Parts
 from edge_node.models import camera_of, load_perception, model_folder
@@ -24,6 +25,7 @@ def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
         channel_credentials(settings.uplink.tls)
     source = open_source(settings.source, task)
     perception = load_perception(task, camera_of(task, reference), folder, settings.engine)
+    settings = calibrated(settings, task, perception.models)
     _check_rig(settings.source.path, source, fused="fusion" in perception.models)
     spool = Spool.open(settings.spool.path, settings.device, task.name, settings=settings.spool)
     try:

@@ -41,6 +41,7 @@ class FakePerception:
     task: str = "yard"
     classes: tuple[str, ...] = ("drum", "pallet", "crate", "cone", "person", "forklift")
     conditions: tuple[str, ...] = ()
+    ordinary: tuple[str, ...] = ()
     profile: str = FAKE_PROFILE
     models: Mapping[str, str] = field(default_factory=lambda: {"detector": "fake"})
     see: Callable[[Sample], Look] | None = None

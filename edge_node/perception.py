@@ -49,12 +49,14 @@ class Look:
 class Perception(Protocol):
     """What the pipeline asks of the models.
 
-    `classes` and `conditions` name a detection's scores, `models` are the versions in evidence.
+    `classes` and `conditions` name a detection's scores, `ordinary` those conditions that are no defect; `models` are
+    the versions in evidence.
     """
 
     profile: str
     classes: tuple[str, ...]
     conditions: tuple[str, ...]
+    ordinary: tuple[str, ...]
     models: Mapping[str, str]
 
     def look(self, sample: Sample) -> Look:
@@ -97,7 +99,7 @@ class ModelPerception:
         reference: ReferenceTokens | None = None,
     ) -> None:
         self.profile = detector.profile.sha256
-        self.classes, self.conditions = task.classes, task.conditions
+        self.classes, self.conditions, self.ordinary = task.classes, task.conditions, task.ordinary
         self.models = models
         self._task = task
         self._camera = camera

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from edge_node.perception import Look, Perception
 from edge_node.screener import Candidate, Decision, Screener
 from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Record, Resume, SampleRecord, Timing
+from edge_node.suspicion import suspicion
 from edge_node.tracker import Tracker, TrackView
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, InputError
@@ -110,7 +111,7 @@ class Pipeline:
             self._gap(Gap(aligned.cursor, aligned.cursor, f"cannot be perceived: {error}"))
             return
         views = stages.tracker.update(sample.time_ns, look.detections)
-        decisions = stages.screener.decide(sample.time_ns, _candidates(identity, look, views))
+        decisions = stages.screener.decide(sample.time_ns, candidates(identity, look, views, stages.perception))
         decided = self._clock.monotonic_ns()
         items = tuple(self._item(sample, look, *pair) for pair in enumerate(zip(views, decisions, strict=True)))
         self._resume = replace(
@@ -150,9 +151,11 @@ class Pipeline:
         return json.dumps(state, separators=(",", ":"))
 
 
-def _candidates(sample: SampleId, look: Look, views: tuple[TrackView, ...]) -> list[Candidate]:
-    candidates = []
+def candidates(sample: SampleId, look: Look, views: tuple[TrackView, ...], perception: Perception) -> list[Candidate]:
+    """What the screener is to decide on: one item a detection, numbered from 1."""
+    found = []
     for index, (view, detection) in enumerate(zip(views, look.detections, strict=True)):
-        novelty = look.novelty[index] if look.novelty else None
-        candidates.append(Candidate(ItemId(sample, index + 1), view, detection, look.fused(index), novelty))
-    return candidates
+        fused, novelty = look.fused(index), look.novelty[index] if look.novelty else None
+        doubt = suspicion(detection, fused, perception.conditions, perception.ordinary)
+        found.append(Candidate(ItemId(sample, index + 1), view, detection, fused, novelty, doubt))
+    return found
