@@ -1,6 +1,6 @@
 """Boards made of files, below a folder that stands for `/`, and a meter that draws what it is told: for tests.
 
-The trees have the files of the real ones that matter here, with values as published for such boards.
+The trees have those files of the real boards that matter here, with made-up values of their order of magnitude.
 """
 
 from __future__ import annotations

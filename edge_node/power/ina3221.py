@@ -2,7 +2,7 @@
 
 Two layouts: the mainline driver's hwmon folder (JetPack 5 and later; `in1_label`, millivolts and milliamperes), and the
 older driver's iio folder (JetPack 4; `rail_name_0`, milliwatts). Boards without an input rail (the AGX ones) have
-several rails of which some feed others: their sum means nothing, so there a rail must be named.
+several of which some may lie behind others: they are not added up, there a rail must be named.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _RAIL = re.compile(r"\b([A-Z0-9][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?= |$)")
 def parse_rails(line: str) -> dict[str, float]:
     """Watts by rail in a line such as `... VDD_IN 5032mW/4988mW VDD_SOC 1424mW/1420mW`, of now and not the average.
 
-    Releases before 32.5 leave the unit out; memory (`RAM 1024/7764MB`) does not look like a rail.
+    Older releases leave the unit out; memory (`RAM 1024/7764MB`) does not look like a rail.
     """
     return {name: int(now) / 1e3 for name, now, _ in _RAIL.findall(line.strip())}
 
