@@ -7,13 +7,14 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_node.config import EdgeSettings
 from edge_node.factory import PipelineFactory
 from edge_node.perception import Perception
 from edge_node.pipeline import Pipeline
+from edge_node.power import Power
 from edge_node.process import resident_mib, seconds_since_start
 from edge_node.runner import Runner
 from edge_node.sources import Source
@@ -32,12 +33,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the daemon is composed of; the spool becomes the daemon's own."""
+    """What the daemon is composed of; the spool and the power meter become the daemon's own."""
 
     task: Task
     source: Source
     perception: Perception
     spool: Spool
+    power: Power = field(default_factory=Power.off)
 
 
 class Daemon:
@@ -77,16 +79,18 @@ class Daemon:
         self._uplink = Uplink(self.settings.uplink, self._identity(), self._worker, self._clock)
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,
-            self._pipeline, lambda: _soon(loop, self._source_over.set),
+            self._pipeline, lambda: _soon(loop, self._source_over.set), self.parts.power.hold,
         )  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.callback(self._worker.close)
+            stack.callback(self.parts.power.stop)
             self._observe = self._serve_metrics(stack)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
                 stack.callback(loop.remove_signal_handler, number)
             self._announce()
             self._worker.start()
+            self.parts.power.start(lambda: self._uplink.counts.verdicts)
             self._runner.start()
             link = asyncio.create_task(self._uplink.run())
             try:
@@ -158,6 +162,7 @@ class Daemon:
             await asyncio.wait({link}, timeout=_FAREWELL_S)
             link.cancel()
         await asyncio.gather(link, return_exceptions=True)
+        self.parts.power.stop()
         if not self._worker.failure:
             with contextlib.suppress(TimeoutError):  # a full disk may keep the spool busy for good
                 async with asyncio.timeout(_BOOKS_S):
@@ -169,6 +174,7 @@ class Daemon:
         def observed(record: Record) -> None:
             store(record)
             self._observe(record)
+            self.parts.power.observe(record)
 
         return self._factory.make(resume, sequence, self.parts.spool.epoch, observed)
 
@@ -190,7 +196,7 @@ class Daemon:
         where = f"at position {resume.cursor}, sample {spool.next_sequence} next"
         self._ready(
             f"ready: started in {self._start_s:.2f} s, {resident_mib()[0]:.0f} MiB resident, "
-            f"device {spool.device}, task {spool.task}, epoch {spool.epoch}, {where}"
+            f"device {spool.device}, task {spool.task}, epoch {spool.epoch}, {where}; {self.parts.power.source()}"
         )
         for notice in spool.notices:
             _log.warning("%s", notice)
@@ -208,6 +214,7 @@ class Daemon:
             "edge_start_s": self._start_s,
             "synchronizer": asdict(self._factory.counts),
             "uplink": {"state": self._uplink.state.value, "reason": self._uplink.reason, **asdict(self._uplink.counts)},
+            **self.parts.power.summary(),
             "clock_offset_ms": round(offset.offset_ns / 1e6, 3) if offset else None,
             "clock_offset_error_ms": round(offset.error_ns / 1e6, 3) if offset else None,
         }
@@ -219,8 +226,10 @@ class Daemon:
         if not self.settings.metrics.listen:
             return lambda _: None
         from edge_node.metrics import Metrics, MetricsServer
+        from edge_node.power.collector import PowerCollector
 
         metrics = Metrics()
+        metrics.registry.register(PowerCollector(self.parts.power))
         server = MetricsServer(self.settings.metrics.listen, metrics, lambda: self._refresh(metrics), self._health)
         stack.callback(server.close)
         _log.info("metrics and health on port %d", server.port)
@@ -250,6 +259,7 @@ class Daemon:
         return healthy, {
             "source_ended": over,
             "seconds_since_progress": round(idle_s, 3),
+            "power": self.parts.power.told(),
             "uplink": self._uplink.state.value,
             "uplink_reason": self._uplink.reason,
         }

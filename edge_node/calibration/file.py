@@ -90,5 +90,7 @@ def calibrated(settings: EdgeSettings, task: Task, models: Mapping[str, str]) ->
             _log.warning(
                 "%s: made with %s = %s, now %s; its promise does not hold", path, key, found.policy.get(key), value
             )
+    for other in sorted({gear.models for gear in settings.power.gears if gear.models}):
+        _log.warning("%s: in the power gear with %s its promise does not hold", path, other)
     screening = settings.screening.model_copy(update={"suspect_above": found.suspect_above})
     return settings.model_copy(update={"screening": screening})
