@@ -73,9 +73,9 @@ class Pipeline:
         self._source_ns += source_ns
         self._take(self._stages.synchronizer.push(cursor, reading))
 
-    def skip(self, cursor: int, reason: str) -> None:
+    def skip(self, cursor: int, frame: Reading, reason: str) -> None:
         """Declare the reference frame at `cursor` a gap instead of processing it."""
-        self._take([*self._stages.synchronizer.flush(), Gap(cursor, cursor, reason)])
+        self._take(self._stages.synchronizer.skip(cursor, frame, reason))
 
     def finish(self) -> None:
         """The source ended: process what still waits, and note the end."""

@@ -122,7 +122,7 @@ class Runner:
     def _feed(self, pipeline: Pipeline, cursor: int, reading: Reading, delivery: _Delivery) -> None:
         new = reading.sensor == self.reference and cursor > pipeline.resume.cursor
         if new and (reason := self._reason_to_skip(reading, delivery.due_ns)):
-            pipeline.skip(cursor, reason)
+            pipeline.skip(cursor, reading, reason)
         else:
             pipeline.feed(cursor, reading, delivery.source_ns)
 

@@ -34,7 +34,7 @@ def _lines(db: sqlite3.Connection) -> list[str]:
     runs = db.execute("SELECT name, lap, cursor, finished, content FROM runs ORDER BY run").fetchall()
     return [
         f"device {meta['device']}, task {meta['task']}, epoch {meta['epoch']}",
-        f"samples {samples + folded.get('processed', 0)}, declared gaps {gaps}",
+        f"samples {samples + folded.get('processed', 0)}, declared gaps {gaps + folded.get('gap', 0)}",
         f"items {sum(totals.values())}: " + ", ".join(f"{name} {count}" for name, count in totals.items()),
         f"outbox {waiting} items, {held} bytes",
         *(

@@ -37,8 +37,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.records: list = []
         settings = ScreeningSettings(**{"audit_rate": 0.0, "onset_s": 0.0, **self.screening})
+        self.synchronizer = Synchronizer.of_task(Task.load("yard"), SynchronizerSettings())
         stages = Stages(
-            Synchronizer.of_task(Task.load("yard"), SynchronizerSettings()),
+            self.synchronizer,
             self.perception,
             Tracker(TrackerSettings()),
             Screener(settings),
@@ -118,7 +119,7 @@ def test_disorder_and_late_frames_become_gaps_in_order():
     frames = camera_frames(4)
     bench = Bench()
     bench.play([frames[0], frames[0], frames[1]])
-    bench.pipeline.skip(4, "more than 1 s behind")
+    bench.pipeline.skip(4, frames[2], "more than 1 s behind")
     bench.play([frames[3]], 5)
     bench.pipeline.finish()
     kinds = [(type(r).__name__, r.resume.cursor) for r in bench.records]
@@ -157,3 +158,15 @@ def test_a_set_clock_ends_tracks():
     before = {item.track for record in records[:3] for item in record.items}
     after = {item.track for record in records[3:] for item in record.items}
     assert not before & after
+
+
+def test_time_passes_while_frames_are_skipped():
+    frames = camera_frames(100)  # ten seconds
+    bench = Bench()
+    bench.play(frames[:3])
+    for cursor, frame in enumerate(frames[3:99], 4):
+        bench.pipeline.skip(cursor, frame, "over the power budget")
+    bench.play([frames[99]], 100)
+    bench.pipeline.finish()
+    assert bench.synchronizer.counts.clock_set == 0
+    assert sum(type(r).__name__ == "SampleRecord" for r in bench.records) == 4
