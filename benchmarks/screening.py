@@ -5,8 +5,8 @@
 
 Each split calibrates on half of the recordings and is judged on the other half. Told for every alpha: the mean share of
 defects missed there with twice its standard error, reviews a minute, and in how many splits nothing could be promised.
-Where nothing can be promised the split is left out of the means. Policies: suspicion of the fused heads, of the detector
-alone, with an uncalibrated daemon's margin rules and voice requests on top, and with de-duplication off.
+Splits in which nothing can be promised are left out of the means. Policies: suspicion of the fused heads, of the
+detector alone, with an uncalibrated daemon's margin rules and voice requests on top, and with de-duplication off.
 """
 
 from __future__ import annotations

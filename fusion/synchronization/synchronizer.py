@@ -133,7 +133,7 @@ class Synchronizer:
         return [self._align(*self._waiting.popleft()) for _ in range(len(self._waiting))]
 
     def skip(self, cursor: int, frame: Reading, reason: str) -> list[Aligned | Gap]:
-        """Pass over a frame of the reference sensor, though time passes: what waits, handed back, and the frame's gap."""
+        """Pass over a frame of the reference sensor, though time passes: what waits is handed back, then its gap."""
         done = self.flush()
         last = self._last_frame_ns
         if last is not None and abs(frame.capture_time_ns - last) > JUMP_NS:
