@@ -92,12 +92,16 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _status(arguments: argparse.Namespace) -> None:
     from edge_node.config import EdgeSettings
+    from edge_node.miss_rate import miss_rate
     from edge_node.status import spool_status
     from fusion.config import load_toml
+    from fusion.task import Task
 
     settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
     for line in spool_status(settings.spool.path):
         print(line)
+    told = miss_rate(settings.spool.path, Task.load(settings.task), settings.screening.audit_rate)
+    print(f"share of defects missed, by the lottery: {told}")
 
 
 def _writable(path: Path) -> None:

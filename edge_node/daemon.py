@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_node.config import EdgeSettings
 from edge_node.factory import PipelineFactory
+from edge_node.miss_rate import MissRate, miss_rate
 from edge_node.perception import Perception
 from edge_node.pipeline import Pipeline
 from edge_node.power import Power
@@ -28,6 +29,7 @@ from fusion.task import Task
 STEP_S = 0.1
 _FAREWELL_S = 2.0
 _BOOKS_S = 10.0
+_MISS_RATE_S = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +67,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._ready = ready
         self._start_s = 0.0
+        self._missed: tuple[int, MissRate] | None = None
         self._factory = PipelineFactory(settings, parts.task, parts.source, parts.perception, self._clock)
 
     def run(self) -> None:
@@ -246,10 +249,19 @@ class Daemon:
         metrics.sent.set(self._uplink.counts.sent)
         metrics.sent_bytes.set(self._uplink.counts.sent_bytes)
         metrics.resident.set(resident_mib()[0] * (1 << 20))
+        metrics.show_missed(self._miss_rate())
         metrics.show_uplink(self._uplink.state)
         if offset := self._uplink.offset:
             metrics.offset.set(offset.offset_ns / 1e9)
             metrics.offset_error.set(offset.error_ns / 1e9)
+
+    def _miss_rate(self) -> MissRate:
+        """Read beside the spool's own thread, at most once in `_MISS_RATE_S`: it goes through all items."""
+        now = self._clock.monotonic_ns()
+        if self._missed is None or now - self._missed[0] > _MISS_RATE_S * 1e9:
+            audit = self.settings.screening.audit_rate
+            self._missed = now, miss_rate(self.settings.spool.path, self.parts.task, audit)
+        return self._missed[1]
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy while readings are taken, or the source is over; the uplink's state is told, not judged."""
