@@ -67,6 +67,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._ready = ready
         self._start_s = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._missed: tuple[int, MissRate] | None = None
         self._factory = PipelineFactory(settings, parts.task, parts.source, parts.perception, self._clock)
 
@@ -74,8 +75,13 @@ class Daemon:
         """Work until SIGTERM or, with `until_done`, the end. Raises what ended it otherwise; sets `summary`."""
         asyncio.run(self._main())
 
+    def stop(self) -> None:
+        """End as on SIGTERM; from any thread, once it runs."""
+        if self._loop:
+            _soon(self._loop, self._stop.set)
+
     async def _main(self) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._source_over = asyncio.Event()
         self._worker = SpoolWorker(self.parts.spool, on_stored=lambda: _soon(loop, self._uplink.wake))

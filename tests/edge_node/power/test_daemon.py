@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import threading
 import time
 from dataclasses import replace
@@ -29,7 +27,7 @@ REASON = "over the power budget"
 
 
 class Run:
-    """A daemon on a fake Orin; `conduct` runs beside it and ends it with SIGTERM."""
+    """A daemon on a fake Orin; `conduct` runs beside it, and with it the daemon ends."""
 
     def __init__(self, folder: Path, frames: int = 3000, **power) -> None:
         self.board = fakes.orin_nano(folder / "root")
@@ -68,7 +66,7 @@ class Run:
                 conduct()
             except BaseException as error:
                 self.faults.append(error)
-            os.kill(os.getpid(), signal.SIGTERM)
+            self.daemon.stop()
 
         thread = threading.Thread(target=beside)
         thread.start()
@@ -146,7 +144,7 @@ def test_without_power_parts_the_summary_says_null(tmp_path):
     lines: list[str] = []
     parts = Parts(Task.load("yard"), FakeSource(camera_frames(5)), FakePerception(), spool)
     daemon = Daemon(settings, parts, ready=lines.append)
-    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    threading.Timer(0.5, daemon.stop).start()
     daemon.run()
     assert lines[0].endswith("; power not measured: switched off")
     assert daemon.summary["samples"] == 5
