@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_node.calibration.choosing import losses, thresholds, try_all
-from edge_node.calibration.conformal import bound, never_rising
+from edge_node.calibration.conformal import bound, never_rising, strictest
 from edge_node.calibration.trying import Trial
 from edge_node.calibration.watching import Visible, Watched, watch
 from edge_node.config import EdgeSettings, EngineSettings, ScreeningSettings, SourceSettings
@@ -115,11 +115,11 @@ def _row(
 ) -> str:
     missed, sent, share, unkept = [], [], [], 0
     for ours, theirs in splits:
-        good = np.flatnonzero(bound(never_rising(losses([trials[r] for r in ours]))) <= alpha)
-        if not len(good):
+        place = strictest(bound(never_rising(losses([trials[r] for r in ours]))), alpha)
+        if place is None:
             unkept += 1
             continue
-        judged = [trials[r][good[0]] for r in theirs]
+        judged = [trials[r][place] for r in theirs]
         found = np.concatenate([trial.missed for trial in judged])
         missed.append(found.mean())
         sent.append(sum(t.sent for t in judged) / (sum(recordings[r].seconds for r in theirs) / 60))

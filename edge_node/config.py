@@ -73,6 +73,10 @@ class TrackerSettings(Settings):
     min_iou: Share = 0.3
     max_age_s: Seconds = 1.0
 
+    def tracks(self, *, continuous: bool) -> bool:
+        """Whether detections are associated over time in a source that is `continuous` or is not."""
+        return continuous if self.enabled is None else self.enabled
+
 
 class ScreeningSettings(Settings):
     """What is sent, and why. Scores and margins are in 0..1.

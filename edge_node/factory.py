@@ -36,7 +36,7 @@ class PipelineFactory:
                 f"{settings.source.path}: nothing from the reference sensor {self.reference!r}; "
                 f"it has {', '.join(sorted(source.sensors))}: set synchronizer.reference"
             )
-        tracking = source.continuous if settings.tracker.enabled is None else settings.tracker.enabled
+        tracking = settings.tracker.tracks(continuous=source.continuous)
         self._tracker = Tracker(settings.tracker, enabled=tracking)
         self._screener = Screener(settings.screening, tracking=tracking)
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.suspicion import NOTHING
-from fusion.errors import SpoolError
+from edge_node.status import reading
+from fusion.review.layout import NOTHING
 from fusion.task import Task
 from fusion.types import SendReason
 
@@ -93,14 +92,8 @@ def is_defect(task: Task, options: Mapping[str, str]) -> bool:
 
 def miss_rate(path: Path, task: Task, rate: float) -> MissRate:
     """Of what a spool still holds, read beside a running daemon. Raises `SpoolError` when it cannot be read."""
-    try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
-        try:
-            rows, verdicts = db.execute(_TRACKS).fetchall(), db.execute(_VERDICTS).fetchall()
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise SpoolError(f"{path}: cannot be read ({error})") from None
+    with reading(path) as db:
+        rows, verdicts = db.execute(_TRACKS).fetchall(), db.execute(_VERDICTS).fetchall()
     lottery, screening = set[int](), set[int]()
     for track, reasons, verdict in verdicts:
         options = {name: answer["option"] for name, answer in json.loads(verdict)["slots"].items()}

@@ -13,8 +13,8 @@ from typing import Any
 
 from edge_node.budget import ByteBudget
 from edge_node.config import ScreeningSettings
-from edge_node.suspicion import NOTHING
 from edge_node.tracker import TrackView
+from fusion.review.layout import NOTHING
 from fusion.types import Detection, FusedObject, ItemId, ItemState, SendReason
 
 _PATIENT = frozenset({SendReason.UNCERTAIN, SendReason.DISAGREEMENT, SendReason.NOVEL, SendReason.SUSPECT})

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from fusion.review.layout import NOTHING
 from fusion.types import Detection, FusedObject
-
-NOTHING = "nothing"
-"""The fused head's name for a detection that is no object."""
 
 
 def suspicion(

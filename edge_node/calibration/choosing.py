@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_node.calibration.conformal import bound, never_rising
+from edge_node.calibration.conformal import bound, never_rising, strictest
 from edge_node.calibration.trying import Fate, Trial, attempt
 from edge_node.calibration.watching import Watched
 from edge_node.config import ScreeningSettings
@@ -54,7 +54,11 @@ class Point:
 
 
 def thresholds(recordings: Sequence[Watched], limit: int = GRID) -> list[float]:
-    """From strict to loose, 1 (never) first and 0 (whatever may be a defect at all) last."""
+    """From strict to loose, 1 (never) first and 0 (whatever may be a defect at all) last.
+
+    They may be taken from the very defects that calibrate: the strictest of them that keeps a bound is never stricter
+    than the strictest of all thresholds would be.
+    """
     of_defects = [
         candidate.suspicion
         for watched in recordings
@@ -105,8 +109,8 @@ def points(recordings: Sequence[Watched], trials: Sequence[Sequence[Trial]], cut
 
 def choose(curve: Sequence[Point], wanted: Wanted, units: int) -> Point:
     """The strictest threshold that keeps the promise. Raises `ConfigError` that says what could be promised."""
-    kept = next((point for point in curve if point.promised <= wanted.alpha), None)
-    if kept is None:
+    place = strictest([point.promised for point in curve], wanted.alpha)
+    if place is None:
         least, need = min(curve, key=lambda point: point.promised), int(np.ceil(1 / wanted.alpha)) - 1
         few = f"; {wanted.alpha:g} takes {need} defects at least" if units < need else ""
         why = ", ".join(f"{n} {fate}" for fate, n in sorted(least.fates.items()) if fate != Fate.SENT)
@@ -114,6 +118,7 @@ def choose(curve: Sequence[Point], wanted: Wanted, units: int) -> Point:
             f"a miss share of {wanted.alpha:g} cannot be promised from {units} defects{few}; the least is "
             f"{least.promised:.3f} at suspect_above = {least.suspect_above:g}, where are missed: {why or 'none'}"
         )
+    kept = curve[place]
     if not kept.within(wanted):
         allowed = [point for point in curve if point.within(wanted)]
         could = f"; within the cap {min(p.promised for p in allowed):.3f} can be promised" if allowed else ""

@@ -37,7 +37,8 @@ def calibrate(
     print(report(curve, watched))
     chosen = choose(curve, wanted, defects)
     found = Calibration(
-        task=task.name, models=dict(perception.models), policy=policy_of(settings), alpha=wanted.alpha,
+        task=task.name, models=dict(perception.models), policy=policy_of(settings),
+        visibility=visible.share, side=visible.side, alpha=wanted.alpha,
         suspect_above=chosen.suspect_above, defects=defects, recordings=len(watched), missed=chosen.missed,
         promised=chosen.promised, share=chosen.share, per_minute=chosen.per_minute,
         curve=tuple(asdict(point) for point in curve),

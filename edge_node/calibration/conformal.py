@@ -5,6 +5,8 @@ Angelopoulos, Bates, Fisch, Lei and Schuster, Conformal Risk Control (ICLR 2024,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,10 +30,9 @@ def never_rising(losses: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(np.maximum.accumulate(losses[:, ::-1], axis=1)[:, ::-1])
 
 
-def strictest(losses: NDArray[np.generic], alpha: float) -> int | None:
-    """The first of T thresholds, from strict to loose, whose expected loss is at most `alpha`; None when none is.
+def strictest(promised: Sequence[float] | Float64Array, alpha: float) -> int | None:
+    """The first of T thresholds, from strict to loose, whose bound is at most `alpha`; None when none is.
 
-    `losses` (N, T) are those of N exchangeable units. With fewer than 1 / alpha - 1 units there never is one.
+    `promised` (T,) is `bound` of losses that never rise. With fewer than 1 / alpha - 1 units there never is one.
     """
-    kept = np.flatnonzero(bound(never_rising(losses)) <= alpha)
-    return int(kept[0]) if len(kept) else None
+    return next((place for place, value in enumerate(promised) if value <= alpha), None)

@@ -23,13 +23,16 @@ _log = logging.getLogger(__name__)
 
 class Calibration(Settings):
     """The threshold and what it rests on. `models` are the versions in evidence, `policy` every setting that the
-    decisions hang on; shares are of defects (`missed` in the recordings, `promised` of new ones) and of items.
+    decisions hang on; a defect counts once the share `visibility` of it is in view and it is `side` pixels across.
+    Shares are of defects (`missed` in the recordings, `promised` of new ones) and of items.
     """
 
     format: int = FORMAT
     task: str
     models: dict[str, str]
     policy: dict[str, Any]
+    visibility: Share
+    side: float = Field(ge=0)
     alpha: Share
     suspect_above: Share
     defects: int = Field(ge=0)
@@ -65,7 +68,7 @@ class Calibration(Settings):
 
 def policy_of(settings: EdgeSettings) -> dict[str, Any]:
     """Every setting that decides what is detected, tracked and sent, flat, by its name in `edge.toml`."""
-    parts = {"screening": settings.screening, "tracker": settings.tracker, "engine": settings.engine}
+    parts = {name: getattr(settings, name) for name in ("engine", "synchronizer", "tracker", "screening")}
     flat = {f"{part}.{key}": value for part, held in parts.items() for key, value in held.model_dump().items()}
     left_out = {f"screening.{key}" for key in _FREE} | {"engine.threads"}
     return {key: value for key, value in flat.items() if key not in left_out}

@@ -82,7 +82,7 @@ def watch(path: Path, settings: EdgeSettings, task: Task, perception: Perception
     truths = TruthIndex(open_recording(path, task, settings.source.split or None).truth())
     if not truths:
         raise RecordingError(f"{path}: tells no truth; calibration needs recordings whose defects are known")
-    tracking = source.continuous if settings.tracker.enabled is None else settings.tracker.enabled
+    tracking = settings.tracker.tracks(continuous=source.continuous)
     watcher = _Watcher(settings.screening, weigh=settings.screening.budget_bytes_per_s > 0)
     records: list[SampleRecord] = []
 

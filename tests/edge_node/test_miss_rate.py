@@ -89,5 +89,5 @@ def test_a_spool_is_read(tmp_path) -> None:
     found = miss_rate(path, Task.load("yard"), 0.5)
     assert (found.audited, found.missed, found.found) == (1, 1, 1)
     assert found.share == pytest.approx((1 / 0.75) / (1 / 0.75 + 1))
-    with pytest.raises(SpoolError, match="cannot be read"):
+    with pytest.raises(SpoolError, match="no spool there"):
         miss_rate(tmp_path / "none.db", Task.load("yard"), 0.5)
