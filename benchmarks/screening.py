@@ -30,9 +30,9 @@ from fusion.synchronization import Synchronizer
 from fusion.task import Task
 
 ALPHAS = (0.1, 0.15, 0.2, 0.3, 0.4)
-CALIBRATED = ScreeningSettings(uncertain_below=0.0, disagree_above=1.0, asked=1.0)
+CALIBRATED = ScreeningSettings(uncertain_below=0.0, disagree_above=1.0, novelty=0.0, asked=1.0)
 """Suspicion is the only reason."""
-MARGINS = ScreeningSettings()
+MARGINS = ScreeningSettings(novelty=0.0)
 SPLITS = 200
 
 

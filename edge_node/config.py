@@ -85,11 +85,11 @@ class ScreeningSettings(Settings):
 
     An item is uncertain when a head's margin is under `uncertain_below`; suspect when it is a defect with a probability
     above `suspect_above` (1: never), which `calibration`, a file that `edge-node calibrate` wrote, sets; asked for from
-    `asked` on; novel when its distance in fused-token space exceeds `novelty` (0: off; only where the model folder has
-    reference statistics). `disagree_above` is how sure both sides must be to disagree. `onset_s` is how long a track
-    must have been seen before any reason but being asked for counts. A track's situation is sent once in `repeat_s`;
-    one that is only suspect again is sent anew only when its probability has risen by `suspect_rise`.
-    `budget_bytes_per_s` 0 is no budget.
+    `asked` on; novel when its distance in fused-token space exceeds `novelty`, in units of what one in a hundred
+    ordinary items exceeds (0: off; only where the model folder has reference tokens). `disagree_above` is how sure both
+    sides must be to disagree. `onset_s` is how long a track must have been seen before any reason but being asked for
+    counts. A track's situation is sent once in `repeat_s`; one that is only suspect again is sent anew only when its
+    probability has risen by `suspect_rise`. `budget_bytes_per_s` 0 is no budget.
     """
 
     uncertain_below: Share = 0.5
@@ -98,7 +98,7 @@ class ScreeningSettings(Settings):
     calibration: str = ""
     disagree_above: Share = 0.5
     asked: Share = 0.5
-    novelty: float = Field(default=0.0, ge=0)
+    novelty: float = Field(default=1.0, ge=0)
     audit_rate: Share = 0.01
     seed: int = 0
     onset_s: Seconds = 0.2

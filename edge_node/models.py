@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from edge_node.config import EngineSettings
-from edge_node.novelty import ReferenceTokens
 from edge_node.perception import ModelPerception
 from fusion.clock import Clock, SystemClock
 from fusion.codec import Profile
@@ -20,6 +19,7 @@ from fusion.errors import ModelError
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
 from fusion.perception.fused import FusionStage
+from fusion.perception.novelty import ReferenceTokens
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
 from fusion.types import FusedScene, Image, Modality, SensorSlot
@@ -53,11 +53,12 @@ def load_perception(task: Task, camera: str, folder: Path, settings: EngineSetti
     )  # fmt: skip
     detector.run(Image(np.zeros((profile.image_height, profile.image_width, 3), np.uint8)))
     models = {"detector": profile.trunk_sha256[:16]}
-    fuser = None
+    fuser, reference = None, None
     if (folder / FUSER).is_file():
         fuser = TimedFusion.load(folder, task, profile, backend=settings.backend, threads=settings.threads)
+        reference = ReferenceTokens.find(folder, folder / FUSER)
         models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
-    return ModelPerception(task, camera, detector, fuser, models, ReferenceTokens.find(folder))
+    return ModelPerception(task, camera, detector, fuser, models, reference)
 
 
 def camera_of(task: Task, reference: str) -> str:

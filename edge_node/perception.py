@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edge_node.novelty import ReferenceTokens
 from edge_node.screener import Decision
 from edge_node.spool import OutboxBlobs
 from fusion.codec import Profile
@@ -14,8 +13,9 @@ from fusion.errors import InputError
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult
 from fusion.perception.evidence import crop_pixels, make_evidence
+from fusion.perception.novelty import ReferenceTokens
 from fusion.task import Task
-from fusion.types import Detection, DeviceOpinion, FusedObject, FusedScene, Image, Sample, SensorSlot
+from fusion.types import Detection, DeviceOpinion, FusedObject, FusedScene, Image, Modality, Sample, SensorSlot
 from fusion.wire.convert import serialize_evidence
 
 
@@ -125,7 +125,8 @@ class ModelPerception:
             return look
         scene, novelty = self._fuser.run(sample.time_ns, sample.slots, sample.rig, look.detail), look.novelty
         if self._reference:
-            novelty = tuple(self._reference.distance(thing.token) for thing in scene.objects)
+            present = [modality for modality in Modality if set(self._task.of_modality(modality)) & set(scene.ages_ns)]
+            novelty = self._reference.distances([thing.token for thing in scene.objects], present)
         return replace(look, scene=scene, novelty=novelty, engine_ns=look.engine_ns + self._fuser.engine_ns)
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fusion.training.scene_features import FeatureCache
     from fusion.training.utterances import UtteranceBank
 
+FUSER = "fuser.onnx"
 PARITY_SECTION = "Fusion model, largest difference between graph and model"
 """On the card."""
 
@@ -70,7 +71,34 @@ def make_fusion(task: Task, arguments: argparse.Namespace) -> None:
             PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()},
         },
     )
+    _learn_references(folder, learn, validate)
     write_digests(folder)
+
+
+def make_references(task: Task, arguments: argparse.Namespace) -> None:
+    """`fusion train novelty`: where the items of the training scenes lie, into the bundle."""
+    from fusion.training.scene_features import cache_features
+
+    if not task.conditions:
+        raise ConfigError(f"task {task.name} has no fused model, whose tokens could tell what is novel")
+    folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
+    caches = [
+        cache_features(scenes, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
+        for scenes, split in ((fusion_scenes(task, arguments), "train"), (detector_scenes(task, arguments), "val"))
+    ]
+    _learn_references(folder, *caches)
+    write_digests(folder)
+
+
+def _learn_references(folder: Path, learn: FeatureCache, validate: FeatureCache) -> None:
+    from fusion.model.checkpoint import load_fusion
+    from fusion.training.fusion_data import SceneSampler
+    from fusion.training.novelty import SECTION, learn_references
+
+    model = load_fusion(folder)
+    references, facts = learn_references(model, SceneSampler(learn, model.spec), SceneSampler(validate, model.spec))
+    references.save(folder, folder / FUSER)
+    add_to_card(folder, {SECTION: facts | {"command": f"fusion train novelty --task {model.spec.task}"}})
 
 
 def _material(task: Task, arguments: argparse.Namespace) -> tuple[FeatureCache, UtteranceBank, FusionSpec]:
@@ -183,6 +211,7 @@ def _over_ground(task: Task, arguments: argparse.Namespace) -> bool:
 def export(arguments: argparse.Namespace) -> None:
     """`fusion export`: the fusion model of a bundle as graphs, proven equal to it, or as a variant in fewer bits."""
     from fusion.model.checkpoint import load_fusion
+    from fusion.perception.novelty import ReferenceTokens
     from fusion.training.fusion_bundle import export_fusion
 
     folder = bundle_folder(Task.load(arguments.task), arguments.weights)
@@ -190,7 +219,10 @@ def export(arguments: argparse.Namespace) -> None:
         _export_variant(folder, arguments)
         return
     out = arguments.out or folder
+    references = ReferenceTokens.find(folder, folder / FUSER)
     parity = export_fusion(load_fusion(folder), out)
+    if references:
+        references.save(out, out / FUSER)  # the graph is proven equal to the model that they were made with
     for name, difference in parity.items():
         print(f"{name:<32} largest difference {difference:.1e}")
     if (out / "card.json").is_file():

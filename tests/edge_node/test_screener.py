@@ -77,12 +77,15 @@ def test_sure_sides_that_differ_disagree(label):
     assert SendReason.DISAGREEMENT not in unsure.reasons
 
 
-def test_novelty_is_off_unless_configured():
-    known = {"fused": fused({"drum": 1.0, "nothing": 0.0}), "novelty": 3.0}
-    (off,) = decide(Screener(ScreeningSettings(**QUIET)), seen(**known))
-    (on,) = decide(Screener(ScreeningSettings(**QUIET, novelty=2.0)), seen(**known))
-    assert off.state is ItemState.PASSED
-    assert on.reasons == (SendReason.NOVEL,)
+@pytest.mark.parametrize(
+    ("limit", "distance", "reasons"),
+    [({}, 1.1, (SendReason.NOVEL,)), ({}, 0.9, ()), ({"novelty": 2.0}, 1.1, ()), ({"novelty": 0.0}, 9.0, ())],
+)
+def test_what_is_far_from_the_training_set_is_novel(limit, distance, reasons):
+    known = {"fused": fused({"drum": 1.0, "nothing": 0.0}), "novelty": distance}
+    (decision,) = decide(Screener(ScreeningSettings(**QUIET, **limit)), seen(**known))
+    assert decision.reasons == reasons
+    assert decision.state is (ItemState.PENDING if reasons else ItemState.PASSED)
 
 
 def test_onset_delays_everything_but_a_request():
