@@ -36,7 +36,34 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--config", type=Path, required=True, help="edge.toml")
     add_overrides(status)
     status.set_defaults(run=_status)
+    _add_doctor(commands)
     return parser
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check this machine, and try which engine serves it best", epilog="exit code 1: a check failed"
+    )
+    doctor.add_argument("--config", type=Path, help="edge.toml; default: the bundled task and recording")
+    add_overrides(doctor)
+    doctor.add_argument("--recording", type=Path, help="try the engines on this one; default: the task's bundled one")
+    doctor.add_argument("--samples", type=_count, default=30, help="of the recording, at most")
+    doctor.add_argument("--write", type=Path, metavar="FILE", help="write the chosen [engine] table there")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edge_node.defaults import settings_or_bundled
+    from edge_node.doctor.command import doctor
+
+    settings = settings_or_bundled(arguments.config, arguments.overrides)
+    return doctor(settings, recording=arguments.recording, samples=arguments.samples, write=arguments.write)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
+    return int(text)
 
 
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

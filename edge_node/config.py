@@ -36,6 +36,7 @@ Seconds = Annotated[float, Field(ge=0)]
 class EngineSettings(Settings):
     """How the graphs are run, and what of the detector's answer counts.
 
+    `backend` is auto, onnxruntime, openvino, cuda or tensorrt. `cache` is a folder for compiled graphs, empty for none.
     Detections score at least `score_floor`; of one class none overlaps a better one by more than `max_iou`,
     and of any by more than `max_iou_across`.
     """
@@ -43,10 +44,16 @@ class EngineSettings(Settings):
     backend: str = "auto"
     threads: int = Field(default=2, ge=1, le=64)
     precision: str = "auto"
+    cache: str = ""
     score_floor: Share = 0.05
     max_iou: Share = 0.5
     max_iou_across: Share = 0.7
     max_detections: int = Field(default=32, ge=1, le=1024)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder for compiled graphs, None for none."""
+        return Path(self.cache) if self.cache else None
 
 
 class SourceSettings(Settings):

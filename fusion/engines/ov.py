@@ -24,8 +24,21 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
 
     @classmethod
-    def load(cls, path: Path, *, threads: int, precision: Precision) -> Self:
-        """Read `path` (ONNX or OpenVINO IR) and compile it for `threads` threads. Raises `ModelError`."""
+    def precisions(cls) -> tuple[Precision, ...]:
+        """f32, and bf16 where the processor computes in it."""
+        try:
+            import openvino as ov
+        except ImportError:
+            return ()
+        found = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return (Precision.F32, Precision.BF16) if "BF16" in found else (Precision.F32,)
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int, precision: Precision, cache: Path | None = None) -> Self:
+        """Read `path` (ONNX or OpenVINO IR) and compile it for `threads` threads. Raises `ModelError`.
+
+        `cache` keeps what is compiled, so that the next start is faster.
+        """
         try:
             import openvino as ov
         except ImportError:
@@ -37,6 +50,8 @@ class OpenVinoEngine:
         }
         if precision is not Precision.AUTO:
             options["INFERENCE_PRECISION_HINT"] = precision.value
+        if cache:
+            options["CACHE_DIR"] = str(cache)
         try:
             core = ov.Core()
             model = _read(core, path)
