@@ -37,7 +37,22 @@ def _parser() -> argparse.ArgumentParser:
     add_overrides(status)
     status.set_defaults(run=_status)
     _add_doctor(commands)
+    top = commands.add_parser("top", help="a running daemon's figures, live on a terminal", epilog=_EXIT_CODES)
+    top.add_argument("--url", default="http://127.0.0.1:9464", help="the daemon's metrics.listen; default: %(default)s")
+    top.add_argument("--once", action="store_true", help="print one snapshot, over one interval, and end")
+    top.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between two readings")
+    top.set_defaults(run=_top)
     return parser
+
+
+def _top(arguments: argparse.Namespace) -> None:
+    from fusion.errors import ConfigError
+
+    try:
+        from edge_node.top.command import top
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"top: {error.name} is not installed; install fusion-stack[edge]") from None
+    top(arguments.url, once=arguments.once, interval_s=arguments.interval)
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,6 +73,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings = settings_or_bundled(arguments.config, arguments.overrides)
     return doctor(settings, recording=arguments.recording, samples=arguments.samples, write=arguments.write)
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.1 <= found <= 3600:
+        raise argparse.ArgumentTypeError(f"{text}: give seconds, 0.1 to 3600")
+    return found
 
 
 def _count(text: str) -> int:
