@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     add_overrides(status)
     status.set_defaults(run=_status)
     _add_doctor(commands)
+    _add_bench(commands)
     top = commands.add_parser("top", help="a running daemon's figures, live on a terminal", epilog=_EXIT_CODES)
     top.add_argument("--url", default="http://127.0.0.1:9464", help="the daemon's metrics.listen; default: %(default)s")
     top.add_argument("--once", action="store_true", help="print one snapshot, over one interval, and end")
@@ -53,6 +54,27 @@ def _top(arguments: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise ConfigError(f"top: {error.name} is not installed; install fusion-stack[edge]") from None
     top(arguments.url, once=arguments.once, interval_s=arguments.interval)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser("bench", help="measure what a sample costs on this machine", epilog=_EXIT_CODES)
+    bench.add_argument("recording", type=Path, nargs="?", help="default: the configuration's, or the bundled one")
+    bench.add_argument("--config", type=Path, help="edge.toml; default: the bundled task and recording")
+    add_overrides(bench)
+    bench.add_argument("--samples", type=_count, default=0, help="measure at most so many; default: all")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    bench.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from edge_node.bench.command import bench
+    from edge_node.defaults import settings_or_bundled
+
+    settings = settings_or_bundled(arguments.config, arguments.overrides)
+    _log_to_stderr(settings.log_level)
+    if arguments.json:
+        _writable("--json", arguments.json)
+    bench(settings, recording=arguments.recording, samples=arguments.samples, out=arguments.json)
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -133,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
     _log_to_stderr(settings.log_level)
     if arguments.summary:
-        _writable(arguments.summary)
+        _writable("--summary", arguments.summary)
     daemon = compose(settings, until_done=arguments.until_done)
     try:
         daemon.run()
@@ -156,7 +178,7 @@ def _status(arguments: argparse.Namespace) -> None:
     print(f"share of defects missed, by the lottery: {told}")
 
 
-def _writable(path: Path) -> None:
+def _writable(option: str, path: Path) -> None:
     from fusion.errors import ConfigError
 
     known = path.exists()
@@ -166,7 +188,7 @@ def _writable(path: Path) -> None:
         if not known:
             path.unlink()
     except OSError as error:
-        raise ConfigError(f"--summary {path}: cannot be written ({error.strerror})") from None
+        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror})") from None
 
 
 def _log_to_stderr(level: str) -> None:
