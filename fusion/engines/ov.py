@@ -71,7 +71,8 @@ class OpenVinoEngine:
         """Every output by name; see `Engine.run`."""
         check_inputs(self._path, self._declared, inputs)
         try:
-            self._request.infer({name: np.ascontiguousarray(array) for name, array in inputs.items()})
+            ready = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            self._request.infer(ready, share_inputs=True)
             values = [self._request.get_output_tensor(i).data.copy() for i in range(len(self._outputs))]
         except Exception as error:  # noqa: BLE001 its errors have no root of their own
             raise ModelError(f"{self._path}: openvino failed ({reason(error)})") from None

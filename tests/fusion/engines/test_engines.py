@@ -154,3 +154,16 @@ def test_engines_here_are_those_that_can_run():
     found = engines_here()
     assert found["onnxruntime"] == ("f32",)
     assert found["openvino"][0] == "f32"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inputs_may_be_read_only_and_are_left_as_they_are(backend, graph):
+    engine = load_engine(graph, backend=backend, threads=1, precision="f32")
+    frozen = IMAGES.copy()
+    frozen.flags.writeable = False
+    first = engine.run({"images": frozen, "flag": FLAG})["mean"]
+    kept = IMAGES * 2
+    engine.run({"images": kept, "flag": FLAG})
+    kept[:] = 0
+    np.testing.assert_array_equal(engine.run({"images": frozen, "flag": FLAG})["mean"], first)
+    np.testing.assert_array_equal(frozen, IMAGES)
