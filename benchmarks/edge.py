@@ -219,9 +219,7 @@ def main() -> None:
     for name, path in recordings.items():
         task = Task.load(name)
         rows += measure(task, samples_of(task, path, options.blocks * options.block), options)
-    print(
-        f"{options.threads} threads, {options.blocks} blocks of {options.block} pictures; ratio: of pictures a second"
-    )
+    print(f"{options.threads} threads, {options.blocks} blocks of {options.block} pictures; ratio of pictures a second")
     print("| task | engine | way | p50 ms | p99 ms | pictures/s | ratio [least, most] | clear boxes shared |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:

@@ -16,8 +16,7 @@ from edge_node.calibration.file import calibrated
 from edge_node.config import EdgeSettings
 from edge_node.factory import PipelineFactory
 from edge_node.models import camera_of, load_perception, model_folder
-from edge_node.perception import Perception
-from edge_node.power import GearedPerception, Power
+from edge_node.power import Power, find_meter
 from edge_node.sources import open_source
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
@@ -34,15 +33,13 @@ def bench(settings: EdgeSettings, *, recording: Path | None, samples: int, out: 
     reference = Synchronizer.of_task(task, settings.synchronizer).reference
     folder = model_folder(task, settings.models)
     source = open_source(settings.source, task)
-
-    def load(folder: Path) -> Perception:
-        return load_perception(task, camera_of(task, reference), folder, settings.engine)
-
-    perception = GearedPerception(load(folder))
+    perception = load_perception(task, camera_of(task, reference), folder, settings.engine)
     settings = calibrated(settings, task, perception.models)
     factory = PipelineFactory(settings, task, source, perception, clock)
     with contextlib.ExitStack() as stack:
-        power = Power.open(settings.power, perception, lambda models: load(model_folder(task, models)))
+        # A governor would change what is measured while it is measured.
+        ungoverned = settings.power.model_copy(update={"gears": (), "budget_watts": 0.0, "limit_c": 0.0})
+        power = Power(ungoverned, *find_meter(ungoverned.source, period_s=ungoverned.period_s))
         stack.callback(power.stop)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-bench-", dir=_beside(settings))))
         spool = Spool.open(scratch / "spool.db", settings.device, task.name, settings=settings.spool)

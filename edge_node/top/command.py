@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 
@@ -29,7 +30,8 @@ def top(url: str, *, once: bool = False, interval_s: float = 1.0) -> None:
         seen.append(scrape(url, time.monotonic()))
         console.print(view(url, seen))
         return
-    with Live(view(url, seen), console=console, auto_refresh=False, screen=True) as live:
+    live = Live(view(url, seen), console=console, auto_refresh=False, screen=True)
+    with contextlib.suppress(KeyboardInterrupt), live:
         while True:
             time.sleep(interval_s)
             live.update(_next(url, seen), refresh=True)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import select
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -132,3 +139,31 @@ def test_without_rich_the_extra_is_named():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "is not installed; install fusion-stack[edge]" in done.stderr
+
+
+def test_the_live_view_fits_a_terminal_and_says_when_the_daemon_is_gone(daemon):
+    metrics = daemon[1]
+    gone = MetricsServer("127.0.0.1:0", metrics, lambda: None, lambda: (True, {"uplink": "connected"}))
+    url = f"http://127.0.0.1:{gone.port}"
+    metrics.samples.inc()
+    primary, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "edge_node.cli", "top", "--url", url, "--interval", "0.1"]
+    environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}} | {"TERM": "xterm"}
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment) as shown:
+        os.close(terminal)
+        until(primary, "connected")
+        gone.close()
+        until(primary, "is the daemon running")
+        shown.send_signal(signal.SIGINT)
+        assert shown.wait(20) == 0
+    os.close(primary)
+
+
+def until(terminal: int, wanted: str, seconds: float = 30.0) -> None:
+    """Read `terminal` until `wanted` is shown."""
+    ends, shown = time.monotonic() + seconds, ""
+    while wanted not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, ends - time.monotonic()))
+        assert ready, f"{wanted!r} is not in {shown!r}"
+        shown += os.read(terminal, 65536).decode(errors="replace")
