@@ -21,6 +21,8 @@ from fusion.engines import engines_here
 SUMS = "SHA256SUMS"
 CONNECT_S = 2.0
 _LEAST_FREE = 512 * MIB
+_BUSY = 0.5
+"""Programs for each core from which on a trial is disturbed."""
 _ISA = ("sse4_1", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 _OPTIONAL = {
     "av": "video files", "rosbags": "ROS bags", "ouster": "Ouster captures", "soundfile": "sound files",
@@ -50,6 +52,7 @@ def all_checks(settings: EdgeSettings, models: Path, machine: Machine) -> Iterat
     """Everything that is checked, cheapest first."""
     yield check_python()
     yield from check_machine(machine)
+    yield check_load(machine, os.getloadavg()[0])
     yield check_engines()
     yield from check_models(models)
     yield check_spool(settings)
@@ -82,6 +85,14 @@ def check_machine(machine: Machine) -> Iterator[Check]:
     told = f"{machine.free_bytes / MIB:.0f} of {machine.memory_bytes / MIB:.0f} MiB free"
     scarce = machine.free_bytes < _LEAST_FREE
     yield Check(State.WARN if scarce else State.OK, "memory", told, "free 512 MiB for the daemon" if scarce else "")
+
+
+def check_load(machine: Machine, running: float) -> Check:
+    """Whether the machine is quiet enough to measure on; `running` programs want a core, on average of a minute."""
+    told = f"{running:.1f} programs want one of {machine.cores} cores"
+    if running > _BUSY * machine.cores:
+        return Check(State.WARN, "load", told, "the trial's figures will be off; stop the others, and the daemon")
+    return Check(State.OK, "load", told)
 
 
 def check_engines() -> Check:

@@ -63,6 +63,12 @@ def test_a_tight_and_slow_machine_is_warned_of():
     assert [check.state for check in checks.check_machine(fast)] == [State.OK] * 3
 
 
+def test_a_busy_machine_is_none_to_measure_on():
+    machine = Machine("new", frozenset({"avx2"}), 4, None, 1 << 33, 1 << 32)
+    assert checks.check_load(machine, 0.2).state is State.OK
+    assert checks.check_load(machine, 3.0).state is State.WARN
+
+
 @pytest.mark.parametrize(
     ("change", "states"),
     [
