@@ -172,7 +172,7 @@ def measure(task: Task, samples: Sequence[Sample], options: argparse.Namespace) 
         ]
         if (folder / "fuser.onnx").is_file():
             perception = load_perception(task, camera, folder, settings)
-            ways.append(Way("camera + LiDAR + voice", lambda i, p=perception: p.look(samples[i])))
+            ways.append(Way("camera + LiDAR + voice", lambda i, p=perception: p.fuse(samples[i], p.detect(samples[i]))))
         found = [detector.run(image) for image in images]
         ours = [[(d.label, d.score, result.placement.to_frame(d.box)) for d in result.detections] for result in found]
         agreed, boxes = shared(ours, [predict(each) for each in pixels])

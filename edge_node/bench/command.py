@@ -29,6 +29,8 @@ def bench(settings: EdgeSettings, *, recording: Path | None, samples: int, out: 
     """Measure, print a table and write JSON to `out`. Raises `FusionError`; the daemon's own spool is not touched."""
     if recording:
         settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": recording})})
+    one_thread = settings.engine.model_copy(update={"overlap": False})
+    settings = settings.model_copy(update={"engine": one_thread})
     task, clock = Task.load(settings.task), SystemClock()
     reference = Synchronizer.of_task(task, settings.synchronizer).reference
     folder = model_folder(task, settings.models)

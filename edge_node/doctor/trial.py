@@ -100,13 +100,13 @@ class Trial:
         timed = _TimedDetector(detector, self.clock)
         perception = ModelPerception(self.task, self.camera, timed, fuser, {})
         for sample in self.samples[:WARM]:
-            perception.look(sample)
+            perception.fuse(sample, perception.detect(sample))
         timed.spent_ms.clear()
         timed.answers.clear()
         whole = []
         for sample in [*self.samples] * self.rounds:
             began = self.clock.monotonic_ns()
-            perception.look(sample)
+            perception.fuse(sample, perception.detect(sample))
             whole.append((self.clock.monotonic_ns() - began) / 1e6)
         return (tuple(timed.spent_ms), tuple(whole)), timed.answers[: len(self.samples)]
 
