@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
 
-.PHONY: help demo test lint models bench proto system install install-demo edge-bundle
+.PHONY: help demo test lint models bench bench-edge proto system install install-demo edge-bundle
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,3 +52,6 @@ models: install ## train every bundled model again (hours on a laptop); see docs
 
 bench: install ## measure, each against a rival in the same run
 	for b in benchmarks/*.py; do echo "== $$b"; $(RUN) --no-sync python $$b || exit 1; done
+
+bench-edge: install ## the edge node's perception against ultralytics' predict; PCB=FOLDER for DeepPCB
+	$(RUN) --no-sync python benchmarks/edge.py $(if $(PCB),--pcb $(PCB))

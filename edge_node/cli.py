@@ -36,7 +36,81 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--config", type=Path, required=True, help="edge.toml")
     add_overrides(status)
     status.set_defaults(run=_status)
+    _add_doctor(commands)
+    _add_bench(commands)
+    top = commands.add_parser("top", help="a running daemon's figures, live on a terminal", epilog=_EXIT_CODES)
+    top.add_argument("--url", default="http://127.0.0.1:9464", help="the daemon's metrics.listen; default: %(default)s")
+    top.add_argument("--once", action="store_true", help="print one snapshot, over one interval, and end")
+    top.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between two readings")
+    top.set_defaults(run=_top)
     return parser
+
+
+def _top(arguments: argparse.Namespace) -> None:
+    from fusion.errors import ConfigError
+
+    try:
+        from edge_node.top.command import top
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"top: {error.name} is not installed; install fusion-stack[edge]") from None
+    top(arguments.url, once=arguments.once, interval_s=arguments.interval)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser("bench", help="measure what a sample costs on this machine", epilog=_EXIT_CODES)
+    bench.add_argument("recording", type=Path, nargs="?", help="default: the configuration's, or the bundled one")
+    bench.add_argument("--config", type=Path, help="edge.toml; default: the bundled task and recording")
+    add_overrides(bench)
+    bench.add_argument("--samples", type=_count, default=0, help="measure at most so many; default: all")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    bench.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from edge_node.bench.command import bench
+    from edge_node.defaults import settings_or_bundled
+
+    settings = settings_or_bundled(arguments.config, arguments.overrides)
+    _log_to_stderr(settings.log_level)
+    if arguments.json:
+        _writable("--json", arguments.json)
+    bench(settings, recording=arguments.recording, samples=arguments.samples, out=arguments.json)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check this machine, and try which engine serves it best", epilog="exit code 1: a check failed"
+    )
+    doctor.add_argument("--config", type=Path, help="edge.toml; default: the bundled task and recording")
+    add_overrides(doctor)
+    doctor.add_argument("--recording", type=Path, help="try the engines on this one; default: the task's bundled one")
+    doctor.add_argument("--samples", type=_count, default=30, help="of the recording, at most")
+    doctor.add_argument("--write", type=Path, metavar="FILE", help="write the chosen [engine] table there")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edge_node.defaults import settings_or_bundled
+    from edge_node.doctor.command import doctor
+
+    settings = settings_or_bundled(arguments.config, arguments.overrides)
+    return doctor(settings, recording=arguments.recording, samples=arguments.samples, write=arguments.write)
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.1 <= found <= 3600:
+        raise argparse.ArgumentTypeError(f"{text}: give seconds, 0.1 to 3600")
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
+    return int(text)
 
 
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
     _log_to_stderr(settings.log_level)
     if arguments.summary:
-        _writable(arguments.summary)
+        _writable("--summary", arguments.summary)
     daemon = compose(settings, until_done=arguments.until_done)
     try:
         daemon.run()
@@ -104,7 +178,7 @@ def _status(arguments: argparse.Namespace) -> None:
     print(f"share of defects missed, by the lottery: {told}")
 
 
-def _writable(path: Path) -> None:
+def _writable(option: str, path: Path) -> None:
     from fusion.errors import ConfigError
 
     known = path.exists()
@@ -114,7 +188,7 @@ def _writable(path: Path) -> None:
         if not known:
             path.unlink()
     except OSError as error:
-        raise ConfigError(f"--summary {path}: cannot be written ({error.strerror})") from None
+        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror})") from None
 
 
 def _log_to_stderr(level: str) -> None:

@@ -36,6 +36,7 @@ Seconds = Annotated[float, Field(ge=0)]
 class EngineSettings(Settings):
     """How the graphs are run, and what of the detector's answer counts.
 
+    `backend` is auto, onnxruntime, openvino, cuda or tensorrt. `cache` is a folder for compiled graphs, empty for none.
     `overlap` lets the detector look at a sample while the one before it is fused and screened: more samples a second
     where the detector leaves cores idle, each a little later. Detections score at least `score_floor`; of one class
     none overlaps a better one by more than `max_iou`, and of any by more than `max_iou_across`.
@@ -44,11 +45,17 @@ class EngineSettings(Settings):
     backend: str = "auto"
     threads: int = Field(default=2, ge=1, le=64)
     precision: str = "auto"
+    cache: str = ""
     overlap: bool = False
     score_floor: Share = 0.05
     max_iou: Share = 0.5
     max_iou_across: Share = 0.7
     max_detections: int = Field(default=32, ge=1, le=1024)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder for compiled graphs, None for none."""
+        return Path(self.cache) if self.cache else None
 
 
 class SourceSettings(Settings):

@@ -260,6 +260,7 @@ class Daemon:
         metrics.gaps.set(gaps)
         metrics.sent.set(self._uplink.counts.sent)
         metrics.sent_bytes.set(self._uplink.counts.sent_bytes)
+        metrics.verdicts.set(self._uplink.counts.verdicts)
         metrics.resident.set(resident_mib()[0] * (1 << 20))
         metrics.show_missed(self._miss_rate())
         metrics.show_uplink(self._uplink.state)

@@ -35,6 +35,7 @@ class Metrics:
         self.uplink = Gauge(name + "uplink", "1 for the state the uplink is in", ["state"], registry=registry)
         self.sent = Gauge(name + "sent_items", "Submissions since the start", registry=registry)
         self.sent_bytes = Gauge(name + "sent_bytes", "Their evidence", registry=registry)
+        self.verdicts = Gauge(name + "verdicts", "Answers since the start", registry=registry)
         self.offset = Gauge(name + "clock_offset_seconds", "The service's clock minus ours", registry=registry)
         self.offset_error = Gauge(name + "clock_offset_error_seconds", "Its error bar", registry=registry)
         self.missed = Gauge(

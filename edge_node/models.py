@@ -39,12 +39,25 @@ def model_folder(task: Task, models: str) -> Path:
 
 def load_perception(task: Task, camera: str, folder: Path, settings: EngineSettings) -> ModelPerception:
     """Load and warm up everything in `folder`. Raises `ModelError` naming the file that is missing or wrong."""
+    detector = load_detector(task, folder, settings)
+    models = {"detector": detector.profile.trunk_sha256[:16]}
+    fuser = load_fuser(task, folder, detector.profile, settings)
+    if fuser:
+        models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
+    references = ReferenceTokens.find(folder, folder / FUSER) if fuser else None
+    return ModelPerception(task, camera, detector, fuser, models, references)
+
+
+def load_detector(task: Task, folder: Path, settings: EngineSettings) -> DetectorStage:
+    """The trunk of `folder`, warmed up. Raises `ModelError` naming the file that is missing or wrong."""
     cv2.setNumThreads(1)  # the engine has the cores; a second pool of threads only gets in its way
     profile = Profile.load(folder)
     if profile.task != task.name:
         raise ModelError(f"{folder}: models of task {profile.task!r}, not {task.name!r}; set 'models' or 'task'")
     graph = folder / DETECTOR
-    engine = load_engine(graph, backend=settings.backend, threads=settings.threads, precision=settings.precision)
+    engine = load_engine(
+        graph, backend=settings.backend, threads=settings.threads, precision=settings.precision, cache=settings.folder
+    )
     profile.check_trunk(graph)
     detector = DetectorStage(
         engine, task, profile,
@@ -52,13 +65,16 @@ def load_perception(task: Task, camera: str, folder: Path, settings: EngineSetti
         max_detections=settings.max_detections,
     )  # fmt: skip
     detector.run(Image(np.zeros((profile.image_height, profile.image_width, 3), np.uint8)))
-    models = {"detector": profile.trunk_sha256[:16]}
-    fuser, reference = None, None
-    if (folder / FUSER).is_file():
-        fuser = TimedFusion.load(folder, task, profile, backend=settings.backend, threads=settings.threads)
-        reference = ReferenceTokens.find(folder, folder / FUSER)
-        models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
-    return ModelPerception(task, camera, detector, fuser, models, reference)
+    return detector
+
+
+def load_fuser(task: Task, folder: Path, profile: Profile, settings: EngineSettings) -> TimedFusion | None:
+    """The fusion model of `folder`, None where the task has none. Raises `ModelError`."""
+    if not (folder / FUSER).is_file():
+        return None
+    return TimedFusion.load(
+        folder, task, profile, backend=settings.backend, threads=settings.threads, cache=settings.folder
+    )
 
 
 def camera_of(task: Task, reference: str) -> str:
