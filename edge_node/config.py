@@ -103,6 +103,13 @@ class SourceSettings(Settings):
             raise ValueError("live sensors have no path; leave it out, or leave out kind = 'live'")
         return Path()
 
+    @field_validator("loop")
+    @classmethod
+    def _not_live(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("kind") == LIVE:
+            raise ValueError("live sensors cannot be read again; leave it out")
+        return value
+
     @field_validator("sensors")
     @classmethod
     def _each_once(cls, value: tuple[LiveSensorSettings, ...], info: ValidationInfo) -> tuple[LiveSensorSettings, ...]:

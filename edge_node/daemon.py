@@ -164,10 +164,14 @@ class Daemon:
     async def _end(self, link: asyncio.Task[None]) -> None:
         """Stop reading, commit, deliver what can be delivered within the grace, and write the books."""
         ends = self._clock.monotonic_ns() + round(self.settings.drain.grace_s * 1e9)
-        self._runner.stop()
+        if self._live:
+            await asyncio.to_thread(self._live.close)  # what it still holds is processed: nobody can read it again
+        else:
+            self._runner.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain.grace_s):
                 await self._source_over.wait()
+        self._runner.stop()
         self._uplink.finish()
         if not link.done():
             left_s = (ends - self._clock.monotonic_ns()) / 1e9

@@ -80,14 +80,18 @@ class LiveSource:
     def readings(self, cursor: int) -> Iterator[tuple[int, Reading]]:
         """Readings in the order they arrived, numbered on from `cursor`; the first call starts the sensors.
 
-        Ends after `close`. A dropped frame of the reference sensor is an empty picture that `hold` refuses.
+        Ends after `close`, with what is held by then. A dropped frame of the reference sensor is an empty picture
+        that `hold` refuses.
         """
         if not any(thread.ident for thread in self._threads):
             for thread in self._threads:
                 thread.start()
-        while not self._stop.is_set():
+        while True:
             self._let_the_last_frame_go()
-            handed = self._handover.take(_STEP_S)
+            over = self._stop.is_set()
+            handed = self._handover.take(0.0 if over else _STEP_S)
+            if handed is None and over:
+                return
             if handed is None:
                 continue
             cursor += 1
