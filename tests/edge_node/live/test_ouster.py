@@ -23,6 +23,7 @@ MOUNT = Mount("roof", Task.load("yard").sensors["roof"], time.time_ns)
 def sensor(tmp_path):
     """The sensor's metadata as the library has it, and the file of it."""
     info = core.SensorInfo.from_default(core.LidarMode._512x10)
+    info.config.udp_port_lidar, info.config.udp_port_imu = 7502, 7503  # without them its JSON turns the LiDAR off
     path = tmp_path / "sensor.json"
     path.write_text(info.to_json_string())
     return info, path
@@ -56,6 +57,7 @@ def test_turns_become_sweeps_with_the_hosts_times(live, sensor, free_port):
                 break
             time.sleep(0.0005)
     reader.join(5)
+    assert len(found) == 2
     for _, reading in found:
         distance = np.linalg.norm(reading.payload.points[:, :3], axis=1)
         assert len(distance) == 512 * info.format.pixels_per_column
