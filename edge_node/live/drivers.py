@@ -24,11 +24,13 @@ class Mount:
     """The sensor a driver is opened for: its name, what the task says of it, and the host's clock.
 
     `now_ns` tells the time of arrival, in nanoseconds since 1970 by a clock that all sensors of the device share.
+    `dropped` counts in the sensor's books what did not become a reading, by reason.
     """
 
     name: str
     sensor: Sensor
     now_ns: Callable[[], int]
+    dropped: Callable[[str, int], None] = lambda _reason, _count: None
 
     @property
     def modality(self) -> Modality:

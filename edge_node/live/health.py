@@ -58,10 +58,10 @@ class SensorHealth:
             self._heard_ns = self.clock.monotonic_ns()
             self._become(SensorState.STREAMING, "")
 
-    def dropped(self, reason: str) -> None:
-        """Count a reading that is not handed on."""
+    def dropped(self, reason: str, count: int = 1) -> None:
+        """Count readings that are not handed on, or what did not become one."""
         with self._lock:
-            self.drops[reason] += 1
+            self.drops[reason] += count
 
     def failed(self, why: str) -> None:
         """The driver could not be opened, broke off or ended."""

@@ -19,8 +19,8 @@ PORT = 7502
 class OusterDriver:
     """A sweep for each turn, made as from a recording; a turn that was joined in the middle is left out.
 
-    Capture time is when the turn's first packet arrived on the host, whatever clock the sensor keeps. `others` counts
-    packets that are not the sensor's, by kind.
+    Capture time is when the turn's first packet arrived on the host, whatever clock the sensor keeps. Packets that are
+    not the sensor's are counted and passed over; the first of each kind is logged.
     """
 
     modality = Modality.LIDAR
@@ -28,7 +28,7 @@ class OusterDriver:
     def __init__(self, url: str, mount: Mount, info: Any, path: Path) -> None:
         self._url, self._mount, self._info = url, mount, info
         self._core, self._maker = sdk("core", path), ScanMaker(info, path)
-        self.others: Counter[str] = Counter()
+        self._others: Counter[str] = Counter()
         self._datagrams = Datagrams(url, address(url, PORT), mount)
 
     @classmethod
@@ -51,7 +51,7 @@ class OusterDriver:
         """See `Driver`."""
         full = 0.0
         try:
-            for frame in frames(self._packets(), self.others):
+            for frame in frames(self._packets(), self._others):
                 scan = self._maker.scan(frame)
                 if scan is None or frame.last or (frame.number == 1 and not scan.whole):
                     continue
@@ -67,14 +67,15 @@ class OusterDriver:
     def _packets(self) -> Iterator[Any]:
         layout = self._core.PacketFormat.from_info(self._info)
         for data, arrived_ns in self._datagrams.arriving():
+            self._datagrams.tell(self._others)
             if len(data) != layout.lidar_packet_size:
-                self.others["another size's"] += 1
+                self._others["another size's"] += 1
                 continue
             packet = self._core.LidarPacket(layout)
             packet.buf[:] = bytearray(data)
             packet.host_timestamp = arrived_ns
             if packet.validate(self._info) != self._core.PacketValidationFailure.NONE:
-                self.others["another sensor's"] += 1
+                self._others["another sensor's"] += 1
                 continue
             yield packet
 

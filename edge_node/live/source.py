@@ -166,7 +166,7 @@ class LiveSource:
     def _stream(self, settings: LiveSensorSettings, kind: DriverClass, health: SensorHealth) -> str:
         """Open the sensor and pass on what it delivers; why it ended."""
         name, where = settings.name, shown(settings.url)
-        mount = Mount(name, self._task.sensors[name], self._arrival.now_ns)
+        mount = Mount(name, self._task.sensors[name], self._arrival.now_ns, health.dropped)
         try:
             driver = self._drivers[name] = kind.open(settings.url, mount)
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Self
 
@@ -14,7 +13,6 @@ from fusion.errors import ConfigError
 from fusion.types import Modality, Reading
 
 PORT = 2368
-_log = logging.getLogger(__name__)
 
 
 class VelodyneDriver:
@@ -26,7 +24,7 @@ class VelodyneDriver:
     modality = Modality.LIDAR
 
     def __init__(self, url: str, mount: Mount, model: VelodyneModel) -> None:
-        self._url, self._mount, self._model = url, mount, model
+        self._mount, self._model = mount, model
         self._gatherer = TurnGatherer(model)
         self._datagrams = Datagrams(url, address(url, PORT), mount)
 
@@ -40,13 +38,10 @@ class VelodyneDriver:
 
     def readings(self) -> Iterator[Reading]:
         """See `Driver`."""
-        told: set[str] = set()
         for data, arrived_ns in self._datagrams.arriving():
             for turn in self._gatherer.push(data, arrived_ns):
                 yield self._mount.reading(turn.arrived_ns, sweep(turn, self._model))
-            for reason in self._gatherer.refused.keys() - told:
-                _log.warning("sensor %s: %s: packets passed over: %s", self._mount.name, shown(self._url), reason)
-                told.add(reason)
+            self._datagrams.tell(self._gatherer.refused)
 
     def close(self) -> None:
         """See `Driver`."""

@@ -58,6 +58,7 @@ def test_turns_become_sweeps_with_the_hosts_times(live, sensor, free_port):
             time.sleep(0.0005)
     reader.join(5)
     assert len(found) == 2
+    assert source.told()["roof"]["drops"]["packet: another size's"] >= 1
     for _, reading in found:
         distance = np.linalg.norm(reading.payload.points[:, :3], axis=1)
         assert len(distance) == 512 * info.format.pixels_per_column

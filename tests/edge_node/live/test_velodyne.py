@@ -141,6 +141,7 @@ def test_a_sensor_on_the_network_delivers_sweeps(live, free_port, caplog):
     (_, first), (_, second) = found
     assert second.capture_time_ns > first.capture_time_ns
     assert first.payload.points.shape[1] == 4
+    assert source.told()["roof"]["drops"]["packet: size"] >= 1
     assert [r.message for r in caplog.records if "passed over" in r.message] == [
         f"sensor roof: velodyne://127.0.0.1:{free_port}?model=vlp16: packets passed over: size"
     ]
