@@ -103,6 +103,8 @@ def library(name: str, url: str) -> Any:
     """The module `name`, which the driver needs. Raises `SensorError` saying what to install."""
     try:
         return importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        missing = getattr(error, "name", None) or error
+    except ImportError as error:
+        missing = error.name or name
         raise SensorError(f"{shown(url)}: needs {missing}, which is missing; install fusion-stack[live]") from None
+    except OSError as error:
+        raise SensorError(f"{shown(url)}: {name} needs what the system lacks ({error}); docs/sensors.md") from None

@@ -10,7 +10,7 @@ import pytest
 from edge_node.config import SourceSettings
 from edge_node.live import LiveSource
 from edge_node.live.clock import ArrivalClock
-from edge_node.live.drivers import driver_class
+from edge_node.live.drivers import driver_class, library
 from edge_node.live.fakes import FakeDriver
 from edge_node.live.health import SensorHealth
 from fusion.clock import ManualClock
@@ -185,3 +185,8 @@ def test_arrival_follows_a_clock_that_was_set_but_not_one_that_is_corrected():
     assert clock.now_ns() == 10
     host.wall = 3_600_000_000_000
     assert clock.now_ns() == 3_600_000_000_010
+
+
+def test_a_library_that_is_missing_is_named():
+    with pytest.raises(SensorError, match=r"mic://x: needs nosuchlib, which is missing; install fusion-stack\[live\]"):
+        library("nosuchlib", "mic://x")
