@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
 
-.PHONY: help demo test lint models bench proto system install install-demo
+.PHONY: help demo test lint models bench proto system install install-demo edge-bundle
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ lint: install ## ruff, mypy --strict, import rules
 	$(RUN) --no-sync ruff format --check .
 	$(RUN) --no-sync mypy
 	$(RUN) --no-sync lint-imports
+
+edge-bundle: $(if $(findstring $(TOOLS),$(UV)),$(UV)) ## the edge node for devices without a network; see deploy/README.md
+	deploy/bundle.sh $(UV) out
 
 proto: install ## regenerate the protobuf stubs
 	$(RUN) --no-sync python -m fusion.wire.generate

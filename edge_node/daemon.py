@@ -22,6 +22,7 @@ from edge_node.runner import Runner
 from edge_node.sources import Source
 from edge_node.spool import Record, Resume, Spool, SpoolWorker
 from edge_node.summary import spool_summary
+from edge_node.supervision import READY, STOPPING, Supervisor
 from edge_node.uplink import Identity, LinkState, Uplink
 from fusion.clock import Clock, SystemClock
 from fusion.errors import UnavailableError
@@ -108,10 +109,15 @@ class Daemon:
             self.parts.power.start(lambda: self._uplink.counts.verdicts)
             self._runner.start()
             link = asyncio.create_task(self._uplink.run())
+            supervisor = Supervisor.of_environment()
+            supervisor.tell(READY)
+            alive = asyncio.create_task(supervisor.stay_alive(lambda: self._health()[0]))
             try:
                 await self._work(link)
             finally:
+                supervisor.tell(STOPPING)
                 await self._end(link)
+                alive.cancel()
         if self._worker.failure:
             raise self._worker.failure
 

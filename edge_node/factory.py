@@ -54,4 +54,5 @@ class PipelineFactory:
         return Pipeline(
             Stages(synchronizer, self._perception, self._tracker, self._screener), resume, store, self._clock,
             device=self.settings.device, epoch=epoch, sequence=sequence, rig=self._source.rig,
+            overlap=self.settings.engine.overlap,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge_node.novelty import ReferenceTokens
@@ -59,8 +59,14 @@ class Perception(Protocol):
     ordinary: tuple[str, ...]
     models: Mapping[str, str]
 
-    def look(self, sample: Sample) -> Look:
-        """Detect and fuse. Raises `InputError` for a sample that cannot be perceived, `ModelError` for a bad model."""
+    def detect(self, sample: Sample) -> Look:
+        """What the detector makes of it. Raises `InputError` when it cannot see it, `ModelError` for a bad model."""
+
+    def fuse(self, sample: Sample, look: Look) -> Look:
+        """`look` with what all sensors together make of it; samples come in order. Raises as `detect` does.
+
+        May work on one sample while another thread detects in the next.
+        """
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
         """The evidence about detection `index`, with its crop. Raises `EvidenceError`."""
@@ -107,18 +113,20 @@ class ModelPerception:
         self._fuser = fuser
         self._reference = reference
 
-    def look(self, sample: Sample) -> Look:
-        """Detect in the camera's picture, then fuse it with whatever else is there."""
+    def detect(self, sample: Sample) -> Look:
+        """Detect in the camera's picture."""
         found = self._detector.run(self._image(sample))
-        engine_ns, scene = found.engine_ns, None
-        novelty: tuple[float | None, ...] = (None,) * len(found.detections)
-        if self._fuser:
-            scene = self._fuser.run(sample.time_ns, sample.slots, sample.rig, found)
-            engine_ns += self._fuser.engine_ns
-            if self._reference:
-                novelty = tuple(self._reference.distance(thing.token) for thing in scene.objects)
-        place = found.placement
-        return Look(found.detections, scene, novelty, (place.scale, place.dx, place.dy), engine_ns, found)
+        place, unknown = found.placement, (None,) * len(found.detections)
+        return Look(found.detections, None, unknown, (place.scale, place.dx, place.dy), found.engine_ns, found)
+
+    def fuse(self, sample: Sample, look: Look) -> Look:
+        """Fuse it with whatever else is there; as it is where there is no fusion model."""
+        if self._fuser is None:
+            return look
+        scene, novelty = self._fuser.run(sample.time_ns, sample.slots, sample.rig, look.detail), look.novelty
+        if self._reference:
+            novelty = tuple(self._reference.distance(thing.token) for thing in scene.objects)
+        return replace(look, scene=scene, novelty=novelty, engine_ns=look.engine_ns + self._fuser.engine_ns)
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
         """Maps, tokens and header as serialised evidence; the crop stays on the device until it is asked for."""
@@ -136,5 +144,5 @@ class ModelPerception:
     def _image(self, sample: Sample) -> Image:
         reading = sample.slots[self._camera].reading
         if reading is None or not isinstance(reading.payload, Image):
-            raise InputError(f"sample {sample.id}: no picture from {self._camera}")
+            raise InputError(f"no picture from {self._camera} at position {sample.source_cursor}")
         return reading.payload

@@ -1,4 +1,4 @@
-"""The daemon's two working threads: one reads and decodes, the other thinks; the disk has its own (`SpoolWorker`).
+"""The daemon's working threads: one reads and decodes, another thinks; the disk has its own (`SpoolWorker`).
 
 Queues between them are bounded, so a slow stage slows the one before it and memory stays flat.
 """
@@ -106,6 +106,12 @@ class Runner:
         reader = threading.Thread(target=self._read, args=(resume, deliveries), name="source", daemon=True)
         self._threads = [self._threads[0], reader]
         reader.start()
+        try:
+            self._play(pipeline, deliveries)
+        finally:
+            pipeline.close()
+
+    def _play(self, pipeline: Pipeline, deliveries: queue.Queue[_Delivery]) -> None:
         while not self._stop.is_set():
             try:
                 delivery = deliveries.get(timeout=0.2)

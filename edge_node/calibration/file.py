@@ -70,7 +70,7 @@ def policy_of(settings: EdgeSettings) -> dict[str, Any]:
     """Every setting that decides what is detected, tracked and sent, flat, by its name in `edge.toml`."""
     parts = {name: getattr(settings, name) for name in ("engine", "synchronizer", "tracker", "screening")}
     flat = {f"{part}.{key}": value for part, held in parts.items() for key, value in held.model_dump().items()}
-    left_out = {f"screening.{key}" for key in _FREE} | {"engine.threads"}
+    left_out = {f"screening.{key}" for key in _FREE} | {"engine.threads", "engine.overlap"}
     return {key: value for key, value in flat.items() if key not in left_out}
 
 

@@ -44,7 +44,8 @@ class RateGate:
 class GearedPerception:
     """Whatever perception is in use, at first `own`.
 
-    A change takes effect with the next `look`, so that one sample has one perception.
+    All stand on one trunk, so `own` detects for them; a change takes effect with the next `fuse`, so that one sample
+    has one fusion model.
     """
 
     def __init__(self, own: Perception) -> None:
@@ -54,17 +55,21 @@ class GearedPerception:
         self.ordinary, self.models = own.ordinary, own.models
 
     def use(self, perception: Perception) -> None:
-        """Look with this one from the next sample on; from any thread."""
+        """Fuse with this one from the next sample on; from any thread."""
         self._wanted = perception
 
-    def look(self, sample: Sample) -> Look:
+    def detect(self, sample: Sample) -> Look:
+        """See `Perception`."""
+        return self.own.detect(sample)
+
+    def fuse(self, sample: Sample, look: Look) -> Look:
         """See `Perception`."""
         self._active = self._wanted
         self.models = self._active.models
-        return self._active.look(sample)
+        return self._active.fuse(sample, look)
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
-        """See `Perception`; by the one that looked."""
+        """See `Perception`; by the one that fused."""
         return self._active.encode(sample, look, index, track, decision)
 
 

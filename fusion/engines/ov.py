@@ -34,6 +34,8 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
+            # Every engine would pin its threads to the same first cores, and two engines at work at once share them.
+            "ENABLE_CPU_PINNING": False,
         }
         if precision is not Precision.AUTO:
             options["INFERENCE_PRECISION_HINT"] = precision.value

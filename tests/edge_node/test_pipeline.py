@@ -33,6 +33,7 @@ class Bench:
     sequence: int = 1
     clock: ManualClock = field(default_factory=ManualClock)
     screening: dict = field(default_factory=dict)
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         self.records: list = []
@@ -52,6 +53,7 @@ class Bench:
             device="cart-1",
             epoch="a" * 16,
             sequence=self.sequence,
+            overlap=self.overlap,
         )
 
     def play(self, readings: list[Reading], start: int = 1) -> list:
@@ -76,9 +78,9 @@ def test_durations_are_parted_at_the_decision():
     clock = ManualClock(100)
 
     class Timed(FakePerception):
-        def look(self, sample):
+        def detect(self, sample):
             clock.advance(40)
-            seen = super().look(sample)
+            seen = super().detect(sample)
             return Look(seen.detections, engine_ns=30)
 
         def encode(self, *given):
@@ -93,10 +95,10 @@ def test_durations_are_parted_at_the_decision():
 
 def test_what_cannot_be_perceived_is_a_gap_and_takes_no_number():
     class Blind(FakePerception):
-        def look(self, sample):
+        def detect(self, sample):
             if sample.source_cursor == 2:
                 raise InputError("the lens is covered")
-            return super().look(sample)
+            return super().detect(sample)
 
     first, gap, third = Bench(perception=Blind()).play(camera_frames(3))
     assert gap == GapRecord(Gap(2, 2, "cannot be perceived: the lens is covered"), gap.resume)

@@ -65,6 +65,10 @@ def sample(number: int) -> Sample:
     return Sample(SampleId("cart-1", "a" * 16, number), number * 10**8, {}, None, number)
 
 
+def look_at(perception: GearedPerception, number: int) -> Look:
+    return perception.fuse(sample(number), perception.detect(sample(number)))
+
+
 def evidence_models(perception: GearedPerception, look: Look, number: int) -> dict:
     decision = Decision(ItemId(SampleId("cart-1", "a" * 16, number), 1), ItemState.PENDING)
     return dict(parse_evidence(perception.encode(sample(number), look, 0, 1, decision).evidence).models)
@@ -97,19 +101,19 @@ def test_models_load_in_the_background_and_take_over_between_two_samples():
 
     perception = GearedPerception(own)
     box = Gearbox(GEARS, perception, load)
-    first = perception.look(sample(1))
+    first = look_at(perception, 1)
     box.shift(2, "over the power budget")
     box.shift(2, "over the power budget")
     assert evidence_models(perception, first, 1) == {"detector": "d", "fusion": "f"}
-    second = perception.look(sample(2))  # still loading: what looks goes on looking
+    second = look_at(perception, 2)  # still loading: what looks goes on looking
     go.set()
     until(lambda: perception._wanted is light)
     assert evidence_models(perception, second, 2) == {"detector": "d", "fusion": "f"}  # begun is finished
-    third = perception.look(sample(3))
+    third = look_at(perception, 3)
     assert evidence_models(perception, third, 3) == {"detector": "d"}
     assert perception.profile == own.profile
     box.shift(0, "")
-    assert evidence_models(perception, perception.look(sample(4)), 4) == {"detector": "d", "fusion": "f"}
+    assert evidence_models(perception, look_at(perception, 4), 4) == {"detector": "d", "fusion": "f"}
     box.shift(2, "over the power budget")
     assert perception._wanted is light  # kept, so at once
     assert loads == ["light"]
@@ -136,7 +140,7 @@ def test_models_that_are_gone_are_told_and_what_looks_goes_on(caplog):
     box = Gearbox(GEARS, perception, load)
     box.shift(2, "over the power budget")
     until(lambda: "light/detector.onnx: no such file; what looks goes on looking" in caplog.text)
-    assert perception.look(sample(1)).detections
+    assert look_at(perception, 1).detections
     assert perception._wanted is own
 
 
