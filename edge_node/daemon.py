@@ -111,7 +111,7 @@ class Daemon:
             link = asyncio.create_task(self._uplink.run())
             supervisor = Supervisor.of_environment()
             supervisor.tell(READY)
-            alive = asyncio.create_task(supervisor.stay_alive(lambda: self._health()[0]))
+            alive = asyncio.create_task(supervisor.stay_alive(self._works))
             try:
                 await self._work(link)
             finally:
@@ -295,6 +295,16 @@ class Daemon:
             self._missed = now, miss_rate(self.settings.spool.path, self.parts.task, audit)
         return self._missed[1]
 
+    def _works(self) -> bool:
+        """Whether the daemon itself works: it takes readings, has none to take, or its source is over."""
+        idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
+        waits = self._source_over.is_set() or self._blind()
+        return not self._worker.failure and (waits or idle_s < self.settings.metrics.stalled_s)
+
+    def _blind(self) -> bool:
+        """Whether the reference sensor is live and delivers nothing."""
+        return self._live is not None and self._live.broken(self._factory.reference)
+
     def _health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy while readings are taken and the reference sensor is there, or the source is over.
 
@@ -302,8 +312,7 @@ class Daemon:
         """
         idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
         over = self._source_over.is_set()
-        blind = self._live is not None and self._live.broken(self._factory.reference)
-        healthy = not self._worker.failure and (over or (idle_s < self.settings.metrics.stalled_s and not blind))
+        healthy = self._works() and (over or not self._blind())
         return healthy, {
             "source_ended": over,
             "seconds_since_progress": round(idle_s, 3),

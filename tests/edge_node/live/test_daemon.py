@@ -25,9 +25,9 @@ class Slow(FakePerception):
 
     seconds = 0.0
 
-    def look(self, sample):
+    def detect(self, sample):
         time.sleep(self.seconds)
-        return super().look(sample)
+        return super().detect(sample)
 
 
 class Device:
