@@ -33,11 +33,11 @@ def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
 
     perception = GearedPerception(load(folder))
     settings = calibrated(settings, task, perception.models)
-    _check_rig(settings.source.path, source, fused="fusion" in perception.models)
+    _check_rig(settings.source.label, source, fused="fusion" in perception.models)
     for models in sorted({gear.models for gear in settings.power.gears if gear.models}):
         other = load(model_folder(task, models))
         check_gear(models, other, perception.own)
-        _check_rig(settings.source.path, source, fused="fusion" in other.models)
+        _check_rig(settings.source.label, source, fused="fusion" in other.models)
     with contextlib.ExitStack() as undo:
         power = Power.open(settings.power, perception, lambda models: load(model_folder(task, models)))
         undo.callback(power.stop)
@@ -49,6 +49,6 @@ def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
     return daemon
 
 
-def _check_rig(path: Path, source: Source, *, fused: bool) -> None:
+def _check_rig(label: str, source: Source, *, fused: bool) -> None:
     if fused and source.rig is None:
-        raise RecordingError(f"{path}: no calibration in it, and the task's fusion model needs one")
+        raise RecordingError(f"{label}: no calibration in it, and the task's fusion model needs one")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from fusion.config import Settings
 from fusion.synchronization import SynchronizerSettings
 from fusion.wire.channel import ClientTls
 
 MIB = 1 << 20
+LIVE = "live"
 POWER_KINDS = ("ina3221", "tegrastats", "hwmon", "rapl", "nvml")
 
 
@@ -58,21 +60,74 @@ class EngineSettings(Settings):
         return Path(self.cache) if self.cache else None
 
 
+class LiveSensorSettings(Settings):
+    """A live sensor: `name` is the task's, the scheme of `url` a name of the entry-point group `fusion.drivers`.
+
+    `offset_s` is added to the time of arrival, negative for what a sensor takes to deliver. Nothing for `silent_s` is
+    reported. A sensor that fails is opened anew after a jittered pause of `backoff_first_s`, doubled up to
+    `backoff_max_s`.
+    """
+
+    name: str
+    url: str = Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*$")
+    offset_s: float = Field(default=0.0, ge=-10, le=10)
+    silent_s: float = Field(default=1.0, gt=0)
+    backoff_first_s: float = Field(default=0.2, gt=0)
+    backoff_max_s: float = Field(default=5.0, gt=0)
+
+
 class SourceSettings(Settings):
     """Where readings come from: `kind` is a name of the entry-point group `fusion.sources`.
 
+    `live` reads `sensors` and not a `path`; its `rig` is a recording of the device whose calibration counts, and
+    `drop_late_s` 0 is half a second.
     `split` is for recordings that have splits. `run` names one reading of a recording: the same name goes on
     where it stopped, a new one reads it again under new ids. `drop_late_s` > 0 skips frames (as declared gaps)
     once the pipeline is that far behind a paced recording; 0 lets the recording wait.
     """
 
     kind: str = "recording"
-    path: Path
+    path: Path = Field(default=cast("Path", None))
+    sensors: tuple[LiveSensorSettings, ...] = ()
+    rig: Path | None = None
     split: str = ""
     pace: Speed = math.inf
     loop: bool = False
     run: str = Field(default="first", min_length=1, max_length=64)
     drop_late_s: Seconds = 0.0
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message."""
+        return "live sensors" if self.kind == LIVE else str(self.path)
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _where(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("kind") != LIVE:
+            if value is None:
+                raise PydanticCustomError("missing", "a recording has a path")
+            return value
+        if value is not None:
+            raise ValueError("live sensors have no path; leave it out, or leave out kind = 'live'")
+        return Path()
+
+    @field_validator("loop")
+    @classmethod
+    def _not_live(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("kind") == LIVE:
+            raise ValueError("live sensors cannot be read again; leave it out")
+        return value
+
+    @field_validator("sensors")
+    @classmethod
+    def _each_once(cls, value: tuple[LiveSensorSettings, ...], info: ValidationInfo) -> tuple[LiveSensorSettings, ...]:
+        live, names = info.data.get("kind") == LIVE, [sensor.name for sensor in value]
+        if live != bool(value):
+            raise ValueError("give [[source.sensors]] with a name and a url each" if live else "only for kind = 'live'")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return value
 
 
 class TrackerSettings(Settings):

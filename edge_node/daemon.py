@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_node.config import EdgeSettings
 from edge_node.factory import PipelineFactory
+from edge_node.live import LiveSource
 from edge_node.miss_rate import MissRate, miss_rate
 from edge_node.perception import Perception
 from edge_node.pipeline import Pipeline
@@ -71,6 +72,9 @@ class Daemon:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._missed: tuple[int, MissRate] | None = None
         self._factory = PipelineFactory(settings, parts.task, parts.source, parts.perception, self._clock)
+        self._live = parts.source if isinstance(parts.source, LiveSource) else None
+        if self._live:
+            self._live.declare(self._factory.reference)
 
     def run(self) -> None:
         """Work until SIGTERM or, with `until_done`, the end. Raises what ended it otherwise; sets `summary`."""
@@ -89,11 +93,13 @@ class Daemon:
         self._uplink = Uplink(self.settings.uplink, self._identity(), self._worker, self._clock)
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,
-            self._pipeline, lambda: _soon(loop, self._source_over.set), self.parts.power.hold,
+            self._pipeline, lambda: _soon(loop, self._source_over.set), self._hold,
         )  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.callback(self._worker.close)
             stack.callback(self.parts.power.stop)
+            if self._live:
+                stack.callback(self._live.close)
             self._observe = self._serve_metrics(stack)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
@@ -105,7 +111,7 @@ class Daemon:
             link = asyncio.create_task(self._uplink.run())
             supervisor = Supervisor.of_environment()
             supervisor.tell(READY)
-            alive = asyncio.create_task(supervisor.stay_alive(lambda: self._health()[0]))
+            alive = asyncio.create_task(supervisor.stay_alive(self._works))
             try:
                 await self._work(link)
             finally:
@@ -164,10 +170,14 @@ class Daemon:
     async def _end(self, link: asyncio.Task[None]) -> None:
         """Stop reading, commit, deliver what can be delivered within the grace, and write the books."""
         ends = self._clock.monotonic_ns() + round(self.settings.drain.grace_s * 1e9)
-        self._runner.stop()
+        if self._live:
+            await asyncio.to_thread(self._live.close)  # what it still holds is processed: nobody can read it again
+        else:
+            self._runner.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain.grace_s):
                 await self._source_over.wait()
+        self._runner.stop()
         self._uplink.finish()
         if not link.done():
             left_s = (ends - self._clock.monotonic_ns()) / 1e9
@@ -184,6 +194,11 @@ class Daemon:
                     await asyncio.wrap_future(self._worker.call(self._sum_up))
         if self._runner.error:
             raise self._runner.error
+
+    def _hold(self, capture_time_ns: int) -> str:
+        """Why a reference frame is skipped; a live source must be asked of each."""
+        overdue = self._live.hold(capture_time_ns) if self._live else ""
+        return overdue or self.parts.power.hold(capture_time_ns)
 
     def _pipeline(self, resume: Resume, sequence: int, store: Callable[[Record], object]) -> Pipeline:
         def observed(record: Record) -> None:
@@ -206,7 +221,7 @@ class Daemon:
         if resume.finished and not settings.source.loop:
             _log.info(
                 "run %r has read %s to its end; another source.run reads it again", settings.source.run,
-                settings.source.path,
+                settings.source.label,
             )  # fmt: skip
         where = f"at position {resume.cursor}, sample {spool.next_sequence} next"
         self._ready(
@@ -230,6 +245,7 @@ class Daemon:
             "synchronizer": asdict(self._factory.counts),
             "uplink": {"state": self._uplink.state.value, "reason": self._uplink.reason, **asdict(self._uplink.counts)},
             **self.parts.power.summary(),
+            **({"sensors": self._live.told()} if self._live else {}),
             "clock_offset_ms": round(offset.offset_ns / 1e6, 3) if offset else None,
             "clock_offset_error_ms": round(offset.error_ns / 1e6, 3) if offset else None,
         }
@@ -245,6 +261,10 @@ class Daemon:
 
         metrics = Metrics()
         metrics.registry.register(PowerCollector(self.parts.power))
+        if self._live:
+            from edge_node.live.collector import SensorCollector
+
+            metrics.registry.register(SensorCollector(self._live))
         server = MetricsServer(self.settings.metrics.listen, metrics, lambda: self._refresh(metrics), self._health)
         stack.callback(server.close)
         _log.info("metrics and health on port %d", server.port)
@@ -276,15 +296,29 @@ class Daemon:
             self._missed = now, miss_rate(self.settings.spool.path, self.parts.task, audit)
         return self._missed[1]
 
+    def _works(self) -> bool:
+        """Whether the daemon itself works: it takes readings, has none to take, or its source is over."""
+        idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
+        waits = self._source_over.is_set() or self._blind()
+        return not self._worker.failure and (waits or idle_s < self.settings.metrics.stalled_s)
+
+    def _blind(self) -> bool:
+        """Whether the reference sensor is live and delivers nothing."""
+        return self._live is not None and self._live.broken(self._factory.reference)
+
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        """Healthy while readings are taken, or the source is over; the uplink's state is told, not judged."""
+        """Healthy while readings are taken and the reference sensor is there, or the source is over.
+
+        The other live sensors and the uplink are told, not judged.
+        """
         idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
         over = self._source_over.is_set()
-        healthy = not self._worker.failure and (over or idle_s < self.settings.metrics.stalled_s)
+        healthy = self._works() and (over or not self._blind())
         return healthy, {
             "source_ended": over,
             "seconds_since_progress": round(idle_s, 3),
             "power": self.parts.power.told(),
+            **({"sensors": self._live.told()} if self._live else {}),
             "uplink": self._uplink.state.value,
             "uplink_reason": self._uplink.reason,
         }

@@ -33,7 +33,7 @@ class PipelineFactory:
         self.reference = Synchronizer.of_task(task, settings.synchronizer).reference
         if source.sensors and self.reference not in source.sensors:
             raise RecordingError(
-                f"{settings.source.path}: nothing from the reference sensor {self.reference!r}; "
+                f"{settings.source.label}: nothing from the reference sensor {self.reference!r}; "
                 f"it has {', '.join(sorted(source.sensors))}: set synchronizer.reference"
             )
         tracking = settings.tracker.tracks(continuous=source.continuous)

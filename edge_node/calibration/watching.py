@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
 
-from edge_node.config import EdgeSettings, ScreeningSettings
+from edge_node.config import EdgeSettings, ScreeningSettings, SourceSettings
 from edge_node.perception import Perception
 from edge_node.pipeline import Pipeline, Stages
 from edge_node.screener import Candidate, Decision, Screener
@@ -78,7 +78,7 @@ class Watched:
 
 def watch(path: Path, settings: EdgeSettings, task: Task, perception: Perception, visible: Visible) -> Watched:
     """Run a recording with truth through the device's own pipeline. Raises `RecordingError` for one without truth."""
-    source = open_source(settings.source.model_copy(update={"path": path}), task)
+    source = open_source(SourceSettings(path=path, split=settings.source.split), task)
     truths = TruthIndex(open_recording(path, task, settings.source.split or None).truth())
     if not truths:
         raise RecordingError(f"{path}: tells no truth; calibration needs recordings whose defects are known")
