@@ -41,7 +41,7 @@ def test_a_container_starts_a_command_that_exists(name):
         json.loads(re.search(rf"^{word} (\[.*\])$", text, re.MULTILINE)[1]) for word in ("ENTRYPOINT", "CMD")
     )
     assert entry[0] == "edge-node"
-    assert _parser().parse_args([*entry[1:], *more]).overrides == ["metrics.listen=0.0.0.0:9101"]
+    assert _parser().parse_args([*entry[1:], *more]).overrides == ["metrics.listen=0.0.0.0:9464"]
     assert "USER fusion" in text
 
 
