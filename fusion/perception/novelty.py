@@ -11,6 +11,7 @@ import hashlib
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import ModelError
-from fusion.types import Float32Array, Modality
+from fusion.types import Float32Array, Float64Array, Modality
 
 FILE = "novelty.npz"
 ORDINARY = 0.99
@@ -28,7 +29,7 @@ _FLOOR = 1e-6
 _MAX_ARRAY_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class TokenCloud:
     """Where the items' tokens of one set of sensors lie: `means` (K, D), one a class; `precision` (D, D), the inverse
     of the covariance about them; `scale`, the distance that is told as 1.
@@ -61,9 +62,18 @@ class TokenCloud:
             raise ModelError(
                 f"{FILE}: made for tokens of width {self.means.shape[1]}, the fuser gives {tokens.shape[1:]}"
             )
-        off = tokens[:, None].astype(np.float64) - self.means
-        squared = np.einsum("nkd,de,nke->nk", off, self.precision.astype(np.float64), off, optimize=True)
-        return np.asarray(np.sqrt(np.maximum(squared.min(1), 0.0) / self.means.shape[1]) / self.scale)
+        white = _product(tokens.astype(np.float64), self._whitening)
+        squared = ((white[:, None] - self._white_means) ** 2).sum(-1).min(1)
+        return np.asarray(np.sqrt(squared / self.means.shape[1]) / self.scale)
+
+    @cached_property
+    def _whitening(self) -> Float64Array:
+        """(D, D), after which the precision is the identity."""
+        return np.linalg.cholesky(self.precision.astype(np.float64))
+
+    @cached_property
+    def _white_means(self) -> Float64Array:
+        return _product(self.means.astype(np.float64), self._whitening)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +134,11 @@ def sensors_key(present: Collection[Modality]) -> str:
     return "+".join(modality.value for modality in _SEEING if modality in present)
 
 
+def _product(left: Float64Array, right: Float64Array) -> Float64Array:
+    """Without BLAS, whose threads go on spinning and take the processors from the next inference."""
+    return np.asarray(np.einsum("nd,de->ne", left, right, optimize=False))
+
+
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > _MAX_ARRAY_BYTES:
@@ -137,3 +152,5 @@ def _check(path: Path, key: str, cloud: TokenCloud) -> None:
     fits = means.ndim == 2 and precision.shape == (means.shape[1],) * 2
     if not fits or not (np.isfinite(means).all() and np.isfinite(precision).all() and cloud.scale > 0):
         raise ModelError(f"{path}: means {means.shape} and precision {precision.shape} of {key} do not fit together")
+    if np.linalg.eigvalsh(precision.astype(np.float64))[0] <= 0:
+        raise ModelError(f"{path}: the precision of {key} is not that of a distance; make it again")
