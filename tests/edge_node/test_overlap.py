@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -145,7 +146,10 @@ def test_jobs_wait_in_bounded_numbers_and_in_order():
 
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
-    feeder.join(0.5)
+    ends = time.monotonic() + WAIT_S
+    while len(given_over) <= DEPTH and time.monotonic() < ends:
+        time.sleep(0.01)
+    feeder.join(0.3)
     assert len(given_over) == DEPTH + 1  # one is worked on, DEPTH wait, and the next is not taken yet
     go.set()
     feeder.join(WAIT_S)
