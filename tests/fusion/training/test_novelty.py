@@ -1,6 +1,5 @@
 """Reference tokens learnt from scenes, and kept true to the graph they were made for."""
 
-import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -9,12 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
+from fusion.cli import main
 from fusion.errors import ModelError
 from fusion.model.build import build_fusion
 from fusion.perception.novelty import FILE, ReferenceTokens
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.fusion_bundle import export_fusion
-from fusion.training.fusion_commands import FUSER, export
+from fusion.training.fusion_commands import FUSER
 from fusion.training.fusion_data import SceneSampler
 from fusion.training.novelty import item_tokens, learn_references
 from fusion.training.scene_features import FeatureCache
@@ -50,7 +50,7 @@ def test_graphs_written_again_keep_their_references(
     references, _ = learn_references(model, sampler, sampler)
     references.save(tmp_path, tmp_path / FUSER)
     (tmp_path / "card.json").write_text(json.dumps({"title": "tiny"}))
-    export(argparse.Namespace(task="yard", weights=tmp_path, out=None, precision="f32"))
+    main(["export", "--task", "yard", "--weights", str(tmp_path)])
     assert hashlib.sha256((tmp_path / FUSER).read_bytes()).hexdigest() != earlier
     found = ReferenceTokens.find(tmp_path, tmp_path / FUSER)
     assert found is not None
