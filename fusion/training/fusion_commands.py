@@ -177,6 +177,8 @@ def export(arguments: argparse.Namespace) -> None:
     from fusion.model.checkpoint import load_fusion
     from fusion.training.fusion_bundle import export_fusion
 
+    if arguments.engine or arguments.precision == "fp16":
+        raise ConfigError("only a detector is built for TensorRT: fusion export detector --engine tensorrt")
     folder = bundle_folder(Task.load(arguments.task), arguments.weights)
     if arguments.precision != "f32":
         _export_variant(folder, arguments)
