@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
 
-.PHONY: help demo test lint models bench proto system install install-demo
+.PHONY: help demo test lint models bench bench-edge proto system install install-demo edge-bundle
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ lint: install ## ruff, mypy --strict, import rules
 	$(RUN) --no-sync mypy
 	$(RUN) --no-sync lint-imports
 
+edge-bundle: $(if $(findstring $(TOOLS),$(UV)),$(UV)) ## the edge node for devices without a network; see deploy/README.md
+	deploy/bundle.sh $(UV) out
+
 proto: install ## regenerate the protobuf stubs
 	$(RUN) --no-sync python -m fusion.wire.generate
 
@@ -49,3 +52,6 @@ models: install ## train every bundled model again (hours on a laptop); see docs
 
 bench: install ## measure, each against a rival in the same run
 	for b in benchmarks/*.py; do echo "== $$b"; $(RUN) --no-sync python $$b || exit 1; done
+
+bench-edge: install ## the edge node's perception against ultralytics' predict; PCB=FOLDER for DeepPCB
+	$(RUN) --no-sync python benchmarks/edge.py $(if $(PCB),--pcb $(PCB))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+from edge_node.calibration.file import calibrated
 from edge_node.config import EdgeSettings
 from edge_node.daemon import Daemon, Parts
 from edge_node.models import camera_of, load_perception, model_folder
+from edge_node.perception import Perception
+from edge_node.power import GearedPerception, Power, check_gear
 from edge_node.sources import Source, open_source
 from edge_node.spool import Spool
 from fusion.errors import RecordingError
@@ -23,16 +27,28 @@ def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
     if settings.uplink.tls:
         channel_credentials(settings.uplink.tls)
     source = open_source(settings.source, task)
-    perception = load_perception(task, camera_of(task, reference), folder, settings.engine)
-    _check_rig(settings.source.path, source, fused="fusion" in perception.models)
-    spool = Spool.open(settings.spool.path, settings.device, task.name, settings=settings.spool)
-    try:
-        return Daemon(settings, Parts(task, source, perception, spool), until_done=until_done)
-    except BaseException:
-        spool.close()
-        raise
+
+    def load(folder: Path) -> Perception:
+        return load_perception(task, camera_of(task, reference), folder, settings.engine)
+
+    perception = GearedPerception(load(folder))
+    settings = calibrated(settings, task, perception.models)
+    _check_rig(settings.source.label, source, fused="fusion" in perception.models)
+    for models in sorted({gear.models for gear in settings.power.gears if gear.models}):
+        other = load(model_folder(task, models))
+        check_gear(models, other, perception.own)
+        _check_rig(settings.source.label, source, fused="fusion" in other.models)
+    with contextlib.ExitStack() as undo:
+        power = Power.open(settings.power, perception, lambda models: load(model_folder(task, models)))
+        undo.callback(power.stop)
+        spool = Spool.open(settings.spool.path, settings.device, task.name, settings=settings.spool)
+        undo.callback(spool.close)
+        parts = Parts(task, source, perception, spool, power)
+        daemon = Daemon(settings, parts, until_done=until_done)
+        undo.pop_all()
+    return daemon
 
 
-def _check_rig(path: Path, source: Source, *, fused: bool) -> None:
+def _check_rig(label: str, source: Source, *, fused: bool) -> None:
     if fused and source.rig is None:
-        raise RecordingError(f"{path}: no calibration in it, and the task's fusion model needs one")
+        raise RecordingError(f"{label}: no calibration in it, and the task's fusion model needs one")

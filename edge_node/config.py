@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from fusion.config import Settings
 from fusion.synchronization import SynchronizerSettings
 from fusion.wire.channel import ClientTls
 
 MIB = 1 << 20
+LIVE = "live"
+POWER_KINDS = ("ina3221", "tegrastats", "hwmon", "rapl", "nvml")
 
 
 def _speed(value: Any) -> Any:
@@ -35,34 +38,96 @@ Seconds = Annotated[float, Field(ge=0)]
 class EngineSettings(Settings):
     """How the graphs are run, and what of the detector's answer counts.
 
-    Detections score at least `score_floor`; of one class none overlaps a better one by more than `max_iou`,
-    and of any by more than `max_iou_across`.
+    `backend` is auto, onnxruntime, openvino, cuda or tensorrt. `cache` is a folder for compiled graphs, empty for none.
+    `overlap` lets the detector look at a sample while the one before it is fused and screened: more samples a second
+    where the detector leaves cores idle, each a little later. Detections score at least `score_floor`; of one class
+    none overlaps a better one by more than `max_iou`, and of any by more than `max_iou_across`.
     """
 
     backend: str = "auto"
     threads: int = Field(default=2, ge=1, le=64)
     precision: str = "auto"
+    cache: str = ""
+    overlap: bool = False
     score_floor: Share = 0.05
     max_iou: Share = 0.5
     max_iou_across: Share = 0.7
     max_detections: int = Field(default=32, ge=1, le=1024)
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder for compiled graphs, None for none."""
+        return Path(self.cache) if self.cache else None
+
+
+class LiveSensorSettings(Settings):
+    """A live sensor: `name` is the task's, the scheme of `url` a name of the entry-point group `fusion.drivers`.
+
+    `offset_s` is added to the time of arrival, negative for what a sensor takes to deliver. Nothing for `silent_s` is
+    reported. A sensor that fails is opened anew after a jittered pause of `backoff_first_s`, doubled up to
+    `backoff_max_s`.
+    """
+
+    name: str
+    url: str = Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*$")
+    offset_s: float = Field(default=0.0, ge=-10, le=10)
+    silent_s: float = Field(default=1.0, gt=0)
+    backoff_first_s: float = Field(default=0.2, gt=0)
+    backoff_max_s: float = Field(default=5.0, gt=0)
+
 
 class SourceSettings(Settings):
     """Where readings come from: `kind` is a name of the entry-point group `fusion.sources`.
 
+    `live` reads `sensors` and not a `path`; its `rig` is a recording of the device whose calibration counts, and
+    `drop_late_s` 0 is half a second.
     `split` is for recordings that have splits. `run` names one reading of a recording: the same name goes on
     where it stopped, a new one reads it again under new ids. `drop_late_s` > 0 skips frames (as declared gaps)
     once the pipeline is that far behind a paced recording; 0 lets the recording wait.
     """
 
     kind: str = "recording"
-    path: Path
+    path: Path = Field(default=cast("Path", None))
+    sensors: tuple[LiveSensorSettings, ...] = ()
+    rig: Path | None = None
     split: str = ""
     pace: Speed = math.inf
     loop: bool = False
     run: str = Field(default="first", min_length=1, max_length=64)
     drop_late_s: Seconds = 0.0
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message."""
+        return "live sensors" if self.kind == LIVE else str(self.path)
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _where(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("kind") != LIVE:
+            if value is None:
+                raise PydanticCustomError("missing", "a recording has a path")
+            return value
+        if value is not None:
+            raise ValueError("live sensors have no path; leave it out, or leave out kind = 'live'")
+        return Path()
+
+    @field_validator("loop")
+    @classmethod
+    def _not_live(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("kind") == LIVE:
+            raise ValueError("live sensors cannot be read again; leave it out")
+        return value
+
+    @field_validator("sensors")
+    @classmethod
+    def _each_once(cls, value: tuple[LiveSensorSettings, ...], info: ValidationInfo) -> tuple[LiveSensorSettings, ...]:
+        live, names = info.data.get("kind") == LIVE, [sensor.name for sensor in value]
+        if live != bool(value):
+            raise ValueError("give [[source.sensors]] with a name and a url each" if live else "only for kind = 'live'")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return value
 
 
 class TrackerSettings(Settings):
@@ -72,21 +137,30 @@ class TrackerSettings(Settings):
     min_iou: Share = 0.3
     max_age_s: Seconds = 1.0
 
+    def tracks(self, *, continuous: bool) -> bool:
+        """Whether detections are associated over time in a source that is `continuous` or is not."""
+        return continuous if self.enabled is None else self.enabled
+
 
 class ScreeningSettings(Settings):
     """What is sent, and why. Scores and margins are in 0..1.
 
-    An item is uncertain when a head's margin is under `uncertain_below`; asked for from `asked` on; novel
-    when its distance in fused-token space exceeds `novelty` (0: off; only where the model folder has
-    reference statistics). `disagree_above` is how sure both sides must be to disagree. `onset_s` is how
-    long a track must have been seen before the first three reasons count. A track's situation is sent once
-    in `repeat_s`. `budget_bytes_per_s` 0 is no budget.
+    An item is uncertain when a head's margin is under `uncertain_below`; suspect when it is a defect with a probability
+    above `suspect_above` (1: never), which `calibration`, a file that `edge-node calibrate` wrote, sets; asked for from
+    `asked` on; novel when its distance in fused-token space exceeds `novelty`, in units of what one in a hundred
+    ordinary items exceeds (0: off; only where the model folder has reference tokens). `disagree_above` is how sure both
+    sides must be to disagree. `onset_s` is how long a track must have been seen before any reason but being asked for
+    counts. A track's situation is sent once in `repeat_s`; one that is only suspect again is sent anew only when its
+    probability has risen by `suspect_rise`. `budget_bytes_per_s` 0 is no budget.
     """
 
     uncertain_below: Share = 0.5
+    suspect_above: Share = 1.0
+    suspect_rise: Share = 0.25
+    calibration: str = ""
     disagree_above: Share = 0.5
     asked: Share = 0.5
-    novelty: float = Field(default=0.0, ge=0)
+    novelty: float = Field(default=1.0, ge=0)
     audit_rate: Share = 0.01
     seed: int = 0
     onset_s: Seconds = 0.2
@@ -140,6 +214,68 @@ class MetricsSettings(Settings):
     stalled_s: float = Field(default=30.0, gt=0)
 
 
+class GearSettings(Settings):
+    """One gear: at most `rate_hz` reference frames a second of the stream's own time; the others are declared gaps.
+
+    0 is no limit, and below 0.5 the synchronizer would take the pauses for a clock that was set. `models` is the
+    folder of another bundle on the same trunk; empty is the daemon's own.
+    """
+
+    rate_hz: float = Field(default=0.0, ge=0)
+    models: str = ""
+
+    @field_validator("rate_hz")
+    @classmethod
+    def _not_too_slow(cls, value: float) -> float:
+        if 0 < value < 0.5:
+            raise ValueError("give 0 for no limit, or at least 0.5")
+        return value
+
+
+class PowerSettings(Settings):
+    """What is read of the board's power and heat, and the governor that keeps to limits of them.
+
+    `source` is `auto`, `off`, or ina3221, tegrastats, hwmon, rapl or nvml, with the sensor behind a colon where there
+    are several (`ina3221:VDD_IN`); it is read each `period_s`. `budget_watts` and `limit_c` (the warmest thermal zone)
+    0 are no limit. One exceeded for `react_s` shifts down a gear; all below the share `release` of theirs for
+    `recover_s` shift up one. Watts are averaged with the time constant `react_s` before. `gears`: the highest first,
+    at least two for a limit.
+    """
+
+    source: str = "auto"
+    period_s: float = Field(default=0.25, ge=0.01, le=2.5)
+    react_s: float = Field(default=2.0, gt=0)
+    recover_s: float = Field(default=30.0, gt=0)
+    release: float = Field(default=0.9, gt=0, lt=1)
+    gears: tuple[GearSettings, ...] = ()
+    budget_watts: float = Field(default=0.0, ge=0)
+    limit_c: float = Field(default=0.0, ge=0)
+
+    @property
+    def governed(self) -> bool:
+        """Whether there is a limit to keep to."""
+        return bool(self.budget_watts or self.limit_c)
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        kind, colon, sensor = value.partition(":")
+        if kind in POWER_KINDS and (sensor or not colon):
+            return value
+        if value in {"auto", "off"}:
+            return value
+        raise ValueError(
+            f"give 'auto', 'off', or {', '.join(POWER_KINDS)}, with ':SENSOR' behind where there are several"
+        )
+
+    @field_validator("budget_watts", "limit_c")
+    @classmethod
+    def _needs_gears(cls, value: float, info: ValidationInfo) -> float:
+        if value and len(info.data.get("gears", ())) < 2:
+            raise ValueError("a limit needs at least two [[power.gears]], the highest first")
+        return value
+
+
 class DrainSettings(Settings):
     """How long an end may take: `grace_s` after SIGTERM; with `--until-done` `answers_s` without a new answer."""
 
@@ -161,5 +297,6 @@ class EdgeSettings(Settings):
     spool: SpoolSettings = SpoolSettings()
     uplink: UplinkSettings = UplinkSettings()
     metrics: MetricsSettings = MetricsSettings()
+    power: PowerSettings = PowerSettings()
     drain: DrainSettings = DrainSettings()
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")

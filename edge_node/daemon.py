@@ -7,18 +7,22 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_node.config import EdgeSettings
 from edge_node.factory import PipelineFactory
+from edge_node.live import LiveSource
+from edge_node.miss_rate import MissRate, miss_rate
 from edge_node.perception import Perception
 from edge_node.pipeline import Pipeline
+from edge_node.power import Power
 from edge_node.process import resident_mib, seconds_since_start
 from edge_node.runner import Runner
 from edge_node.sources import Source
 from edge_node.spool import Record, Resume, Spool, SpoolWorker
 from edge_node.summary import spool_summary
+from edge_node.supervision import READY, STOPPING, Supervisor
 from edge_node.uplink import Identity, LinkState, Uplink
 from fusion.clock import Clock, SystemClock
 from fusion.errors import UnavailableError
@@ -27,17 +31,19 @@ from fusion.task import Task
 STEP_S = 0.1
 _FAREWELL_S = 2.0
 _BOOKS_S = 10.0
+_MISS_RATE_S = 60.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the daemon is composed of; the spool becomes the daemon's own."""
+    """What the daemon is composed of; the spool and the power meter become the daemon's own."""
 
     task: Task
     source: Source
     perception: Perception
     spool: Spool
+    power: Power = field(default_factory=Power.off)
 
 
 class Daemon:
@@ -63,36 +69,55 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._ready = ready
         self._start_s = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._missed: tuple[int, MissRate] | None = None
         self._factory = PipelineFactory(settings, parts.task, parts.source, parts.perception, self._clock)
+        self._live = parts.source if isinstance(parts.source, LiveSource) else None
+        if self._live:
+            self._live.declare(self._factory.reference)
 
     def run(self) -> None:
         """Work until SIGTERM or, with `until_done`, the end. Raises what ended it otherwise; sets `summary`."""
         asyncio.run(self._main())
 
+    def stop(self) -> None:
+        """End as on SIGTERM; from any thread, once it runs."""
+        if self._loop:
+            _soon(self._loop, self._stop.set)
+
     async def _main(self) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._source_over = asyncio.Event()
         self._worker = SpoolWorker(self.parts.spool, on_stored=lambda: _soon(loop, self._uplink.wake))
         self._uplink = Uplink(self.settings.uplink, self._identity(), self._worker, self._clock)
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,
-            self._pipeline, lambda: _soon(loop, self._source_over.set),
+            self._pipeline, lambda: _soon(loop, self._source_over.set), self._hold,
         )  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.callback(self._worker.close)
+            stack.callback(self.parts.power.stop)
+            if self._live:
+                stack.callback(self._live.close)
             self._observe = self._serve_metrics(stack)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
                 stack.callback(loop.remove_signal_handler, number)
             self._announce()
             self._worker.start()
+            self.parts.power.start(lambda: self._uplink.counts.verdicts)
             self._runner.start()
             link = asyncio.create_task(self._uplink.run())
+            supervisor = Supervisor.of_environment()
+            supervisor.tell(READY)
+            alive = asyncio.create_task(supervisor.stay_alive(self._works))
             try:
                 await self._work(link)
             finally:
+                supervisor.tell(STOPPING)
                 await self._end(link)
+                alive.cancel()
         if self._worker.failure:
             raise self._worker.failure
 
@@ -145,10 +170,14 @@ class Daemon:
     async def _end(self, link: asyncio.Task[None]) -> None:
         """Stop reading, commit, deliver what can be delivered within the grace, and write the books."""
         ends = self._clock.monotonic_ns() + round(self.settings.drain.grace_s * 1e9)
-        self._runner.stop()
+        if self._live:
+            await asyncio.to_thread(self._live.close)  # what it still holds is processed: nobody can read it again
+        else:
+            self._runner.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain.grace_s):
                 await self._source_over.wait()
+        self._runner.stop()
         self._uplink.finish()
         if not link.done():
             left_s = (ends - self._clock.monotonic_ns()) / 1e9
@@ -158,6 +187,7 @@ class Daemon:
             await asyncio.wait({link}, timeout=_FAREWELL_S)
             link.cancel()
         await asyncio.gather(link, return_exceptions=True)
+        self.parts.power.stop()
         if not self._worker.failure:
             with contextlib.suppress(TimeoutError):  # a full disk may keep the spool busy for good
                 async with asyncio.timeout(_BOOKS_S):
@@ -165,10 +195,16 @@ class Daemon:
         if self._runner.error:
             raise self._runner.error
 
+    def _hold(self, capture_time_ns: int) -> str:
+        """Why a reference frame is skipped; a live source must be asked of each."""
+        overdue = self._live.hold(capture_time_ns) if self._live else ""
+        return overdue or self.parts.power.hold(capture_time_ns)
+
     def _pipeline(self, resume: Resume, sequence: int, store: Callable[[Record], object]) -> Pipeline:
         def observed(record: Record) -> None:
             store(record)
             self._observe(record)
+            self.parts.power.observe(record)
 
         return self._factory.make(resume, sequence, self.parts.spool.epoch, observed)
 
@@ -185,12 +221,12 @@ class Daemon:
         if resume.finished and not settings.source.loop:
             _log.info(
                 "run %r has read %s to its end; another source.run reads it again", settings.source.run,
-                settings.source.path,
+                settings.source.label,
             )  # fmt: skip
         where = f"at position {resume.cursor}, sample {spool.next_sequence} next"
         self._ready(
             f"ready: started in {self._start_s:.2f} s, {resident_mib()[0]:.0f} MiB resident, "
-            f"device {spool.device}, task {spool.task}, epoch {spool.epoch}, {where}"
+            f"device {spool.device}, task {spool.task}, epoch {spool.epoch}, {where}; {self.parts.power.source()}"
         )
         for notice in spool.notices:
             _log.warning("%s", notice)
@@ -208,6 +244,8 @@ class Daemon:
             "edge_start_s": self._start_s,
             "synchronizer": asdict(self._factory.counts),
             "uplink": {"state": self._uplink.state.value, "reason": self._uplink.reason, **asdict(self._uplink.counts)},
+            **self.parts.power.summary(),
+            **({"sensors": self._live.told()} if self._live else {}),
             "clock_offset_ms": round(offset.offset_ns / 1e6, 3) if offset else None,
             "clock_offset_error_ms": round(offset.error_ns / 1e6, 3) if offset else None,
         }
@@ -219,8 +257,14 @@ class Daemon:
         if not self.settings.metrics.listen:
             return lambda _: None
         from edge_node.metrics import Metrics, MetricsServer
+        from edge_node.power.collector import PowerCollector
 
         metrics = Metrics()
+        metrics.registry.register(PowerCollector(self.parts.power))
+        if self._live:
+            from edge_node.live.collector import SensorCollector
+
+            metrics.registry.register(SensorCollector(self._live))
         server = MetricsServer(self.settings.metrics.listen, metrics, lambda: self._refresh(metrics), self._health)
         stack.callback(server.close)
         _log.info("metrics and health on port %d", server.port)
@@ -236,20 +280,45 @@ class Daemon:
         metrics.gaps.set(gaps)
         metrics.sent.set(self._uplink.counts.sent)
         metrics.sent_bytes.set(self._uplink.counts.sent_bytes)
+        metrics.verdicts.set(self._uplink.counts.verdicts)
         metrics.resident.set(resident_mib()[0] * (1 << 20))
+        metrics.show_missed(self._miss_rate())
         metrics.show_uplink(self._uplink.state)
         if offset := self._uplink.offset:
             metrics.offset.set(offset.offset_ns / 1e9)
             metrics.offset_error.set(offset.error_ns / 1e9)
 
+    def _miss_rate(self) -> MissRate:
+        """Read beside the spool's own thread, at most once in `_MISS_RATE_S`: it goes through all items."""
+        now = self._clock.monotonic_ns()
+        if self._missed is None or now - self._missed[0] > _MISS_RATE_S * 1e9:
+            audit = self.settings.screening.audit_rate
+            self._missed = now, miss_rate(self.settings.spool.path, self.parts.task, audit)
+        return self._missed[1]
+
+    def _works(self) -> bool:
+        """Whether the daemon itself works: it takes readings, has none to take, or its source is over."""
+        idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
+        waits = self._source_over.is_set() or self._blind()
+        return not self._worker.failure and (waits or idle_s < self.settings.metrics.stalled_s)
+
+    def _blind(self) -> bool:
+        """Whether the reference sensor is live and delivers nothing."""
+        return self._live is not None and self._live.broken(self._factory.reference)
+
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        """Healthy while readings are taken, or the source is over; the uplink's state is told, not judged."""
+        """Healthy while readings are taken and the reference sensor is there, or the source is over.
+
+        The other live sensors and the uplink are told, not judged.
+        """
         idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
         over = self._source_over.is_set()
-        healthy = not self._worker.failure and (over or idle_s < self.settings.metrics.stalled_s)
+        healthy = self._works() and (over or not self._blind())
         return healthy, {
             "source_ended": over,
             "seconds_since_progress": round(idle_s, 3),
+            "power": self.parts.power.told(),
+            **({"sensors": self._live.told()} if self._live else {}),
             "uplink": self._uplink.state.value,
             "uplink_reason": self._uplink.reason,
         }

@@ -33,10 +33,10 @@ class PipelineFactory:
         self.reference = Synchronizer.of_task(task, settings.synchronizer).reference
         if source.sensors and self.reference not in source.sensors:
             raise RecordingError(
-                f"{settings.source.path}: nothing from the reference sensor {self.reference!r}; "
+                f"{settings.source.label}: nothing from the reference sensor {self.reference!r}; "
                 f"it has {', '.join(sorted(source.sensors))}: set synchronizer.reference"
             )
-        tracking = source.continuous if settings.tracker.enabled is None else settings.tracker.enabled
+        tracking = settings.tracker.tracks(continuous=source.continuous)
         self._tracker = Tracker(settings.tracker, enabled=tracking)
         self._screener = Screener(settings.screening, tracking=tracking)
 
@@ -54,4 +54,5 @@ class PipelineFactory:
         return Pipeline(
             Stages(synchronizer, self._perception, self._tracker, self._screener), resume, store, self._clock,
             device=self.settings.device, epoch=epoch, sequence=sequence, rig=self._source.rig,
+            overlap=self.settings.engine.overlap,
         )  # fmt: skip

@@ -41,16 +41,21 @@ class FakePerception:
     task: str = "yard"
     classes: tuple[str, ...] = ("drum", "pallet", "crate", "cone", "person", "forklift")
     conditions: tuple[str, ...] = ()
+    ordinary: tuple[str, ...] = ()
     profile: str = FAKE_PROFILE
     models: Mapping[str, str] = field(default_factory=lambda: {"detector": "fake"})
     see: Callable[[Sample], Look] | None = None
 
-    def look(self, sample: Sample) -> Look:
+    def detect(self, sample: Sample) -> Look:
         """The scripted or drawn detections."""
         if self.see:
             return self.see(sample)
         draw = np.random.default_rng(sample.time_ns)
         return Look(tuple(self._one(draw, place) for place in range(int(draw.integers(1, 4)))))
+
+    def fuse(self, sample: Sample, look: Look) -> Look:  # noqa: ARG002 the protocol's signature
+        """As detected: it has no fusion model."""
+        return look
 
     def _one(self, draw: np.random.Generator, place: int) -> Detection:
         scores = dict.fromkeys(self.classes, 0.02)

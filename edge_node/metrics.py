@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from edge_node.miss_rate import MissRate
 from edge_node.spool import Record, SampleRecord
 from edge_node.uplink import LinkState
 from fusion.errors import FusionError, UnavailableError
@@ -34,8 +35,12 @@ class Metrics:
         self.uplink = Gauge(name + "uplink", "1 for the state the uplink is in", ["state"], registry=registry)
         self.sent = Gauge(name + "sent_items", "Submissions since the start", registry=registry)
         self.sent_bytes = Gauge(name + "sent_bytes", "Their evidence", registry=registry)
+        self.verdicts = Gauge(name + "verdicts", "Answers since the start", registry=registry)
         self.offset = Gauge(name + "clock_offset_seconds", "The service's clock minus ours", registry=registry)
         self.offset_error = Gauge(name + "clock_offset_error_seconds", "Its error bar", registry=registry)
+        self.missed = Gauge(
+            name + "missed_defects_share", "Defects that screening misses, by the lottery", ["bound"], registry=registry
+        )
         self.resident = Gauge(name + "resident_bytes", "Resident memory", registry=registry)
 
     def observe(self, record: Record) -> None:
@@ -49,6 +54,13 @@ class Metrics:
             self.items.labels(item.state.value).inc()
             for reason in item.reasons if item.blobs else ():
                 self.reasons.labels(reason.value).inc()
+
+    def show_missed(self, rate: MissRate) -> None:
+        """What the lottery tells, or nothing where it tells nothing."""
+        bounds = {"estimate": rate.share, "low": rate.low, "high": rate.high}
+        for bound, value in bounds.items():
+            if value is not None:
+                self.missed.labels(bound).set(value)
 
     def show_uplink(self, now: LinkState) -> None:
         """Mark the state the uplink is in."""

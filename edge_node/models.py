@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from edge_node.config import EngineSettings
-from edge_node.novelty import ReferenceTokens
 from edge_node.perception import ModelPerception
 from fusion.clock import Clock, SystemClock
 from fusion.codec import Profile
@@ -20,6 +19,7 @@ from fusion.errors import ModelError
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
 from fusion.perception.fused import FusionStage
+from fusion.perception.novelty import ReferenceTokens
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
 from fusion.types import FusedScene, Image, Modality, SensorSlot
@@ -39,12 +39,25 @@ def model_folder(task: Task, models: str) -> Path:
 
 def load_perception(task: Task, camera: str, folder: Path, settings: EngineSettings) -> ModelPerception:
     """Load and warm up everything in `folder`. Raises `ModelError` naming the file that is missing or wrong."""
+    detector = load_detector(task, folder, settings)
+    models = {"detector": detector.profile.trunk_sha256[:16]}
+    fuser = load_fuser(task, folder, detector.profile, settings)
+    if fuser:
+        models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
+    references = ReferenceTokens.find(folder, folder / FUSER) if fuser else None
+    return ModelPerception(task, camera, detector, fuser, models, references)
+
+
+def load_detector(task: Task, folder: Path, settings: EngineSettings) -> DetectorStage:
+    """The trunk of `folder`, warmed up. Raises `ModelError` naming the file that is missing or wrong."""
     cv2.setNumThreads(1)  # the engine has the cores; a second pool of threads only gets in its way
     profile = Profile.load(folder)
     if profile.task != task.name:
         raise ModelError(f"{folder}: models of task {profile.task!r}, not {task.name!r}; set 'models' or 'task'")
     graph = folder / DETECTOR
-    engine = load_engine(graph, backend=settings.backend, threads=settings.threads, precision=settings.precision)
+    engine = load_engine(
+        graph, backend=settings.backend, threads=settings.threads, precision=settings.precision, cache=settings.folder
+    )
     profile.check_trunk(graph)
     detector = DetectorStage(
         engine, task, profile,
@@ -52,12 +65,16 @@ def load_perception(task: Task, camera: str, folder: Path, settings: EngineSetti
         max_detections=settings.max_detections,
     )  # fmt: skip
     detector.run(Image(np.zeros((profile.image_height, profile.image_width, 3), np.uint8)))
-    models = {"detector": profile.trunk_sha256[:16]}
-    fuser = None
-    if (folder / FUSER).is_file():
-        fuser = TimedFusion.load(folder, task, profile, backend=settings.backend, threads=settings.threads)
-        models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
-    return ModelPerception(task, camera, detector, fuser, models, ReferenceTokens.find(folder))
+    return detector
+
+
+def load_fuser(task: Task, folder: Path, profile: Profile, settings: EngineSettings) -> TimedFusion | None:
+    """The fusion model of `folder`, None where the task has none. Raises `ModelError`."""
+    if not (folder / FUSER).is_file():
+        return None
+    return TimedFusion.load(
+        folder, task, profile, backend=settings.backend, threads=settings.threads, cache=settings.folder
+    )
 
 
 def camera_of(task: Task, reference: str) -> str:

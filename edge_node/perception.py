@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edge_node.novelty import ReferenceTokens
 from edge_node.screener import Decision
 from edge_node.spool import OutboxBlobs
 from fusion.codec import Profile
@@ -14,8 +13,9 @@ from fusion.errors import InputError
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult
 from fusion.perception.evidence import crop_pixels, make_evidence
+from fusion.perception.novelty import ReferenceTokens
 from fusion.task import Task
-from fusion.types import Detection, DeviceOpinion, FusedObject, FusedScene, Image, Sample, SensorSlot
+from fusion.types import Detection, DeviceOpinion, FusedObject, FusedScene, Image, Modality, Sample, SensorSlot
 from fusion.wire.convert import serialize_evidence
 
 
@@ -49,16 +49,24 @@ class Look:
 class Perception(Protocol):
     """What the pipeline asks of the models.
 
-    `classes` and `conditions` name a detection's scores, `models` are the versions in evidence.
+    `classes` and `conditions` name a detection's scores, `ordinary` those conditions that are no defect; `models` are
+    the versions in evidence.
     """
 
     profile: str
     classes: tuple[str, ...]
     conditions: tuple[str, ...]
+    ordinary: tuple[str, ...]
     models: Mapping[str, str]
 
-    def look(self, sample: Sample) -> Look:
-        """Detect and fuse. Raises `InputError` for a sample that cannot be perceived, `ModelError` for a bad model."""
+    def detect(self, sample: Sample) -> Look:
+        """What the detector makes of it. Raises `InputError` when it cannot see it, `ModelError` for a bad model."""
+
+    def fuse(self, sample: Sample, look: Look) -> Look:
+        """`look` with what all sensors together make of it; samples come in order. Raises as `detect` does.
+
+        May work on one sample while another thread detects in the next.
+        """
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
         """The evidence about detection `index`, with its crop. Raises `EvidenceError`."""
@@ -97,7 +105,7 @@ class ModelPerception:
         reference: ReferenceTokens | None = None,
     ) -> None:
         self.profile = detector.profile.sha256
-        self.classes, self.conditions = task.classes, task.conditions
+        self.classes, self.conditions, self.ordinary = task.classes, task.conditions, task.ordinary
         self.models = models
         self._task = task
         self._camera = camera
@@ -105,18 +113,21 @@ class ModelPerception:
         self._fuser = fuser
         self._reference = reference
 
-    def look(self, sample: Sample) -> Look:
-        """Detect in the camera's picture, then fuse it with whatever else is there."""
+    def detect(self, sample: Sample) -> Look:
+        """Detect in the camera's picture."""
         found = self._detector.run(self._image(sample))
-        engine_ns, scene = found.engine_ns, None
-        novelty: tuple[float | None, ...] = (None,) * len(found.detections)
-        if self._fuser:
-            scene = self._fuser.run(sample.time_ns, sample.slots, sample.rig, found)
-            engine_ns += self._fuser.engine_ns
-            if self._reference:
-                novelty = tuple(self._reference.distance(thing.token) for thing in scene.objects)
-        place = found.placement
-        return Look(found.detections, scene, novelty, (place.scale, place.dx, place.dy), engine_ns, found)
+        place, unknown = found.placement, (None,) * len(found.detections)
+        return Look(found.detections, None, unknown, (place.scale, place.dx, place.dy), found.engine_ns, found)
+
+    def fuse(self, sample: Sample, look: Look) -> Look:
+        """Fuse it with whatever else is there; as it is where there is no fusion model."""
+        if self._fuser is None:
+            return look
+        scene, novelty = self._fuser.run(sample.time_ns, sample.slots, sample.rig, look.detail), look.novelty
+        if self._reference:
+            present = [modality for modality in Modality if set(self._task.of_modality(modality)) & set(scene.ages_ns)]
+            novelty = self._reference.distances([thing.token for thing in scene.objects], present)
+        return replace(look, scene=scene, novelty=novelty, engine_ns=look.engine_ns + self._fuser.engine_ns)
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
         """Maps, tokens and header as serialised evidence; the crop stays on the device until it is asked for."""
@@ -134,5 +145,5 @@ class ModelPerception:
     def _image(self, sample: Sample) -> Image:
         reading = sample.slots[self._camera].reading
         if reading is None or not isinstance(reading.payload, Image):
-            raise InputError(f"sample {sample.id}: no picture from {self._camera}")
+            raise InputError(f"no picture from {self._camera} at position {sample.source_cursor}")
         return reading.payload

@@ -1,7 +1,8 @@
-"""From readings to durable records: synchronize, perceive, track, screen, encode.
+"""From readings to durable records: synchronize, detect, fuse, track, screen, encode.
 
-Driven by `feed`, one reading at a time, in one thread; it keeps no thread and no clock but the one it
-measures with, so replay drives the very same object.
+Driven by `feed`, one reading at a time, by one thread. It has two stages: up to the detector, and everything after it.
+One after the other they need no thread, which is how replay drives them; overlapped, the second has a thread of its own
+and works on one sample while the detector looks at the next. The records are the same.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_node.perception import Look, Perception
+from edge_node.relay import Relay
 from edge_node.screener import Candidate, Decision, Screener
 from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Record, Resume, SampleRecord, Timing
+from edge_node.suspicion import suspicion
 from edge_node.tracker import Tracker, TrackView
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, InputError
@@ -29,6 +32,18 @@ class Stages:
     perception: Perception
     tracker: Tracker
     screener: Screener
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """A sample behind the detector; without a `look`, `why` there is none."""
+
+    aligned: Aligned
+    sample: Sample
+    look: Look | None
+    why: str = ""
+    source_ns: int = 0
+    began_ns: int = 0
 
 
 class Pipeline:
@@ -49,6 +64,7 @@ class Pipeline:
         epoch: str,
         sequence: int,
         rig: Rig | None = None,
+        overlap: bool = False,
     ) -> None:
         self._stages = stages
         self._resume = resume
@@ -57,10 +73,12 @@ class Pipeline:
         self._device, self._epoch, self._sequence = device, epoch, sequence
         self._rig = rig
         self._source_ns = 0
+        self._begun = resume.cursor
         if resume.state:
             state = json.loads(resume.state)
             stages.tracker.restore(state["tracker"])
             stages.screener.restore(state["screener"])
+        self._relay = Relay(self._settle, "screening") if overlap else None
 
     @property
     def resume(self) -> Resume:
@@ -72,56 +90,92 @@ class Pipeline:
         self._source_ns += source_ns
         self._take(self._stages.synchronizer.push(cursor, reading))
 
-    def skip(self, cursor: int, reason: str) -> None:
+    def skip(self, cursor: int, frame: Reading, reason: str) -> None:
         """Declare the reference frame at `cursor` a gap instead of processing it."""
-        self._take([*self._stages.synchronizer.flush(), Gap(cursor, cursor, reason)])
+        self._take(self._stages.synchronizer.skip(cursor, frame, reason))
 
     def finish(self) -> None:
         """The source ended: process what still waits, and note the end."""
         self._take(self._stages.synchronizer.flush())
+        self.close()
         self._resume = replace(self._resume, finished=True)
         self._store(FinishRecord(self._resume))
+
+    def close(self) -> None:
+        """Finish what is begun. Raises what went wrong with it; nothing is fed any more."""
+        if relay := self._relay:
+            self._relay = None
+            relay.close()
 
     def _take(self, ready: list[Aligned | Gap]) -> None:
         for one in ready:
             if isinstance(one, Gap):
-                if one.last > self._resume.cursor:
-                    self._gap(one)
-            elif one.cursor > self._resume.cursor:
-                self._process(one)
+                self._hand_over(one)
+            elif one.cursor > self._begun:
+                self._begun = one.cursor
+                self._hand_over(self._detect(one))
             self._source_ns = 0
+
+    def _hand_over(self, job: Gap | _Begun) -> None:
+        if self._relay:
+            self._relay.put(job)
+        else:
+            self._settle(job)
+
+    def _detect(self, aligned: Aligned) -> _Begun:
+        """The first stage. The sample's number is final only when those before it are settled."""
+        sample = Sample(self._identity(), aligned.time_ns, aligned.slots, self._rig, aligned.cursor)
+        began = self._clock.monotonic_ns()
+        try:
+            look = self._stages.perception.detect(sample)
+        except InputError as error:
+            return _Begun(aligned, sample, None, str(error))
+        return _Begun(aligned, sample, look, "", self._source_ns, began)
+
+    def _identity(self) -> SampleId:
+        return SampleId(self._device, self._epoch, self._sequence)
+
+    def _settle(self, job: Gap | _Begun) -> None:
+        """The second stage: everything after the detector, in order."""
+        if isinstance(job, Gap):
+            if job.last > self._resume.cursor:
+                self._gap(job)
+            return
+        if job.aligned.fresh:
+            self._stages.tracker.forget()
+            self._stages.screener.forget()
+        sample = replace(job.sample, id=self._identity())
+        why = job.why
+        if job.look:
+            try:
+                look = self._stages.perception.fuse(sample, job.look)
+            except InputError as error:
+                why = str(error)
+            else:
+                self._decide(job, sample, look)
+                return
+        self._resume = replace(self._resume, warm_cursor=job.aligned.warm_cursor)
+        self._gap(Gap(job.aligned.cursor, job.aligned.cursor, f"cannot be perceived: {why}"))
 
     def _gap(self, gap: Gap) -> None:
         self._resume = replace(self._resume, cursor=gap.last, state=self._state())
         self._store(GapRecord(gap, self._resume))
 
-    def _process(self, aligned: Aligned) -> None:
-        stages = self._stages
-        if aligned.fresh:
-            stages.tracker.forget()
-            stages.screener.forget()
-        identity = SampleId(self._device, self._epoch, self._sequence)
-        sample = Sample(identity, aligned.time_ns, aligned.slots, self._rig, aligned.cursor)
-        began = self._clock.monotonic_ns()
-        try:
-            look = stages.perception.look(sample)
-        except InputError as error:
-            self._resume = replace(self._resume, warm_cursor=aligned.warm_cursor)
-            self._gap(Gap(aligned.cursor, aligned.cursor, f"cannot be perceived: {error}"))
-            return
+    def _decide(self, job: _Begun, sample: Sample, look: Look) -> None:
+        stages, aligned = self._stages, job.aligned
         views = stages.tracker.update(sample.time_ns, look.detections)
-        decisions = stages.screener.decide(sample.time_ns, _candidates(identity, look, views))
+        decisions = stages.screener.decide(sample.time_ns, candidates(sample.id, look, views, stages.perception))
         decided = self._clock.monotonic_ns()
         items = tuple(self._item(sample, look, *pair) for pair in enumerate(zip(views, decisions, strict=True)))
         self._resume = replace(
             self._resume, cursor=aligned.cursor, warm_cursor=aligned.warm_cursor, state=self._state()
         )
         coded = self._clock.monotonic_ns()
-        timing = Timing(self._source_ns, decided - began, look.engine_ns, coded - decided)
+        timing = Timing(job.source_ns, decided - job.began_ns, look.engine_ns, coded - decided)
         slots = {name: (slot.availability, slot.age_ns) for name, slot in sample.slots.items()}
         self._sequence += 1
         self._store(
-            SampleRecord(identity.sequence, sample.time_ns, slots, self._resume, items, timing, look.placement, coded)
+            SampleRecord(sample.id.sequence, sample.time_ns, slots, self._resume, items, timing, look.placement, coded)
         )
 
     def _item(self, sample: Sample, look: Look, index: int, chosen: tuple[TrackView, Decision]) -> ItemRecord:
@@ -150,9 +204,11 @@ class Pipeline:
         return json.dumps(state, separators=(",", ":"))
 
 
-def _candidates(sample: SampleId, look: Look, views: tuple[TrackView, ...]) -> list[Candidate]:
-    candidates = []
+def candidates(sample: SampleId, look: Look, views: tuple[TrackView, ...], perception: Perception) -> list[Candidate]:
+    """What the screener is to decide on: one item a detection, numbered from 1."""
+    found = []
     for index, (view, detection) in enumerate(zip(views, look.detections, strict=True)):
-        novelty = look.novelty[index] if look.novelty else None
-        candidates.append(Candidate(ItemId(sample, index + 1), view, detection, look.fused(index), novelty))
-    return candidates
+        fused, novelty = look.fused(index), look.novelty[index] if look.novelty else None
+        doubt = suspicion(detection, fused, perception.conditions, perception.ordinary)
+        found.append(Candidate(ItemId(sample, index + 1), view, detection, fused, novelty, doubt))
+    return found

@@ -1,4 +1,4 @@
-"""The daemon's two working threads: one reads and decodes, the other thinks; the disk has its own (`SpoolWorker`).
+"""The daemon's working threads: one reads and decodes, another thinks; the disk has its own (`SpoolWorker`).
 
 Queues between them are bounded, so a slow stage slows the one before it and memory stays flat.
 """
@@ -39,7 +39,8 @@ class Runner:
     """Plays `source` through pipelines made by `make_pipeline(resume, sequence, store)`, one a lap.
 
     `done` is called once, from its thread, when the source ended, failed (`error`) or was stopped, and
-    everything is committed. `progress_ns` is when a reading was last taken (monotonic).
+    everything is committed. `hold` says of a reference frame's capture time why it is to be skipped, empty when it
+    is not. `progress_ns` is when a reading was last taken (monotonic).
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Runner:
     clock: Clock
     make_pipeline: Callable[[Resume, int, Callable[[Record], object]], Pipeline]
     done: Callable[[], None]
+    hold: Callable[[int], str] = lambda _: ""
     error: Exception | None = None
     ended: bool = False
     progress_ns: int = 0
@@ -104,6 +106,12 @@ class Runner:
         reader = threading.Thread(target=self._read, args=(resume, deliveries), name="source", daemon=True)
         self._threads = [self._threads[0], reader]
         reader.start()
+        try:
+            self._play(pipeline, deliveries)
+        finally:
+            pipeline.close()
+
+    def _play(self, pipeline: Pipeline, deliveries: queue.Queue[_Delivery]) -> None:
         while not self._stop.is_set():
             try:
                 delivery = deliveries.get(timeout=0.2)
@@ -118,12 +126,18 @@ class Runner:
             self._feed(pipeline, delivery.cursor, delivery.reading, delivery)
 
     def _feed(self, pipeline: Pipeline, cursor: int, reading: Reading, delivery: _Delivery) -> None:
-        behind_ns = self.clock.monotonic_ns() - delivery.due_ns if delivery.due_ns else 0
-        limit_s = self.settings.drop_late_s
-        if limit_s and reading.sensor == self.reference and behind_ns > limit_s * 1e9:
-            pipeline.skip(cursor, f"more than {limit_s:g} s behind")
+        new = reading.sensor == self.reference and cursor > pipeline.resume.cursor
+        if new and (reason := self._reason_to_skip(reading, delivery.due_ns)):
+            pipeline.skip(cursor, reading, reason)
         else:
             pipeline.feed(cursor, reading, delivery.source_ns)
+
+    def _reason_to_skip(self, frame: Reading, due_ns: int) -> str:
+        behind_ns = self.clock.monotonic_ns() - due_ns if due_ns else 0
+        limit_s = self.settings.drop_late_s
+        if limit_s and behind_ns > limit_s * 1e9:
+            return f"more than {limit_s:g} s behind"
+        return self.hold(frame.capture_time_ns)
 
     def _store(self, record: Record) -> None:
         if self.worker.failure:

@@ -14,23 +14,25 @@ from typing import Any
 from edge_node.budget import ByteBudget
 from edge_node.config import ScreeningSettings
 from edge_node.tracker import TrackView
+from fusion.review.layout import NOTHING
 from fusion.types import Detection, FusedObject, ItemId, ItemState, SendReason
 
-NOTHING = "nothing"
-"""The fused head's name for a detection that is no object."""
-_PATIENT = frozenset({SendReason.UNCERTAIN, SendReason.DISAGREEMENT, SendReason.NOVEL})
+_PATIENT = frozenset({SendReason.UNCERTAIN, SendReason.DISAGREEMENT, SendReason.NOVEL, SendReason.SUSPECT})
 _WORTH = {SendReason.DISAGREEMENT: 0.5, SendReason.NOVEL: 0.5, SendReason.ASKED_FOR: 1.0, SendReason.AUDIT: 0.1}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One item before the decision. `fused` and `novelty` (a distance) are None where nothing computes them."""
+    """One item before the decision. `fused` and `novelty` (a distance) are None where nothing computes them;
+    `suspicion` is how likely it is a defect, 0..1.
+    """
 
     item: ItemId
     track: TrackView
     detection: Detection
     fused: FusedObject | None = None
     novelty: float | None = None
+    suspicion: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,15 @@ class Situation:
     label: str
     condition: str
     asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """When a track was last asked about in a situation, in which item, and how suspect it was."""
+
+    time_ns: int
+    item: ItemId
+    suspicion: float = 1.0
 
 
 def margin(scores: Iterable[float]) -> float:
@@ -80,7 +91,7 @@ class Screener:
     settings: ScreeningSettings
     tracking: bool = True
     budget: ByteBudget = field(init=False)
-    _sent: dict[int, dict[Situation, tuple[int, ItemId]]] = field(default_factory=dict)
+    _sent: dict[int, dict[Situation, _Sent]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.budget = ByteBudget(self.settings.budget_bytes_per_s, self.settings.budget_burst_bytes)
@@ -97,7 +108,8 @@ class Screener:
                 decisions[index] = replace(decision, state=ItemState.SHED, note="over the byte budget")
             elif self.tracking:
                 sent = self._sent.setdefault(candidate.track.track, {})
-                sent[_situation(candidate, self.settings.asked)] = (time_ns, decision.item)
+                here = _situation(candidate, self.settings.asked)
+                sent[here] = _Sent(time_ns, decision.item, candidate.suspicion)
         return decisions
 
     def charge(self, evidence_bytes: int) -> None:
@@ -117,13 +129,26 @@ class Screener:
             reasons = [reason for reason in reasons if reason not in _PATIENT]
         if not reasons and drawn(settings.seed, settings.audit_rate, item):
             reasons = [SendReason.AUDIT]
-        value = 1.0 - _least_margin(candidate) + sum(_WORTH.get(reason, 0.0) for reason in reasons)
+        doubt = 1.0 - _least_margin(candidate) + candidate.suspicion
+        value = doubt + sum(_WORTH.get(reason, 0.0) for reason in reasons)
         if not reasons:
             return Decision(item, ItemState.PASSED, (), value, note=note)
-        sent = self._sent.get(candidate.track.track, {}) if self.tracking else {}
-        if before := sent.get(_situation(candidate, settings.asked)):
-            return Decision(item, ItemState.DEDUPLICATED, tuple(reasons), value, before[1])
+        if self.tracking and (before := self._asked_before(candidate, reasons)):
+            return Decision(item, ItemState.DEDUPLICATED, tuple(reasons), value, before)
         return Decision(item, ItemState.PENDING, tuple(reasons), value)
+
+    def _asked_before(self, candidate: Candidate, reasons: Sequence[SendReason]) -> ItemId | None:
+        """The item that a candidate repeats: one of the same track in the same situation, or, where it is suspect and
+        nothing else, any that was not much less suspect. The device's belief flickers on one object.
+        """
+        sent = self._sent.get(candidate.track.track, {})
+        if before := sent.get(_situation(candidate, self.settings.asked)):
+            return before.item
+        if not sent or set(reasons) != {SendReason.SUSPECT}:
+            return None
+        rise = candidate.suspicion - max(entry.suspicion for entry in sent.values())
+        latest = max(sent.values(), key=lambda entry: entry.time_ns)
+        return latest.item if rise < self.settings.suspect_rise else None
 
     def _reasons(self, candidate: Candidate) -> list[SendReason]:
         settings, fused = self.settings, candidate.fused
@@ -132,6 +157,8 @@ class Screener:
             reasons.append(SendReason.UNCERTAIN)
         if fused and _disagree(candidate.detection, fused, settings.disagree_above):
             reasons.append(SendReason.DISAGREEMENT)
+        if candidate.suspicion > settings.suspect_above:
+            reasons.append(SendReason.SUSPECT)
         if settings.novelty and candidate.novelty is not None and candidate.novelty > settings.novelty:
             reasons.append(SendReason.NOVEL)
         if fused and fused.asked_score >= settings.asked:
@@ -141,7 +168,7 @@ class Screener:
     def _forget_old(self, time_ns: int) -> None:
         horizon = time_ns - round(self.settings.repeat_s * 1e9)
         for track, sent in list(self._sent.items()):
-            kept = {situation: entry for situation, entry in sent.items() if entry[0] > horizon}
+            kept = {situation: entry for situation, entry in sent.items() if entry.time_ns > horizon}
             if kept:
                 self._sent[track] = kept
             else:
@@ -150,17 +177,18 @@ class Screener:
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON values, to be kept in the spool beside the cursor."""
         sent = [
-            [track, s.label, s.condition, s.asked, time_ns, str(item)]
+            [track, s.label, s.condition, s.asked, entry.time_ns, str(entry.item), entry.suspicion]
             for track, situations in self._sent.items()
-            for s, (time_ns, item) in situations.items()
+            for s, entry in situations.items()
         ]
         return {"sent": sent, "budget": self.budget.snapshot()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `snapshot`."""
         self._sent = {}
-        for track, label, condition, asked, time_ns, item in state["sent"]:
-            self._sent.setdefault(track, {})[Situation(label, condition, asked)] = (time_ns, ItemId.parse(item))
+        for track, label, condition, asked, time_ns, item, *suspicion in state["sent"]:
+            entry = _Sent(time_ns, ItemId.parse(item), *suspicion)
+            self._sent.setdefault(track, {})[Situation(label, condition, asked)] = entry
         self.budget.restore(state["budget"])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from fusion.errors import SpoolError
@@ -11,14 +13,18 @@ from fusion.types import ItemState
 
 def spool_status(path: Path) -> list[str]:
     """Lines for a person. Raises `SpoolError` when there is no readable spool."""
+    with reading(path) as db:
+        return _lines(db)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The spool at `path`, read only. Raises `SpoolError` when there is none, or it cannot be read."""
     if not path.is_file():
         raise SpoolError(f"{path}: no spool there; has the daemon run with this configuration?")
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
-        try:
-            return _lines(db)
-        finally:
-            db.close()
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+            yield db
     except sqlite3.Error as error:
         raise SpoolError(f"{path}: cannot be read ({error})") from None
 
@@ -34,7 +40,7 @@ def _lines(db: sqlite3.Connection) -> list[str]:
     runs = db.execute("SELECT name, lap, cursor, finished, content FROM runs ORDER BY run").fetchall()
     return [
         f"device {meta['device']}, task {meta['task']}, epoch {meta['epoch']}",
-        f"samples {samples + folded.get('processed', 0)}, declared gaps {gaps}",
+        f"samples {samples + folded.get('processed', 0)}, declared gaps {gaps + folded.get('gap', 0)}",
         f"items {sum(totals.values())}: " + ", ".join(f"{name} {count}" for name, count in totals.items()),
         f"outbox {waiting} items, {held} bytes",
         *(

@@ -136,7 +136,7 @@ def _perceive(arguments: argparse.Namespace) -> None:
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = commands.add_parser("train", help="train a model, or all of them, and bundle it with its card")
-    train.add_argument("model", choices=["detector", "fusion", "reviewer", "all"])
+    train.add_argument("model", choices=["detector", "fusion", "novelty", "reviewer", "all"])
     train.add_argument("--task", default="yard")
     train.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
     train.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and logs go")

@@ -8,6 +8,7 @@
     │       └── UnknownProfileError   names the profiles that are served
     ├── ModelError              a model file missing, corrupt or of another trunk    exit 4
     ├── UnavailableError        a peer, port or device that is not there             exit 5
+    │   ├── SensorError         a live sensor that is not there or broke off
     │   └── OverloadedError     the peer refused for now; carries `retry_after_s`
     ├── ProtocolError           a peer that breaks the stream's contract             exit 6
     └── SpoolError              the durable spool cannot be used                     exit 7
@@ -57,6 +58,10 @@ class UnavailableError(FusionError):
     """A peer that is not there, a port that is taken, a device that does not answer."""
 
     exit_code = 5
+
+
+class SensorError(UnavailableError):
+    """A live sensor that cannot be opened or broke off; the text names its URL."""
 
 
 class OverloadedError(UnavailableError):

@@ -65,7 +65,10 @@ class Labels(Settings):
 
 
 class Task(Settings):
-    """Everything a node must know about a task; `Task.load("yard")` finds a bundled one by name, or a file by path."""
+    """Everything a node must know about a task; `Task.load("yard")` finds a bundled one by name, or a file by path.
+
+    `ordinary` are the conditions that are no defect. A task without conditions looks for defects alone.
+    """
 
     name: Name
     title: str
@@ -73,6 +76,7 @@ class Task(Settings):
     source: str = ""
     classes: tuple[Name, ...] = Field(min_length=1)
     conditions: tuple[Name, ...] = ()
+    ordinary: tuple[Name, ...] = ()
     intents: tuple[Name, ...] = ()
     sensors: dict[Name, Sensor] = Field(min_length=1)
     slots: tuple[Slot, ...] = Field(min_length=1)
@@ -85,6 +89,8 @@ class Task(Settings):
         for what, names in (("classes", self.classes), ("slots", [s.name for s in self.slots])):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} holds a name twice")
+        if unknown := set(self.ordinary) - set(self.conditions):
+            raise ValueError(f"ordinary holds {min(unknown)!r}, which is none of the conditions")
         return self
 
     @classmethod

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any
 
 from fusion.errors import SpoolError
 from fusion.evaluation.answers import detector_answers, device_answers
+from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, Truth, TruthObject
+from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
 from replay.results import ItemResult, SampleResult
 
-TRUTH_TOLERANCE_NS = 60_000_000
-"""How far a truth may be from a sample's time and still be its truth."""
 _MS = 1e-6
 
 
@@ -31,29 +29,6 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
             yield db
     except sqlite3.Error as error:
         raise SpoolError(f"{path}: cannot be read ({error}); run the recording first") from None
-
-
-class TruthIndex:
-    """Truths of a recording, found by time. Empty when the recording tells none."""
-
-    def __init__(self, truths: Iterable[Truth]) -> None:
-        self._truths = sorted(truths, key=lambda truth: truth.time_ns)
-        self._times = [truth.time_ns for truth in self._truths]
-
-    def __bool__(self) -> bool:
-        return bool(self._truths)
-
-    def at(self, time_ns: int) -> Truth | None:
-        """The truth nearest to `time_ns`, within `TRUTH_TOLERANCE_NS`."""
-        index = bisect_left(self._times, time_ns)
-        near = self._truths[max(0, index - 1) : index + 1]
-        best = min(near, key=lambda truth: abs(truth.time_ns - time_ns), default=None)
-        return best if best and abs(best.time_ns - time_ns) <= TRUTH_TOLERANCE_NS else None
-
-    def intent(self, time_ns: int) -> str:
-        """What was said in the utterance in effect; empty when nothing was."""
-        truth = self.at(time_ns)
-        return truth.intent or "" if truth else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cloud_node.config import CloudSettings
 from cloud_node.direct import DirectService
 from cloud_node.ledger import SqliteLedger
+from edge_node.calibration.file import calibrated
 from edge_node.config import EdgeSettings
 from edge_node.models import camera_of, load_perception, model_folder
 from edge_node.perception import Perception
@@ -58,6 +59,7 @@ def play(edge: EdgeSettings, cloud: CloudSettings, out: Path) -> Played:
     source = open_source(edge.source, task)
     reference = Synchronizer.of_task(task, edge.synchronizer).reference
     perception = load_perception(task, camera_of(task, reference), model_folder(task, edge.models), edge.engine)
+    edge = calibrated(edge, task, perception.models)
     reviewers = [load_reviewer(name) for name in cloud.reviewers]
     out.mkdir(parents=True, exist_ok=True)
     played = Played(out / SPOOL_NAME, out / LEDGER_NAME)
@@ -88,7 +90,7 @@ def _screen(task: Task, source: Source, perception: Perception, spool: Spool, ed
             spool.commit(records)
             records.clear()
 
-    tracking = source.continuous if edge.tracker.enabled is None else edge.tracker.enabled
+    tracking = edge.tracker.tracks(continuous=source.continuous)
     stages = Stages(
         Synchronizer.of_task(task, edge.synchronizer),
         perception,

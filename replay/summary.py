@@ -13,10 +13,11 @@ from cloud_node.outcome import Outcome
 from fusion.evaluation.detection import DetectionLog
 from fusion.recording.base import RecordingReader
 from fusion.recording.pictures.image_folder import LabelledBox
+from fusion.recording.truths import TruthIndex
 from fusion.task import Task
 from fusion.types import Detection, ItemState, LedgerCounts
 from replay.frames import FrameIndex
-from replay.gather import SpoolRows, TruthIndex, item_results, sample_results, share_right
+from replay.gather import SpoolRows, item_results, sample_results, share_right
 from replay.player import Played
 from replay.results import ItemResult, RunResults, SampleResult
 from replay.rivals import rival_bytes

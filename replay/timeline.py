@@ -16,7 +16,7 @@ from replay.wording import duration, short_reason
 
 _WIDTH, _LEFT, _RIGHT = 1320.0, 132.0, 16.0
 _LANE, _CHART = 24.0, 74.0
-_REASONS = ("asked_for", "disagreement", "uncertain", "novel", "audit")
+_REASONS = ("asked_for", "suspect", "disagreement", "uncertain", "novel", "audit")
 _BINS = 150
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fusion.types import ItemState
 
 REASONS = {
+    "suspect": "The device takes it for a defect, or cannot rule one out",
     "uncertain": "The device was not sure what it is or what condition it is in",
     "disagreement": "The detector and the fused sensors say different things",
     "novel": "It looks like nothing the device was trained on",
@@ -15,6 +16,7 @@ REASONS = {
     "audit": "Drawn by the audit lottery, so that misses can be counted",
 }
 SHORT_REASONS = {
+    "suspect": "maybe a defect",
     "uncertain": "not sure",
     "disagreement": "sensors disagree",
     "novel": "never seen",

@@ -132,7 +132,8 @@ def outbox(db: sqlite3.Connection, after: int, limit: int, profiles: Iterable[st
 
 
 def settle(db: sqlite3.Connection, keep: int) -> None:
-    """Fold closed samples beyond the newest `keep` into the totals, so that the file stays bounded."""
+    """Fold closed samples and gaps beyond the newest `keep` into the totals, so that the file stays bounded."""
+    _settle_gaps(db, keep)
     newest = db.execute("SELECT coalesce(max(sequence), 0) FROM samples").fetchone()[0]
     oldest_open = db.execute("SELECT min(sequence) FROM outbox").fetchone()[0]
     end = newest - keep if oldest_open is None else min(newest - keep, oldest_open - 1)
@@ -143,10 +144,19 @@ def settle(db: sqlite3.Connection, keep: int) -> None:
     totals = db.execute("SELECT state, count(*) FROM items WHERE sequence <= ? GROUP BY state", (end,)).fetchall()
     gone = db.execute("DELETE FROM samples WHERE sequence <= ?", (end,)).rowcount
     db.execute("DELETE FROM items WHERE sequence <= ?", (end,))
-    db.executemany(
-        "INSERT INTO settled VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET count = count + excluded.count",
-        [*totals, (SampleState.PROCESSED.value, gone)],
-    )
+    _add_settled(db, [*totals, (SampleState.PROCESSED.value, gone)])
+
+
+def _settle_gaps(db: sqlite3.Connection, keep: int) -> None:
+    (end,) = db.execute("SELECT coalesce(max(id), 0) FROM gaps").fetchone()
+    (count,) = db.execute("SELECT coalesce(sum(count), 0) FROM gaps WHERE id <= ?", (end - keep,)).fetchone()
+    if db.execute("DELETE FROM gaps WHERE id <= ?", (end - keep,)).rowcount:
+        _add_settled(db, [(SampleState.GAP.value, count)])
+
+
+def _add_settled(db: sqlite3.Connection, totals: Iterable[tuple[str, int]]) -> None:
+    query = "INSERT INTO settled VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET count = count + excluded.count"
+    db.executemany(query, totals)
 
 
 def compact(value: Any) -> str:

@@ -151,6 +151,7 @@ class Spool:
             self._unsettled += 1
         elif isinstance(record, GapRecord):
             rows.insert_gap(self._db, record.resume.run, record.gap, self.now_ns())
+            self._unsettled += 1
         rows.store_resume(self._db, record.resume, finished=isinstance(record, FinishRecord))
         self._keep_cap()
         if self._unsettled >= _SETTLE_EVERY:
@@ -237,7 +238,7 @@ class Spool:
         totals = dict(self._all("SELECT state, count FROM settled"))
         live = dict(self._all("SELECT state, count(*) FROM items GROUP BY state"))
         samples = self._all("SELECT count(*) FROM samples")[0][0] + totals.get(SampleState.PROCESSED.value, 0)
-        gaps = self._all("SELECT coalesce(sum(count), 0) FROM gaps")[0][0]
+        gaps = self._all("SELECT coalesce(sum(count), 0) FROM gaps")[0][0] + totals.get(SampleState.GAP.value, 0)
         return LedgerCounts(samples, gaps, {s: live.get(s.value, 0) + totals.get(s.value, 0) for s in ItemState})
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

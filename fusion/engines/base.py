@@ -53,8 +53,14 @@ class Engine(Protocol):
 class EngineClass(Protocol):
     """What an entry point of the group `fusion.engines` names."""
 
-    def load(self, path: Path, *, threads: int, precision: Precision) -> Engine:
-        """Read and compile the graph in `path` for `threads` threads. Raises `ModelError`."""
+    def precisions(self) -> tuple[Precision, ...]:
+        """What it can compute in on this machine; empty where it cannot run at all."""
+
+    def load(self, path: Path, *, threads: int, precision: Precision, cache: Path | None) -> Engine:
+        """Read and compile the graph in `path` for `threads` threads; `cache` is a folder for what was compiled.
+
+        Raises `ModelError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +80,15 @@ class Tensor:
         return f"{self.dtype} ({', '.join(map(str, self.shape))})"
 
 
-def load_engine(path: Path, *, backend: str = AUTO, threads: int = 2, precision: str = Precision.AUTO) -> Engine:
-    """The graph in `path`, ready to run on the CPU with `threads` threads.
+def load_engine(
+    path: Path, *, backend: str = AUTO, threads: int = 2, precision: str = Precision.AUTO, cache: Path | None = None
+) -> Engine:
+    """The graph in `path`, ready to run with `threads` threads of the CPU.
 
     `backend` names an entry point of the group `fusion.engines`; `auto` is OpenVINO where it is installed and
-    ONNX Runtime elsewhere. Raises `ConfigError` for an unknown backend or precision and `ModelError`, naming the
-    file, when it is missing, corrupt or cannot be compiled.
+    ONNX Runtime elsewhere, on the CPU. `cache` is a folder in which an engine may keep what it compiled. Raises
+    `ConfigError` for an unknown backend or precision and `ModelError`, naming the file, when it is missing, corrupt
+    or cannot be compiled.
     """
     if threads < 1:
         raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
@@ -93,7 +102,19 @@ def load_engine(path: Path, *, backend: str = AUTO, threads: int = 2, precision:
         raise ConfigError(f"no engine is called {name!r}; use {', '.join([AUTO, *sorted(found)])}")
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; install the bundle again or point the configuration at it")
-    return _class_of(found[name]).load(path, threads=threads, precision=wanted)
+    if cache:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelError(f"engine.cache {cache}: cannot be made ({error.strerror}); name another folder") from None
+    return _class_of(found[name]).load(path, threads=threads, precision=wanted, cache=cache)
+
+
+def engines_here() -> dict[str, tuple[Precision, ...]]:
+    """The engines that can run on this machine, by name, and what each computes in. Raises `ModelError`."""
+    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    found = {point.name: _class_of(point).precisions() for point in points}
+    return {name: precisions for name, precisions in found.items() if precisions}
 
 
 def check_inputs(path: Path, declared: Mapping[str, Tensor], given: Mapping[str, Array]) -> None:

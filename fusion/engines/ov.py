@@ -24,8 +24,21 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
 
     @classmethod
-    def load(cls, path: Path, *, threads: int, precision: Precision) -> Self:
-        """Read `path` (ONNX or OpenVINO IR) and compile it for `threads` threads. Raises `ModelError`."""
+    def precisions(cls) -> tuple[Precision, ...]:
+        """f32, and bf16 where the processor computes in it."""
+        try:
+            import openvino as ov
+        except ImportError:
+            return ()
+        found = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return (Precision.F32, Precision.BF16) if "BF16" in found else (Precision.F32,)
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int, precision: Precision, cache: Path | None = None) -> Self:
+        """Read `path` (ONNX or OpenVINO IR) and compile it for `threads` threads. Raises `ModelError`.
+
+        `cache` keeps what is compiled, so that the next start is faster.
+        """
         try:
             import openvino as ov
         except ImportError:
@@ -34,9 +47,13 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
+            # Every engine would pin its threads to the same first cores, and two engines at work at once share them.
+            "ENABLE_CPU_PINNING": False,
         }
         if precision is not Precision.AUTO:
             options["INFERENCE_PRECISION_HINT"] = precision.value
+        if cache:
+            options["CACHE_DIR"] = str(cache)
         try:
             core = ov.Core()
             model = _read(core, path)
@@ -56,7 +73,8 @@ class OpenVinoEngine:
         """Every output by name; see `Engine.run`."""
         check_inputs(self._path, self._declared, inputs)
         try:
-            self._request.infer({name: np.ascontiguousarray(array) for name, array in inputs.items()})
+            ready = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            self._request.infer(ready, share_inputs=True)
             values = [self._request.get_output_tensor(i).data.copy() for i in range(len(self._outputs))]
         except Exception as error:  # noqa: BLE001 its errors have no root of their own
             raise ModelError(f"{self._path}: openvino failed ({reason(error)})") from None

@@ -12,7 +12,7 @@ from fusion.codec import Profile
 from fusion.engines import Array, Engine
 from fusion.errors import ModelError
 from fusion.perception.suppression import suppress
-from fusion.preparation import Placement, letterbox, to_input
+from fusion.preparation import InputBuffer, Placement
 from fusion.task import Task
 from fusion.types import Box2D, Detection, Float32Array, Image, Int8Array
 
@@ -40,7 +40,7 @@ class DetectorResult:
 
 
 class DetectorStage:
-    """Runs the trunk of one task.
+    """Runs the trunk of one task. Not thread-safe.
 
     Detections score at least `score_floor`; of one class, none overlaps a better one by more than `iou`, and of any by
     more than `across`; at most `max_detections` are told. Raises `ModelError` when the graph is not the task's or not
@@ -66,6 +66,7 @@ class DetectorStage:
         self._iou, self._across = iou, across
         self._max_detections = max_detections
         self._clock = clock or SystemClock()
+        self._buffer = InputBuffer(profile.image_width, profile.image_height)
         self._sizes = [profile.map_size(i) for i in range(len(profile.levels))]
         anchors = sum(height * width for height, width in self._sizes)
         self._shapes = {_PREDICTIONS: (1, 4 + len(task.classes), anchors)} | {
@@ -76,8 +77,7 @@ class DetectorStage:
 
     def run(self, image: Image) -> DetectorResult:
         """Detect in one picture of any size."""
-        pixels, placement = letterbox(image.pixels, self.profile.image_width, self.profile.image_height)
-        planes = to_input(pixels)
+        planes, placement = self._buffer.fill(image.pixels)
         started = self._clock.monotonic_ns()
         outputs = self._engine.run({_INPUT: planes})
         engine_ns = self._clock.monotonic_ns() - started

@@ -69,7 +69,16 @@ class FusionStage:
         self._rays: tuple[CameraCalibration, Placement, Float32Array, CameraCalibration] | None = None
 
     @classmethod
-    def load(cls, folder: Path, task: Task, profile: Profile, *, backend: str = "auto", threads: int = 2) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        task: Task,
+        profile: Profile,
+        *,
+        backend: str = "auto",
+        threads: int = 2,
+        cache: Path | None = None,
+    ) -> Self:
         """The fusion model of the bundle `folder`. Raises `ModelError` when it is missing or made for another trunk."""
         spec = FusionSpec.load(folder)
         if spec.task != task.name or spec.classes != task.classes or spec.conditions != task.conditions:
@@ -80,7 +89,9 @@ class FusionStage:
             )
         precisions = _precisions(folder)
         engines = {
-            name: load_engine(folder / f"{name}.onnx", backend=backend, threads=threads, precision=precisions[name])
+            name: load_engine(
+                folder / f"{name}.onnx", backend=backend, threads=threads, precision=precisions[name], cache=cache
+            )
             for name in GRAPHS
         }
         return cls(engines, spec, task)

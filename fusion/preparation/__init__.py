@@ -2,6 +2,7 @@
 
 from fusion.preparation.image import (
     MAX_PIXELS,
+    InputBuffer,
     Placement,
     decode_image,
     letterbox,
@@ -17,6 +18,7 @@ __all__ = [
     "SAMPLE_RATE_HZ",
     "WINDOW_SAMPLES",
     "ImageHeader",
+    "InputBuffer",
     "Placement",
     "decode_image",
     "letterbox",

@@ -71,29 +71,73 @@ def letterbox(image: UInt8Array, width: int, height: int) -> tuple[UInt8Array, P
 
     An image that has the size already is returned as it is, not copied.
     """
-    rows, columns = image.shape[:2]
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not rows or not columns:
-        raise InputError(f"a picture of shape {image.shape} and type {image.dtype}; (H, W, 3) uint8 is needed")
-    if (rows, columns) == (height, width):
-        return image, Placement(1.0, 0.0, 0.0)
-    scale = min(width / columns, height / rows)
-    fit_width, fit_height = max(1, round(columns * scale)), max(1, round(rows * scale))
-    left, top = (width - fit_width) // 2, (height - fit_height) // 2
+    fit = _fit(image, width, height)
+    if image.shape[:2] == (height, width):
+        return image, fit.placement
     canvas = np.full((height, width, 3), PADDING_GREY, np.uint8)
-    inside = canvas[top : top + fit_height, left : left + fit_width]
-    if (fit_height, fit_width) == (rows, columns):
-        inside[:] = image
-    else:
-        # Averaging keeps thin structures when the picture shrinks by more than half; linear is enough above that.
-        method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-        inside[:] = cv2.resize(image, (fit_width, fit_height), interpolation=method)
-    return canvas, Placement(scale, float(left), float(top))
+    canvas[fit.rows, fit.columns] = fit.scaled(image)
+    return canvas, fit.placement
 
 
 def to_input(pixels: UInt8Array) -> Float32Array:
     """`pixels` (H, W, 3) uint8 as the detector's input (1, 3, H, W) float32 in 0..1."""
     height, width = pixels.shape[:2]
     planes = np.empty((1, 3, height, width), np.float32)
-    for plane, channel in zip(planes[0], cv2.split(pixels), strict=True):
-        np.multiply(channel, _UNIT, out=plane)
+    _fill(planes[0], pixels)
     return planes
+
+
+class InputBuffer:
+    """`letterbox` and `to_input` in one, bit for bit, into memory that is kept: for a stream of pictures."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width, self._height = width, height
+        self._planes = np.empty((1, 3, height, width), np.float32)
+        self._padded: tuple[slice, slice] | None = None
+
+    def fill(self, image: UInt8Array) -> tuple[Float32Array, Placement]:
+        """The model's input (1, 3, height, width) of `image` (H, W, 3). It holds until the next call. Not thread-safe.
+
+        Raises `InputError` as `letterbox` does.
+        """
+        fit = _fit(image, self._width, self._height)
+        if self._padded != (fit.rows, fit.columns):
+            self._planes[:] = np.multiply(np.uint8(PADDING_GREY), _UNIT)
+            self._padded = fit.rows, fit.columns
+        _fill(self._planes[0, :, fit.rows, fit.columns], fit.scaled(image))
+        return self._planes, fit.placement
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The part of the model's input that a picture takes."""
+
+    placement: Placement
+    rows: slice
+    columns: slice
+
+    def scaled(self, image: UInt8Array) -> UInt8Array:
+        """`image` in the size of that part; itself where it has it."""
+        size = (self.columns.stop - self.columns.start, self.rows.stop - self.rows.start)
+        if size == (image.shape[1], image.shape[0]):
+            return image
+        # Averaging keeps thin structures when the picture shrinks by more than half; linear is enough above that.
+        method = cv2.INTER_AREA if self.placement.scale < 0.5 else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+
+
+def _fit(image: UInt8Array, width: int, height: int) -> _Fit:
+    rows, columns = image.shape[:2]
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not rows or not columns:
+        raise InputError(f"a picture of shape {image.shape} and type {image.dtype}; (H, W, 3) uint8 is needed")
+    scale = min(width / columns, height / rows)
+    fit_width, fit_height = max(1, round(columns * scale)), max(1, round(rows * scale))
+    left, top = (width - fit_width) // 2, (height - fit_height) // 2
+    placement = Placement(scale, float(left), float(top))
+    return _Fit(placement, slice(top, top + fit_height), slice(left, left + fit_width))
+
+
+def _fill(planes: Float32Array, pixels: UInt8Array) -> None:
+    """`pixels` (H, W, 3) as planes (3, H, W) in 0..1."""
+    for plane, channel in zip(planes, cv2.split(pixels), strict=True):
+        np.multiply(channel, _UNIT, out=plane)

@@ -132,6 +132,17 @@ class Synchronizer:
         """Everything still waiting, as it is: at the end of a source."""
         return [self._align(*self._waiting.popleft()) for _ in range(len(self._waiting))]
 
+    def skip(self, cursor: int, frame: Reading, reason: str) -> list[Aligned | Gap]:
+        """Pass over a frame of the reference sensor, though time passes: what waits is handed back, then its gap."""
+        done = self.flush()
+        last = self._last_frame_ns
+        if last is not None and abs(frame.capture_time_ns - last) > JUMP_NS:
+            self.counts.clock_set += 1
+            self._fresh = True
+            last = None
+        self._last_frame_ns = max(frame.capture_time_ns, last or 0)
+        return [*done, Gap(cursor, cursor, reason)]
+
     def _frame(self, cursor: int, reading: Reading) -> list[Aligned | Gap]:
         stamp, last = reading.capture_time_ns, self._last_frame_ns
         done: list[Aligned | Gap] = []

@@ -37,6 +37,12 @@ def _fusion(task: Task, arguments: argparse.Namespace) -> None:
     make_fusion(task, arguments)
 
 
+def _novelty(task: Task, arguments: argparse.Namespace) -> None:
+    from fusion.training.fusion_commands import make_references
+
+    make_references(task, arguments)
+
+
 def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.training.reviewers import make_reviewer
 
@@ -44,7 +50,7 @@ def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
     make_reviewer(task, arguments, bundle_folder(task, arguments.weights))
 
 
-_STEPS = {"detector": _detector, "fusion": _fusion, "reviewer": _reviewer}
+_STEPS = {"detector": _detector, "fusion": _fusion, "novelty": _novelty, "reviewer": _reviewer}
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fusion.training.scene_features import FeatureCache
     from fusion.training.utterances import UtteranceBank
 
+FUSER = "fuser.onnx"
 PARITY_SECTION = "Fusion model, largest difference between graph and model"
 """On the card."""
 
@@ -39,7 +40,10 @@ def make_fusion(task: Task, arguments: argparse.Namespace) -> None:
         raise ConfigError(f"task {task.name} has no fused model; a driving task learns one from --data RECORDING")
     refuse_several("fusion model", task)
     folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
+    if arguments.only and not arguments.start:
+        raise ConfigError("--only trains a part of a model that there is; name its bundle with --start")
     learn, bank, spec = _material(task, arguments)
+    spec = _spec_of(arguments.start) if arguments.only else spec
     validate = cache_features(
         detector_scenes(task, arguments), out / "features-val", task, folder, split="val", threads=arguments.threads
     )
@@ -67,7 +71,34 @@ def make_fusion(task: Task, arguments: argparse.Namespace) -> None:
             PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()},
         },
     )
+    _learn_references(folder, learn, validate)
     write_digests(folder)
+
+
+def make_references(task: Task, arguments: argparse.Namespace) -> None:
+    """`fusion train novelty`: where the items of the training scenes lie, into the bundle."""
+    from fusion.training.scene_features import cache_features
+
+    if not task.conditions:
+        raise ConfigError(f"task {task.name} has no fused model, whose tokens could tell what is novel")
+    folder, out = bundle_folder(task, arguments.weights), Path(arguments.out) / task.name
+    caches = [
+        cache_features(scenes, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
+        for scenes, split in ((fusion_scenes(task, arguments), "train"), (detector_scenes(task, arguments), "val"))
+    ]
+    _learn_references(folder, *caches)
+    write_digests(folder)
+
+
+def _learn_references(folder: Path, learn: FeatureCache, validate: FeatureCache) -> None:
+    from fusion.model.checkpoint import load_fusion
+    from fusion.training.fusion_data import SceneSampler
+    from fusion.training.novelty import SECTION, learn_references
+
+    model = load_fusion(folder)
+    references, facts = learn_references(model, SceneSampler(learn, model.spec), SceneSampler(validate, model.spec))
+    references.save(folder, folder / FUSER)
+    add_to_card(folder, {SECTION: facts | {"command": f"fusion train novelty --task {model.spec.task}"}})
 
 
 def _material(task: Task, arguments: argparse.Namespace) -> tuple[FeatureCache, UtteranceBank, FusionSpec]:
@@ -82,6 +113,13 @@ def _material(task: Task, arguments: argparse.Namespace) -> tuple[FeatureCache, 
     learn = cache_features(scenes, out / "features-train", task, folder, split="train", threads=arguments.threads)
     bank = load_bank(out / "utterances.npz", task)
     return learn, bank, spec_for(learn, task, Profile.load(folder), bank, size=arguments.size)
+
+
+def _spec_of(bundle: Path) -> FusionSpec:
+    """The description of the model in `bundle`: what is frozen must read its inputs as it always did."""
+    from fusion.preparation.fusion_spec import FusionSpec
+
+    return FusionSpec.load(bundle)
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
@@ -116,8 +154,6 @@ def _fusion_recipe(arguments: argparse.Namespace) -> FusionRecipe:
     from fusion.training.fuse import FusionRecipe
     from fusion.training.optimisation import BF16
 
-    if arguments.only and not arguments.start:
-        raise ConfigError("--only trains a part of a model that there is; name its bundle with --start")
     only = tuple(arguments.only or ())
     recipe = FusionRecipe(threads=arguments.threads, tensorboard=bool(arguments.tensorboard), only=only)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
@@ -175,6 +211,7 @@ def _over_ground(task: Task, arguments: argparse.Namespace) -> bool:
 def export(arguments: argparse.Namespace) -> None:
     """`fusion export`: the fusion model of a bundle as graphs, proven equal to it, or as a variant in fewer bits."""
     from fusion.model.checkpoint import load_fusion
+    from fusion.perception.novelty import ReferenceTokens
     from fusion.training.fusion_bundle import export_fusion
 
     if arguments.engine or arguments.precision == "fp16":
@@ -184,7 +221,10 @@ def export(arguments: argparse.Namespace) -> None:
         _export_variant(folder, arguments)
         return
     out = arguments.out or folder
+    references = ReferenceTokens.find(folder, folder / FUSER)
     parity = export_fusion(load_fusion(folder), out)
+    if references:
+        references.save(out, out / FUSER)  # the graph is proven equal to the model that they were made with
     for name, difference in parity.items():
         print(f"{name:<32} largest difference {difference:.1e}")
     if (out / "card.json").is_file():

@@ -19,6 +19,7 @@ class SendReason(StrEnum):
     NOVEL = "novel"
     ASKED_FOR = "asked_for"
     AUDIT = "audit"
+    SUSPECT = "suspect"
 
 
 @dataclass(frozen=True, slots=True)

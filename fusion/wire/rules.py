@@ -18,6 +18,7 @@ REASONS = {
     SendReason.NOVEL: pb.SEND_REASON_NOVEL,
     SendReason.ASKED_FOR: pb.SEND_REASON_ASKED_FOR,
     SendReason.AUDIT: pb.SEND_REASON_AUDIT,
+    SendReason.SUSPECT: pb.SEND_REASON_SUSPECT,
 }
 REASON_OF = {number: reason for reason, number in REASONS.items()}
 

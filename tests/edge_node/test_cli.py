@@ -65,7 +65,7 @@ def source(path: Path | str, more: str = "") -> str:
         ("[source]\nsplit = 'test'", "key 'source.path' is missing"),
         ('[source]\npath = "x"\npace = "warp"', "edge.toml:3: 'source.pace' = 'warp': give 'flat-out', 'realtime'"),
         ('[source]\npath = "x"\n[uplink]\nwindow = 0', "edge.toml:4: 'uplink.window' = 0"),
-        ('[source]\npath = "x"\nkind = "radar"', "source.kind: no source is called 'radar'; known: recording"),
+        ('[source]\npath = "x"\nkind = "radar"', "source.kind: no source is called 'radar'; known: live, recording"),
         ('task = "moon"\n[source]\npath = "x"', "no task named 'moon'"),
     ],
 )

@@ -32,7 +32,8 @@ def device_looks() -> tuple[int, Look]:
     for cursor, reading in reader.readings():
         for one in synchronizer.push(cursor, reading):
             assert isinstance(one, Aligned)
-            look = perception.look(Sample(SampleId("d", "0" * 16, 1), one.time_ns, one.slots, info.rig, one.cursor))
+            sample = Sample(SampleId("d", "0" * 16, 1), one.time_ns, one.slots, info.rig, one.cursor)
+            look = perception.fuse(sample, perception.detect(sample))
             if one.time_ns >= start_ns + round(AT_S * 1e9):
                 return one.time_ns, look
     raise AssertionError("the recording is too short")

@@ -33,12 +33,14 @@ class Bench:
     sequence: int = 1
     clock: ManualClock = field(default_factory=ManualClock)
     screening: dict = field(default_factory=dict)
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         self.records: list = []
         settings = ScreeningSettings(**{"audit_rate": 0.0, "onset_s": 0.0, **self.screening})
+        self.synchronizer = Synchronizer.of_task(Task.load("yard"), SynchronizerSettings())
         stages = Stages(
-            Synchronizer.of_task(Task.load("yard"), SynchronizerSettings()),
+            self.synchronizer,
             self.perception,
             Tracker(TrackerSettings()),
             Screener(settings),
@@ -51,6 +53,7 @@ class Bench:
             device="cart-1",
             epoch="a" * 16,
             sequence=self.sequence,
+            overlap=self.overlap,
         )
 
     def play(self, readings: list[Reading], start: int = 1) -> list:
@@ -75,9 +78,9 @@ def test_durations_are_parted_at_the_decision():
     clock = ManualClock(100)
 
     class Timed(FakePerception):
-        def look(self, sample):
+        def detect(self, sample):
             clock.advance(40)
-            seen = super().look(sample)
+            seen = super().detect(sample)
             return Look(seen.detections, engine_ns=30)
 
         def encode(self, *given):
@@ -92,10 +95,10 @@ def test_durations_are_parted_at_the_decision():
 
 def test_what_cannot_be_perceived_is_a_gap_and_takes_no_number():
     class Blind(FakePerception):
-        def look(self, sample):
+        def detect(self, sample):
             if sample.source_cursor == 2:
                 raise InputError("the lens is covered")
-            return super().look(sample)
+            return super().detect(sample)
 
     first, gap, third = Bench(perception=Blind()).play(camera_frames(3))
     assert gap == GapRecord(Gap(2, 2, "cannot be perceived: the lens is covered"), gap.resume)
@@ -118,7 +121,7 @@ def test_disorder_and_late_frames_become_gaps_in_order():
     frames = camera_frames(4)
     bench = Bench()
     bench.play([frames[0], frames[0], frames[1]])
-    bench.pipeline.skip(4, "more than 1 s behind")
+    bench.pipeline.skip(4, frames[2], "more than 1 s behind")
     bench.play([frames[3]], 5)
     bench.pipeline.finish()
     kinds = [(type(r).__name__, r.resume.cursor) for r in bench.records]
@@ -157,3 +160,15 @@ def test_a_set_clock_ends_tracks():
     before = {item.track for record in records[:3] for item in record.items}
     after = {item.track for record in records[3:] for item in record.items}
     assert not before & after
+
+
+def test_time_passes_while_frames_are_skipped():
+    frames = camera_frames(100)  # ten seconds
+    bench = Bench()
+    bench.play(frames[:3])
+    for cursor, frame in enumerate(frames[3:99], 4):
+        bench.pipeline.skip(cursor, frame, "over the power budget")
+    bench.play([frames[99]], 100)
+    bench.pipeline.finish()
+    assert bench.synchronizer.counts.clock_set == 0
+    assert sum(type(r).__name__ == "SampleRecord" for r in bench.records) == 4

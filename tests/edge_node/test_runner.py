@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.config import EdgeSettings, SourceSettings, SpoolSettings
+from edge_node.config import EdgeSettings, EngineSettings, SourceSettings, SpoolSettings
 from edge_node.factory import PipelineFactory
 from edge_node.fakes import FakePerception, FakeSource, camera_frames
 from edge_node.pacing import Pacer
@@ -23,11 +23,12 @@ from fusion.task import Task
 class Bench:
     """A runner on a real spool."""
 
-    def __init__(self, folder: Path, source, perception=None, **options) -> None:
+    def __init__(self, folder: Path, source, perception=None, *, overlap=False, **options) -> None:
         settings = SourceSettings(path="unused", **options)
         self.spool = Spool.open(folder / "spool.db", "cart-1", "yard", settings=SpoolSettings(keep_free_bytes=0))
         clock, yard = SystemClock(), Task.load("yard")
-        factory = PipelineFactory(EdgeSettings(source=settings), yard, source, perception or FakePerception(), clock)
+        edge = EdgeSettings(source=settings, engine=EngineSettings(overlap=overlap))
+        factory = PipelineFactory(edge, yard, source, perception or FakePerception(), clock)
         epoch = self.spool.epoch
         self.over = threading.Event()
         self.worker = SpoolWorker(self.spool)
@@ -87,8 +88,9 @@ class Failing(FakeSource):
             yield position, reading
 
 
-def test_a_source_that_fails_keeps_what_it_gave(tmp_path):
-    bench = Bench(tmp_path, Failing(camera_frames(40)))
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_source_that_fails_keeps_what_it_gave(tmp_path, overlap):
+    bench = Bench(tmp_path, Failing(camera_frames(40)), overlap=overlap)
     assert bench.over.wait(30)
     assert isinstance(bench.runner.error, RecordingError)
     assert not bench.runner.ended
@@ -100,9 +102,9 @@ def test_a_source_that_fails_keeps_what_it_gave(tmp_path):
 class Slow(FakePerception):
     """Takes 60 ms a sample."""
 
-    def look(self, sample):
+    def detect(self, sample):
         time.sleep(0.06)
-        return super().look(sample)
+        return super().detect(sample)
 
 
 def test_frames_that_are_too_late_are_declared_not_dropped_silently(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edge_node.budget import ByteBudget
 from edge_node.config import ScreeningSettings
 from edge_node.fakes import detection
 from edge_node.screener import Candidate, Screener, detector_margin, drawn, margin
+from edge_node.suspicion import suspicion
 from edge_node.tracker import TrackView
 from fusion.types import Box2D, FusedObject, ItemId, ItemState, SampleId, SendReason
 
@@ -75,12 +77,15 @@ def test_sure_sides_that_differ_disagree(label):
     assert SendReason.DISAGREEMENT not in unsure.reasons
 
 
-def test_novelty_is_off_unless_configured():
-    known = {"fused": fused({"drum": 1.0, "nothing": 0.0}), "novelty": 3.0}
-    (off,) = decide(Screener(ScreeningSettings(**QUIET)), seen(**known))
-    (on,) = decide(Screener(ScreeningSettings(**QUIET, novelty=2.0)), seen(**known))
-    assert off.state is ItemState.PASSED
-    assert on.reasons == (SendReason.NOVEL,)
+@pytest.mark.parametrize(
+    ("limit", "distance", "reasons"),
+    [({}, 1.1, (SendReason.NOVEL,)), ({}, 0.9, ()), ({"novelty": 2.0}, 1.1, ()), ({"novelty": 0.0}, 9.0, ())],
+)
+def test_what_is_far_from_the_training_set_is_novel(limit, distance, reasons):
+    known = {"fused": fused({"drum": 1.0, "nothing": 0.0}), "novelty": distance}
+    (decision,) = decide(Screener(ScreeningSettings(**QUIET, **limit)), seen(**known))
+    assert decision.reasons == reasons
+    assert decision.state is (ItemState.PENDING if reasons else ItemState.PASSED)
 
 
 def test_onset_delays_everything_but_a_request():
@@ -198,3 +203,45 @@ def test_every_item_has_one_state_and_a_snapshot_goes_on_exactly(samples, data):
     second.restore(json.loads(json.dumps(first.snapshot())))
     assert [play(second, index) for index in range(cut, len(samples))] == expected[cut:]
     assert Counter(d.state for ds in expected for d in ds).total() == sum(map(len, samples))
+
+
+def test_a_likely_defect_is_sent_and_a_flickering_belief_about_it_is_one_review() -> None:
+    screener = Screener(ScreeningSettings(**QUIET, uncertain_below=0.0, suspect_above=0.3, suspect_rise=0.2))
+
+    def about(sequence: int, suspicion: float, condition: str) -> Candidate:
+        known = fused({"drum": 1.0, "nothing": 0.0}, {condition: 1.0})
+        return seen(sequence, fused=known, suspicion=suspicion)
+
+    sequence = [(0.3, "ok"), (0.5, "ok"), (0.6, "dented"), (0.75, "leaking"), (0.75, "dented")]
+    states = [decide(screener, about(n, *each), at=n * SECOND)[0] for n, each in enumerate(sequence, 1)]
+    assert [d.state.value for d in states] == ["passed", "pending", "deduplicated", "pending", "deduplicated"]
+    assert states[1].reasons == (SendReason.SUSPECT,)
+    assert [d.into for d in states] == [None, None, item(2), None, item(4)]
+
+
+def test_a_state_of_an_earlier_build_is_taken_up() -> None:
+    screener = Screener(ScreeningSettings(**QUIET, uncertain_below=0.0, suspect_above=0.3))
+    decide(screener, seen(1, suspicion=0.9))
+    state = json.loads(json.dumps(screener.snapshot()))
+    state["sent"] = [row[:6] for row in state["sent"]]
+    later = Screener(screener.settings)
+    later.restore(state)
+    assert decide(later, seen(2, suspicion=0.95))[0].into == item(1)
+
+
+@pytest.mark.parametrize(
+    ("told", "known", "expected"),
+    [
+        ({"drum": 0.9}, None, 0.9),
+        ({"drum": 0.9}, fused({"drum": 0.8, "nothing": 0.2}, {"ok": 0.75, "dented": 0.25}), 0.2),
+        ({"drum": 0.9}, fused({"drum": 0.8, "nothing": 0.2}), 0.8),
+    ],
+)
+def test_how_likely_a_defect_is(told: dict, known: FusedObject | None, expected: float) -> None:
+    assert suspicion(detection(told, BOX), known, (), ("ok",)) == pytest.approx(expected)
+
+
+def test_without_fusion_the_detector_tells_conditions() -> None:
+    plain = detection({"drum": 0.9}, BOX)
+    told = replace(plain, condition_scores=np.array([0.25, 0.75], np.float32))
+    assert suspicion(told, None, ("ok", "dented"), ("ok",)) == pytest.approx(0.9 * 0.75)

@@ -90,7 +90,7 @@ def test_pictures_without_times_are_not_tracked():
 
 
 def test_an_unknown_kind_is_named():
-    with pytest.raises(ConfigError, match="no source is called 'radar'; known: recording"):
+    with pytest.raises(ConfigError, match="no source is called 'radar'; known: live, recording"):
         open_source(SourceSettings(path="x", kind="radar"), YARD)
 
 

@@ -105,6 +105,7 @@ def test_truth_of_a_class_the_task_does_not_have_judges_nobody(tmp_path: Path) -
         (["run", "nowhere.mcap"], 3, "nowhere.mcap"),
         (["run", "{recording}", "--task", "moon"], 2, "moon"),
         (["run", "{recording}", "--set", "edge.screening.alpah=1"], 2, "alpah"),
+        (["run", "{recording}", "--set", "edge.screening.calibration=none.json"], 2, "none.json"),
         (["run", "{recording}", "--set", "seed=1"], 2, "edge."),
         (["run", "{recording}", "--models", "/nonexistent"], 4, "/nonexistent"),
         (["run", "{recording}", "--reviewer", "mini:/nonexistent"], 4, "/nonexistent"),

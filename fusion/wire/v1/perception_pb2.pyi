@@ -71,6 +71,7 @@ class _SendReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SendReason
     SEND_REASON_NOVEL: _SendReason.ValueType  # 3
     SEND_REASON_ASKED_FOR: _SendReason.ValueType  # 4
     SEND_REASON_AUDIT: _SendReason.ValueType  # 5
+    SEND_REASON_SUSPECT: _SendReason.ValueType  # 6
 
 class SendReason(_SendReason, metaclass=_SendReasonEnumTypeWrapper): ...
 
@@ -80,6 +81,7 @@ SEND_REASON_DISAGREEMENT: SendReason.ValueType  # 2
 SEND_REASON_NOVEL: SendReason.ValueType  # 3
 SEND_REASON_ASKED_FOR: SendReason.ValueType  # 4
 SEND_REASON_AUDIT: SendReason.ValueType  # 5
+SEND_REASON_SUSPECT: SendReason.ValueType  # 6
 Global___SendReason: _TypeAlias = SendReason  # noqa: Y015
 
 @_typing.final

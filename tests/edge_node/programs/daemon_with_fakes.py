@@ -26,9 +26,9 @@ class SlowPerception(FakePerception):
 
     seconds = 0.0
 
-    def look(self, sample: Sample) -> Look:
+    def detect(self, sample: Sample) -> Look:
         time.sleep(self.seconds)
-        return super().look(sample)
+        return super().detect(sample)
 
 
 def main(frames: str, milliseconds: str, config: str, summary: str, *overrides: str) -> None:

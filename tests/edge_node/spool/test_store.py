@@ -23,6 +23,7 @@ from edge_node.spool import (
     SpoolFullError,
     Timing,
 )
+from edge_node.status import spool_status
 from fusion.clock import ManualClock
 from fusion.errors import SpoolError
 from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemState, PixelCrop, SendReason
@@ -248,6 +249,21 @@ def test_history_is_folded_and_the_totals_stay(tmp_path, monkeypatch):
     assert spool.query("SELECT min(sequence) FROM samples") == [(31,)]  # the one that waits is kept
     assert ids(spool) == ["31#2"]
     spool.close()
+
+
+def test_gaps_are_folded_like_history(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.spool.store._SETTLE_EVERY", 5)
+    spool = open_spool(tmp_path, settings=SpoolSettings(history_samples=10, keep_free_bytes=0))
+    resume = spool.resume("c", "r")
+    for n in range(0, 120, 2):  # every other frame is held back, and other sensors deliver in between
+        spool.commit([GapRecord(Gap(n, n, "over the power budget"), Resume(resume.run, 0, n, 0))])
+        spool.commit([sample(spool, resume)])
+    kept = spool.query("SELECT count(*), max(last) FROM gaps")
+    assert kept[0][0] <= 15
+    assert kept[0][1] == 118
+    assert (spool.counts().samples, spool.counts().gaps) == (60, 60)
+    spool.close()
+    assert "declared gaps 60" in "\n".join(spool_status(tmp_path / "spool.db"))
 
 
 def test_commit_times_are_written_with_the_next_commit_and_at_the_end(tmp_path):

@@ -2,9 +2,11 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from fusion.engines import base, load_engine
+from fusion.engines import base, engines_here, load_engine
+from fusion.engines.ort import refuse_fallback
 from fusion.errors import ConfigError, ModelError
 
 BACKENDS = ["onnxruntime", "openvino"]
@@ -94,8 +96,8 @@ def test_a_missing_file_is_named(backend, tmp_path):
 
 
 def test_unknown_names_list_what_is_known(graph):
-    with pytest.raises(ConfigError, match="auto, onnxruntime, openvino"):
-        load_engine(graph, backend="tensorrt")
+    with pytest.raises(ConfigError, match="auto, cuda, onnxruntime, openvino, tensorrt"):
+        load_engine(graph, backend="abacus")
     with pytest.raises(ConfigError, match="auto, f32, bf16"):
         load_engine(graph, precision="int3")
     with pytest.raises(ConfigError, match="at least 1 thread"):
@@ -122,3 +124,46 @@ def test_the_room_itself_imports_no_engine():
     code += "print([m for m in ('onnxruntime', 'openvino', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("backend", "provider"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt")])
+def test_a_provider_that_is_not_there_is_an_error(backend, provider, graph):
+    if f"{provider}ExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has {provider}")
+    with pytest.raises(ModelError, match=f"has no {provider}ExecutionProvider"):
+        load_engine(graph, backend=backend)
+    assert backend not in engines_here()
+
+
+def test_a_session_that_fell_back_is_refused(graph):
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    refuse_fallback(graph, "CPUExecutionProvider", session)
+    with pytest.raises(ModelError, match="CUDAExecutionProvider did not start and onnxruntime would go on with CPU"):
+        refuse_fallback(graph, "CUDAExecutionProvider", session)
+
+
+def test_what_was_compiled_is_kept(graph, tmp_path):
+    load_engine(graph, backend="openvino", threads=1, precision="f32", cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"engine\.cache"):
+        load_engine(graph, cache=tmp_path / "file")
+
+
+def test_engines_here_are_those_that_can_run():
+    found = engines_here()
+    assert found["onnxruntime"] == ("f32",)
+    assert found["openvino"][0] == "f32"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inputs_may_be_read_only_and_are_left_as_they_are(backend, graph):
+    engine = load_engine(graph, backend=backend, threads=1, precision="f32")
+    frozen = IMAGES.copy()
+    frozen.flags.writeable = False
+    first = engine.run({"images": frozen, "flag": FLAG})["mean"]
+    kept = IMAGES * 2
+    engine.run({"images": kept, "flag": FLAG})
+    kept[:] = 0
+    np.testing.assert_array_equal(engine.run({"images": frozen, "flag": FLAG})["mean"], first)
+    np.testing.assert_array_equal(frozen, IMAGES)

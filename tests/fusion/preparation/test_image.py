@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.errors import InputError
-from fusion.preparation import decode_image, letterbox, read_header, to_input
+from fusion.preparation import InputBuffer, decode_image, letterbox, read_header, to_input
 from fusion.types import Box2D
 
 RNG = np.random.default_rng(5)
@@ -186,3 +186,23 @@ def test_what_is_no_picture_is_refused():
         letterbox(np.zeros((4, 4), np.uint8), 8, 8)
     with pytest.raises(InputError, match="uint8 is needed"):
         letterbox(np.zeros((4, 4, 3), np.float32), 8, 8)
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=4),
+    width=st.integers(1, 64), height=st.integers(1, 64), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_a_kept_buffer_is_bit_for_bit_letterbox_and_input(shapes, width, height, seed):
+    draw, buffer = np.random.default_rng(seed), InputBuffer(width, height)
+    for shape in shapes:
+        picture = draw.integers(0, 256, (*shape, 3), np.uint8)
+        pixels, placement = letterbox(picture, width, height)
+        planes, found = buffer.fill(picture)
+        assert found == placement
+        assert np.array_equal(planes, to_input(pixels))
+        assert planes.flags.c_contiguous
+
+
+def test_a_kept_buffer_refuses_what_letterbox_refuses():
+    with pytest.raises(InputError, match="uint8 is needed"):
+        InputBuffer(8, 8).fill(np.zeros((4, 4, 3), np.float32))

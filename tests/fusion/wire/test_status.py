@@ -16,6 +16,7 @@ EVERY = [
     errors.UnknownProfileError("p"),
     errors.ModelError("m"),
     errors.UnavailableError("u"),
+    errors.SensorError("l"),
     errors.OverloadedError("o", retry_after_s=2.5),
     errors.ProtocolError("x"),
     errors.SpoolError("s"),

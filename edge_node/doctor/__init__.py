@@ -1,0 +1,1 @@
+"""`edge-node doctor`: is this machine fit for the job, and which engine serves it best."""

@@ -1,0 +1,101 @@
+"""Microphones by PortAudio: `mic://default`, or `mic://NAME` for a device whose name has that in it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from edge_node.live.drivers import WAIT_S, Mount, library, shown
+from fusion.errors import SensorError
+from fusion.types import AudioChunk, Modality, Reading
+
+CHUNK_S = 0.1
+"""As the reader of sound files makes them."""
+_MAX_HELD, _GONE_S = 50, 2.0
+_DRIFT_NS = 50_000_000
+"""How far the count of samples may be from the host's clock before it is set anew."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Heard:
+    """A chunk, when its first sample was heard by the time of arrival, and whether sound was lost before it."""
+
+    chunk: AudioChunk
+    start_ns: int
+    lost: bool
+
+
+class MicrophoneDriver:
+    """Chunks of mono 16-bit sound at the task's rate.
+
+    Capture time is that of the first sample: counted from the first chunk's arrival, so that chunks meet without a
+    gap, and set anew when it is 50 ms from the host's clock or sound was lost.
+    """
+
+    modality = Modality.SPEECH
+
+    def __init__(self, url: str, mount: Mount) -> None:
+        self._url, self._mount, self._closed = url, mount, threading.Event()
+        self._rate_hz = mount.sensor.sample_rate_hz or 16_000
+        self._heard: queue.Queue[_Heard] = queue.Queue(maxsize=_MAX_HELD)
+        self._lost = False
+        self._stream = self._started(library("sounddevice", url))
+
+    @classmethod
+    def open(cls, url: str, mount: Mount) -> Self:
+        """Start recording. Raises `SensorError` where there is no such microphone."""
+        return cls(url, mount)
+
+    def readings(self) -> Iterator[Reading]:
+        """See `Driver`. Two seconds without a sample are a device that is gone."""
+        start_ns, quiet_s = 0, 0.0
+        with self._stream:
+            while not self._closed.is_set():
+                try:
+                    heard = self._heard.get(timeout=WAIT_S)
+                except queue.Empty:
+                    quiet_s += WAIT_S
+                    if quiet_s > _GONE_S or not self._stream.active:
+                        raise SensorError(f"{shown(self._url)}: broke off (the device delivers no sound)") from None
+                    continue
+                quiet_s = 0.0
+                if heard.lost or abs(heard.start_ns - start_ns) > _DRIFT_NS:
+                    start_ns = heard.start_ns
+                yield self._mount.reading(start_ns, heard.chunk)
+                start_ns += _duration_ns(heard.chunk)
+
+    def close(self) -> None:
+        """See `Driver`."""
+        self._closed.set()
+
+    def _started(self, sound: Any) -> Any:
+        device, rate_hz = unquote(urlsplit(self._url).netloc), self._rate_hz
+        try:
+            stream = sound.InputStream(
+                samplerate=rate_hz, channels=1, dtype="int16", blocksize=round(rate_hz * CHUNK_S),
+                device=None if device == "default" else device, callback=self._take,
+            )  # fmt: skip
+            stream.start()
+        except (sound.PortAudioError, ValueError) as error:
+            raise SensorError(f"{shown(self._url)}: cannot be opened ({' '.join(str(error).split())})") from None
+        return stream
+
+    def _take(self, pcm: np.ndarray, _samples: int, _time: Any, status: Any) -> None:
+        """Called by the library, in its own thread, with samples (n, 1) int16 that are its own."""
+        chunk = AudioChunk(np.array(pcm[:, 0], np.int16), self._rate_hz)
+        self._lost |= bool(status.input_overflow)
+        try:
+            self._heard.put_nowait(_Heard(chunk, self._mount.now_ns() - _duration_ns(chunk), self._lost))
+            self._lost = False
+        except queue.Full:
+            self._lost = True
+
+
+def _duration_ns(chunk: AudioChunk) -> int:
+    return round(len(chunk.pcm) * 1e9 / chunk.sample_rate_hz)

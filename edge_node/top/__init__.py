@@ -1,0 +1,1 @@
+"""`edge-node top`: how a daemon does, on a terminal."""

@@ -1,0 +1,159 @@
+"""Velodyne packets that are made here: what a turn becomes, what is refused, and a sensor on a real port."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_node.live.drivers import Mount
+from edge_node.live.velodyne import VelodyneDriver
+from edge_node.live.velodyne_models import MODELS
+from edge_node.live.velodyne_packets import PACKET_BYTES, TurnGatherer, sweep
+from fusion.errors import ConfigError, SensorError
+from fusion.task import Task
+
+MODEL = MODELS["vlp16"]
+STEP = 40
+
+
+def packet(azimuth: int, time_us: int, *, mode: int = 0x37, product: int = 0x22, distance: int = 5000) -> bytes:
+    """Twelve blocks from `azimuth` on; of dual returns the even blocks are the given distance and the odd ones half."""
+    blocks = b""
+    for number in range(12):
+        dual = mode == 0x39
+        at = (azimuth + STEP * (number // 2 if dual else number)) % 36_000
+        far = distance // 2 if dual and number % 2 else distance
+        blocks += struct.pack("<HH", 0xEEFF, at) + struct.pack("<HB", far, 51) * 32
+    return blocks + struct.pack("<IBB", time_us % 3_600_000_000, mode, product)
+
+
+def turns(count: int, *, start: int = 0, time_us: int = 0, **more) -> list[bytes]:
+    """`count` turns of 900 blocks and the packet after them."""
+    blocks = 6 if more.get("mode") == 0x39 else 12
+    block_us = MODEL.block_us
+    numbers = range(count * 900 // blocks + 1)
+    return [
+        packet((start + n * blocks * STEP) % 36_000, time_us + round(n * blocks * block_us), **more) for n in numbers
+    ]
+
+
+def gathered(packets, model=MODEL) -> list:
+    gatherer = TurnGatherer(model)
+    return [turn for number, data in enumerate(packets) for turn in gatherer.push(data, number)]
+
+
+@pytest.mark.parametrize("mode", [0x37, 0x38, 0x39])
+def test_a_turn_is_a_ring_of_points_in_the_sensors_frame(mode):
+    found = gathered(turns(3, start=18_000, mode=mode))
+    assert len(found) == 2  # the half turn before the first zero is left out
+    cloud = sweep(found[0], MODEL)
+    assert cloud.points.shape == (900 * 32, 4)
+    distance = np.linalg.norm(cloud.points[:, :3], axis=1)
+    assert np.abs(distance - 10).max() < 0.02  # metres; beams do not start in the very middle
+    assert np.allclose(cloud.points[:, 3], 0.2)
+    assert np.allclose(cloud.points[0, :3], [10 * np.cos(np.radians(15)), 0, -10 * np.sin(np.radians(15)) + 0.0112])
+    quarter = cloud.points[225 * 32]  # clockwise: to the right, where y is negative
+    assert np.allclose(quarter[:2], [0, -10 * np.cos(np.radians(15))], atol=1e-3)
+    assert cloud.offsets_s[0] == 0
+    assert np.allclose(cloud.offsets_s[-1], (900 * 110.592 - 55.296 + 15 * 2.304) * 1e-6, atol=2e-6)
+
+
+def test_a_shots_azimuth_is_turned_on_by_when_it_was_fired():
+    cloud = sweep(gathered(turns(2, start=35_000))[0], MODEL)
+    azimuth = np.degrees(np.arctan2(-cloud.points[:, 1], cloud.points[:, 0])) % 360
+    later = azimuth[16:32]  # the second firing of the first block
+    assert np.allclose(later, STEP / 100 * (55.296 + np.arange(16) * 2.304) / 110.592, atol=1e-3)
+
+
+def test_times_run_on_over_the_full_hour():
+    cloud = sweep(gathered(turns(3, start=18_000, time_us=3_600_000_000 - 70_000))[0], MODEL)
+    assert (np.diff(cloud.offsets_s[::32]) > 0).all()
+    assert cloud.offsets_s[-1] < 0.1
+
+
+def test_a_lost_packet_leaves_its_points_out_and_turns_no_others():
+    packets = turns(2, start=35_000)
+    del packets[40]
+    cloud = sweep(gathered(packets)[0], MODEL)
+    assert len(cloud.points) == (900 - 12) * 32
+    assert np.abs(np.linalg.norm(cloud.points[:, :3], axis=1) - 10).max() < 0.02
+
+
+def test_a_sensor_that_stands_still_holds_no_memory():
+    gatherer = TurnGatherer(MODEL)
+    for data in [packet(35_900, 0), *[packet(0, 0)] * 3000]:
+        assert not list(gatherer.push(data, 0))
+    assert gatherer.refused["the sensor does not turn"] == 2048
+
+
+@given(st.one_of(st.binary(max_size=1300), st.binary(min_size=PACKET_BYTES, max_size=PACKET_BYTES)))
+def test_any_other_bytes_are_counted(data):
+    gatherer = TurnGatherer(MODEL)
+    assert not list(gatherer.push(data, 0))
+    assert sum(gatherer.refused.values()) == (len(data) != 512)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_a_packet_with_any_values_is_read_or_refused(data):
+    gatherer = TurnGatherer(MODEL)
+    for good in turns(1, start=18_000):
+        whole = bytearray(good)
+        if data.draw(st.booleans()):
+            continue
+        for place, value in data.draw(st.lists(st.tuples(st.integers(0, 1205), st.integers(0, 255)), max_size=3)):
+            whole[place] = value
+        for turn in gatherer.push(bytes(whole), 0):
+            cloud = sweep(turn, MODEL)
+            assert np.isfinite(cloud.points).all()
+            assert len(cloud.points) == len(cloud.offsets_s)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_each_model_has_32_returns_a_block(name):
+    model = MODELS[name]
+    assert {len(model.delays_us), len(model.elevation), len(model.height)} == {32}
+    assert len(set(model.elevation_deg)) == len(model.elevation_deg)
+    wrong = gathered(turns(2, product=0x99), model)
+    assert not wrong
+
+
+def test_a_sensor_on_the_network_delivers_sweeps(live, free_port, caplog):
+    source = live({"name": "roof", "url": f"velodyne://127.0.0.1:{free_port}?model=vlp16"})
+    found: list = []
+    reader = threading.Thread(target=lambda: found.extend(itertools.islice(source.readings(0), 2)))
+    reader.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sensor:
+        for data in itertools.chain.from_iterable([b"?" * 7, b"\0" * 512, *turns(1)[:-1]] for _ in range(200)):
+            sensor.sendto(data, ("127.0.0.1", free_port))
+            if len(found) == 2:
+                break
+            time.sleep(0.0005)
+    reader.join(5)
+    (_, first), (_, second) = found
+    assert second.capture_time_ns > first.capture_time_ns
+    assert first.payload.points.shape[1] == 4
+    assert source.told()["roof"]["drops"]["packet: size"] >= 1
+    assert [r.message for r in caplog.records if "passed over" in r.message] == [
+        f"sensor roof: velodyne://127.0.0.1:{free_port}?model=vlp16: packets passed over: size"
+    ]
+
+
+def test_a_port_that_is_taken_and_a_model_that_is_none_are_told(free_port):
+    mount = Mount("roof", Task.load("yard").sensors["roof"], lambda: 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", free_port))
+        with pytest.raises(SensorError, match="cannot listen: address already in use"):
+            VelodyneDriver.open(f"velodyne://127.0.0.1:{free_port}", mount)
+    with pytest.raises(ConfigError, match="model 'vlp61' is not known; known: hdl32e, puck-hires, vlp16"):
+        VelodyneDriver.open("velodyne://127.0.0.1?model=vlp61", mount)
+    with pytest.raises(ConfigError, match="unknown key 'modle'; known keys: model"):
+        VelodyneDriver.open("velodyne://127.0.0.1?modle=vlp16", mount)
