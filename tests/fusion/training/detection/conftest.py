@@ -12,6 +12,7 @@ from fusion.task import Task
 from fusion.training.detection.architectures import Network, new_network
 from fusion.training.detection.checkpoint import write_checkpoint
 from fusion.training.detection.export import export_detector
+from fusion.training.detection.make import CALIBRATION_IMAGES
 from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.sources import calibration_pictures, image_folder, training_data
 from fusion.training.detection.train import train_detector
@@ -101,7 +102,7 @@ def taught(data_yaml: Path, recipe: DetectorRecipe, tmp_path_factory: pytest.Tem
 def bundle(taught: Path, task: Task, pictures: ImageFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That detector as a trunk."""
     folder = tmp_path_factory.mktemp("bundle") / "squares"
-    export_detector(taught, task, calibration_pictures(pictures, 40), folder)
+    export_detector(taught, task, calibration_pictures(pictures, CALIBRATION_IMAGES), folder)
     return folder
 
 

@@ -16,6 +16,7 @@ from fusion.task import Task
 from fusion.training.detection.architectures import parameters
 from fusion.training.detection.checkpoint import read_checkpoint, write_checkpoint
 from fusion.training.detection.export import export_detector
+from fusion.training.detection.make import CALIBRATION_IMAGES
 from fusion.training.detection.operations import multiply_adds
 from fusion.training.detection.prune import CUT, TABLE_NAME, TRAINED_ON, WHOLE
 from fusion.training.detection.pruning import MULTIPLE, choose, cut, links, mask
@@ -92,5 +93,5 @@ def test_a_pruned_detector_is_trained_on_and_exported(
     best = out / "trained" / "weights" / "best.pt"
     whole, smaller = (read_checkpoint(path).state_dict() for path in (out / "pruned.pt", best))
     assert any(not np.allclose(whole[name], smaller[name]) for name in whole)  # it learnt
-    export_detector(best, task, calibration_pictures(pictures, 40), tmp_path / "bundle")
+    export_detector(best, task, calibration_pictures(pictures, CALIBRATION_IMAGES), tmp_path / "bundle")
     Profile.load(tmp_path / "bundle").check_trunk(tmp_path / "bundle" / "detector.onnx")
