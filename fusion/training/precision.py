@@ -21,7 +21,7 @@ from fusion.training.fusion_metrics import GATED, MAY_LOSE, evaluate_fusion, los
 from fusion.training.graph_fusion import GraphFusion, rows_of
 from fusion.training.int8 import quantise
 from fusion.training.scene_features import FeatureCache, open_cache
-from fusion.training.variants import BF16, INT8, able_backends, paired_latency, staged
+from fusion.training.variants import BF16, INT8, able_backends, check_max_loss, paired_latency, staged
 
 TOLD = (*GATED, "intent", "asked object found", "box centre error m", "items")
 _CALIBRATION_SCENES = 64
@@ -44,8 +44,7 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.precision not in {INT8, BF16}:
             raise ConfigError(f"no graphs are made in {self.precision!r}; use {INT8} or {BF16}")
-        if not 0 <= self.max_loss < 1:
-            raise ConfigError(f"--max-loss {self.max_loss}: give a share in 0..1")
+        check_max_loss(self.max_loss)
 
 
 def write_variant(folder: Path, out: Path, wanted: Wanted) -> dict[str, Any]:

@@ -14,10 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from fusion.engines import Array, Engine
-from fusion.errors import InputError, ModelError
+from fusion.errors import ConfigError, InputError, ModelError
 
 INT8, BF16 = "int8", "bf16"
 _LATENCY_ROUNDS = 60
+
+
+def check_max_loss(share: float) -> None:
+    """Raise `ConfigError` when what a variant may lose is no share in 0..1."""
+    if not 0 <= share < 1:
+        raise ConfigError(f"--max-loss {share}: give a share in 0..1")
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise `InputError` when `out` is there already."""
+    if out.exists():
+        raise InputError(f"{out}: is there already; give a folder that is not")
 
 
 @contextmanager
@@ -25,8 +37,7 @@ def staged(out: Path) -> Iterator[Path]:
     """A folder to write to that becomes `out` at the end, and is gone if anything goes wrong. Raises `InputError` when
     `out` is there already.
     """
-    if out.exists():
-        raise InputError(f"{out}: is there already; give a folder that is not")
+    refuse_existing(out)
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -14,6 +14,7 @@ from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint
 from fusion.training.detection.recipe import DetectorRecipe, recipe_for
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
+from fusion.training.variants import check_max_loss, refuse_existing, staged
 
 _GRAPH = "detector.onnx"
 
@@ -38,13 +39,16 @@ def train_detector(task: Task, arguments: argparse.Namespace) -> None:
 
 def distill(arguments: argparse.Namespace) -> None:
     """`fusion distill`: a student of a larger teacher, and the table of what that was worth."""
-    from fusion.training.detection.distill import DISTILLED, TABLE_NAME, Wanted, distill_detector
+    from fusion.training.detection.distill import DISTILLED, TABLE_NAME, Wanted, check_teacher, distill_detector
     from fusion.training.detection.sources import training_data
     from fusion.training.detection.validation import table
 
     task = Task.load(arguments.task)
     refuse_several("detector", task)
     recipe, out = _recipe(task, arguments), _run(task, arguments)
+    if arguments.teacher_epochs is not None:
+        _check_positive("teacher_epochs", arguments.teacher_epochs)
+    check_teacher(arguments.teacher)
     given = {name: getattr(arguments, f"{name}_weight") for name in ("maps", "classes", "boxes")}
     wanted = Wanted(
         arguments.teacher,
@@ -58,19 +62,21 @@ def distill(arguments: argparse.Namespace) -> None:
     print(table(distill_detector(yaml, out / "distill", wanted)))
     best = out / "distill" / "distilled" / "weights" / f"best{SUFFIX}"
     print(f"wrote {out / 'distill' / TABLE_NAME}; the {DISTILLED.replace(' ', ' that was ')} is {best}")
-    print(f"bundle it with: fusion export detector --task {task.name} --weights {best} --out FOLDER --data DATA")
+    print(f"bundle it with: fusion export detector --task {arguments.task} --weights {best} --out FOLDER --data DATA")
 
 
 def prune(arguments: argparse.Namespace) -> None:
     """`fusion prune`: a detector with fewer channels, trained on."""
     from fusion.training.detection.prune import TABLE_NAME, prune_detector
+    from fusion.training.detection.pruning import check_share
     from fusion.training.detection.sources import training_data
     from fusion.training.detection.validation import table
 
     task = Task.load(arguments.task)
     refuse_several("detector", task)
+    check_share(arguments.share)
     out, start = _run(task, arguments), find_checkpoint(arguments.start)
-    recipe = replace(_recipe(task, arguments), architecture="")
+    recipe = replace(_recipe(task, arguments, least_epochs=0), architecture="")
     yaml = training_data(task, _pictures(task, arguments), out, recipe.image_size)
     print(table(prune_detector(yaml, start, arguments.share, out / "prune", recipe, resume=arguments.resume)))
     print(f"wrote {out / 'prune' / TABLE_NAME} and the checkpoints beside it")
@@ -81,6 +87,8 @@ def export(arguments: argparse.Namespace) -> None:
     task = Task.load(arguments.task)
     if arguments.out is None:
         raise ConfigError("fusion export detector needs --out: a folder for the detector, beside no bundle")
+    refuse_existing(arguments.out)
+    check_max_loss(arguments.max_loss)
     weights = bundle_folder(task, arguments.weights)
     if (arguments.engine == "tensorrt") != (arguments.precision == "fp16"):
         raise ConfigError("--precision fp16 is what --engine tensorrt computes in; give both or neither")
@@ -91,7 +99,9 @@ def export(arguments: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.precision == "f32":
-            _export_checkpoint(task, checkpoint, data, arguments.out, Path(scratch), arguments)
+            with staged(arguments.out) as part:
+                _export_checkpoint(task, checkpoint, data, part, Path(scratch), arguments)
+            print(f"wrote {arguments.out}")
             return
         whole = Path(scratch) / "bundle"
         _export_checkpoint(task, checkpoint, data, whole, Path(scratch), arguments)
@@ -115,7 +125,7 @@ def _export_checkpoint(
     found = bundle_detector(
         task, data, checkpoint, out, told, staging=scratch / "staging", test=data, threads=arguments.threads
     )
-    print(f"{task.name}: mAP50 {found.map50:.4f}, mAP50-95 {found.map50_95:.4f} on {found.images} images; wrote {out}")
+    print(f"{task.name}: mAP50 {found.map50:.4f}, mAP50-95 {found.map50_95:.4f} on {found.images} images")
 
 
 def _export_bundle(task: Task, bundle: Path, data: Path, arguments: argparse.Namespace) -> None:
@@ -173,7 +183,7 @@ def _given(task: Task, arguments: argparse.Namespace) -> Path:
     return scenes
 
 
-def _recipe(task: Task, arguments: argparse.Namespace) -> DetectorRecipe:
+def _recipe(task: Task, arguments: argparse.Namespace, *, least_epochs: int = 1) -> DetectorRecipe:
     """The task's recipe with what the command line says otherwise."""
     from fusion.training.detection.architectures import definition
     from fusion.training.detection.train import check_device
@@ -189,11 +199,16 @@ def _recipe(task: Task, arguments: argparse.Namespace) -> DetectorRecipe:
     for name in ("epochs", "batch", "image_size"):
         given = getattr(arguments, name)
         if given is not None:
-            if given < (0 if name == "epochs" else 1):
-                raise ConfigError(f"--{name.replace('_', '-')} {given}: give a positive number")
+            _check_positive(name, given, least_epochs if name == "epochs" else 1)
             recipe = replace(recipe, **{name: given})
     check_device(recipe.device)
     return recipe
+
+
+def _check_positive(name: str, given: int, least: int = 1) -> None:
+    """Raise `ConfigError`: ultralytics takes 0 epochs for "as many as usual"."""
+    if given < least:
+        raise ConfigError(f"--{name.replace('_', '-')} {given}: give {least} or more")
 
 
 def _origin(start: Path | None) -> str:

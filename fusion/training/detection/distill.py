@@ -84,6 +84,19 @@ def distill_detector(data_yaml: Path, out: Path, wanted: Wanted) -> dict[str, di
     return rows
 
 
+def check_teacher(teacher: str) -> None:
+    """Raise `ModelError` or `InputError` when there is no such teacher; see `Wanted`."""
+    given = Path(teacher)
+    if teacher in NAMES or (given / GRAPH_NAME).is_file():
+        return
+    if not given.exists():
+        raise ModelError(
+            f"--teacher {teacher}: no such checkpoint or folder, and no architecture; architectures are {NAMES[0]} to "
+            f"{NAMES[-1]}"
+        )
+    find_checkpoint(given)
+
+
 def _teacher(wanted: Wanted, data_yaml: Path, out: Path, names: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """The teacher's checkpoint and how it came to be; trained, read from a bundle, or as it is."""
     given = Path(wanted.teacher)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -64,7 +65,7 @@ def bundle_detector(
     _gate(metrics, folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (GRAPH_NAME, "profile.json", "profile.npz"):
-        (staging / name).replace(folder / name)
+        shutil.move(staging / name, folder / name)  # they may lie on two file systems
     write_card(
         folder,
         f"Detector of task {task.name}",

@@ -79,14 +79,19 @@ def _convolution(layer: Any) -> Any:
     return getattr(layer, "conv", layer)
 
 
+def check_share(share: float) -> None:
+    """Raise `ConfigError` when `share` is no part of the channels that leaves some."""
+    if not 0 < share < 1:
+        raise ConfigError(f"--share {share}: give the part of the channels to be taken out, between 0 and 1")
+
+
 def choose(found: Sequence[Link], share: float) -> list[Tensor]:
     """Which channels of each link stay, as sorted indices: of all channels together the least important `share` goes.
 
     Each link keeps at least `MULTIPLE` channels, and rounds what it keeps up to a multiple. Raises `ConfigError` for a
     share outside 0..1.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"--share {share}: give the part of the channels to be taken out, between 0 and 1")
+    check_share(share)
     importance = [link.importance() for link in found]
     limit = torch.cat(importance).sort().values[int(share * sum(map(len, importance)))]
     kept = []

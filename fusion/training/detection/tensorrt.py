@@ -27,9 +27,10 @@ from fusion.training.detection.export import GRAPH_NAME
 from fusion.training.detection.measure import measure_engine
 from fusion.training.detection.sources import split_stems
 from fusion.training.detection.tensorrt_operators import refused_by_tensorrt
-from fusion.training.variants import staged
+from fusion.training.detection.variant import FACTS_NAME, refuse_blind
+from fusion.training.variants import check_max_loss, staged
 
-PLAN_NAME, FACTS_NAME = "detector.plan", "detector-variant.json"
+PLAN_NAME = "detector.plan"
 
 
 def write_plan(task: Task, bundle: Path, pictures: ImageFolder, out: Path, *, max_loss: float, threads: int) -> str:
@@ -40,6 +41,7 @@ def write_plan(task: Task, bundle: Path, pictures: ImageFolder, out: Path, *, ma
     a GPU is missing, `ModelError` when the graph cannot be built or mAP50 falls by more than `max_loss`; nothing is
     left behind then.
     """
+    check_max_loss(max_loss)
     check_available()
     profile, graph = Profile.load(bundle), bundle / GRAPH_NAME
     profile.check_trunk(graph)
@@ -61,7 +63,8 @@ def write_plan(task: Task, bundle: Path, pictures: ImageFolder, out: Path, *, ma
             f"{name} {getattr(found['float32'], key):.4f} -> {getattr(found['variant'], key):.4f}"
             for name, key in (("mAP50", "map50"), ("mAP50-95", "map50_95"))
         )
-        if found["float32"].map50 - found["variant"].map50 > max_loss:
+        refuse_blind(graph, [found["float32"].map50])
+        if not found["float32"].map50 - found["variant"].map50 <= max_loss:
             raise ModelError(f"fp16 in TensorRT loses too much: {told}; {max_loss} may be lost; nothing was written")
         profile.save(part)
         facts = {"precision": "fp16", "engine": "tensorrt", "accuracy": told, "profile_sha256": profile.sha256}

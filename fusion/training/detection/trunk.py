@@ -211,7 +211,10 @@ def fit_projection(cells: Float32Array, channels: int, bits: float, reading: Flo
     kept is what the head would miss most (principal components in a metric, Rao, 1964).
     """
     if len(cells) < channels * 4:
-        raise ModelError(f"{len(cells)} cells are too few to fit {channels} channels; give more calibration images")
+        raise ModelError(
+            f"the detector is sure of too few cells ({len(cells)}) in the calibration pictures to fit {channels} "
+            "channels; train it longer, or give more pictures to learn from"
+        )
     mean = cells.mean(0)
     root = np.eye(cells.shape[1]) if reading is None else _root(reading)
     _, _, axes = np.linalg.svd((cells - mean) @ root, full_matrices=False)

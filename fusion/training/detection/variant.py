@@ -31,7 +31,7 @@ from fusion.training.detection.make import MAY_LOSE
 from fusion.training.detection.measure import measure_engine
 from fusion.training.detection.mixed import MixedGraph
 from fusion.training.detection.sources import calibration_pictures, split_stems
-from fusion.training.variants import BF16, INT8, able_backends, paired_latency, staged
+from fusion.training.variants import BF16, INT8, able_backends, check_max_loss, paired_latency, staged
 from fusion.types import Float32Array, UInt8Array
 
 FACTS_NAME = "detector-variant.json"
@@ -53,8 +53,7 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.precision not in {INT8, BF16}:
             raise ConfigError(f"no detector is made in {self.precision!r}; use {INT8} or {BF16}")
-        if not 0 <= self.max_loss < 1:
-            raise ConfigError(f"--max-loss {self.max_loss}: give a share in 0..1")
+        check_max_loss(self.max_loss)
 
 
 def write_detector_variant(
@@ -65,7 +64,8 @@ def write_detector_variant(
 
     Ranges and tables come from pictures to learn from, the gate from those to validate on. Where the whole graph in
     int8 loses too much, its most sensitive blocks are left in float32: one, two, four and so on. Raises `ModelError`
-    that tells the losses when nothing passes in every engine that can run it; nothing is left behind then.
+    that tells the losses when nothing passes in every engine that can run it, or when there is nothing to lose because
+    the float32 graph finds none of what those pictures show; nothing is left behind then.
     """
     profile = Profile.load(bundle)
     profile.check_trunk(bundle / GRAPH_NAME)
@@ -115,6 +115,7 @@ class _Gate:
         self._stems = split_stems(pictures)[1]
         self._whole, self._wanted, self._backends = whole, wanted, backends
         self._usual = {name: self._figures(self._load(whole, name, "f32"), f"float32 in {name}") for name in backends}
+        refuse_blind(whole, [found["mAP50"] for found in self._usual.values()])
 
     def measure(self, graph: Path) -> Figures:
         """Figures of both graphs by engine."""
@@ -160,6 +161,15 @@ class _Gate:
     def _figures(self, engine: Engine, what: str) -> dict[str, float]:
         found = measure_engine(self._task, engine, self._profile, map(self._pictures.load, self._stems), what=what)
         return {"mAP50": found.map50, "mAP50-95": found.map50_95}
+
+
+def refuse_blind(graph: Path, found: Sequence[float]) -> None:
+    """Raise `ModelError` when any mAP50 in `found`, of the float32 `graph`, is 0: a gate would let everything pass."""
+    if not all(value > 0 for value in found):
+        raise ModelError(
+            f"{graph}: finds nothing that the validation pictures in --data show, so nothing can be held to it; give "
+            "the pictures it was made for"
+        )
 
 
 def _loss(found: Mapping[str, Mapping[str, float]]) -> float:
