@@ -9,6 +9,9 @@ from pathlib import Path
 
 from fusion.task import Task
 
+GRAPH_NAME = "detector.onnx"
+"""A bundle's detector."""
+
 
 def bundle_folder(task: Task, weights: Path | None) -> Path:
     """Where a task's bundle lies: `weights`, or the package's own."""

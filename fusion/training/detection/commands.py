@@ -9,14 +9,12 @@ from pathlib import Path
 
 from fusion.errors import ConfigError, InputError, ModelError
 from fusion.task import Task
-from fusion.training.bundle import bundle_folder
+from fusion.training.bundle import GRAPH_NAME, bundle_folder
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint
 from fusion.training.detection.recipe import DetectorRecipe, recipe_for
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
 from fusion.training.variants import check_max_loss, refuse_existing, staged
-
-_GRAPH = "detector.onnx"
 
 
 def train_detector(task: Task, arguments: argparse.Namespace) -> None:
@@ -92,7 +90,7 @@ def export(arguments: argparse.Namespace) -> None:
     weights = bundle_folder(task, arguments.weights)
     if (arguments.engine == "tensorrt") != (arguments.precision == "fp16"):
         raise ConfigError("--precision fp16 is what --engine tensorrt computes in; give both or neither")
-    checkpoint = None if (weights / _GRAPH).is_file() else find_checkpoint(weights)
+    checkpoint = None if (weights / GRAPH_NAME).is_file() else find_checkpoint(weights)
     data = _given(task, arguments)
     if checkpoint is None:
         _export_bundle(task, weights, data, arguments)
@@ -217,7 +215,7 @@ def _origin(start: Path | None) -> str:
         return ""
     if not start.exists():
         raise ModelError(f"{start}: nothing to start from there; give a checkpoint {SUFFIX} or the folder of a bundle")
-    if start.is_dir() and not (start / _GRAPH).is_file():
+    if start.is_dir() and not (start / GRAPH_NAME).is_file():
         return str(find_checkpoint(start))
     if start.is_file() and start.suffix != SUFFIX:
         raise InputError(f"{start}: training starts from an ultralytics checkpoint {SUFFIX} or the folder of a bundle")

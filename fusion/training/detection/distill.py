@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.errors import ConfigError, ModelError
+from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.architectures import (
     DEFAULT,
     NAMES,
@@ -21,7 +22,6 @@ from fusion.training.detection.architectures import (
     same_family,
 )
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, read_checkpoint, write_checkpoint
-from fusion.training.detection.export import GRAPH_NAME
 from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.train import train_detector
 from fusion.training.detection.validation import measure_checkpoint

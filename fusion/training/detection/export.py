@@ -14,6 +14,7 @@ from fusion.codec import Level, Profile, fit_frequencies
 from fusion.engines import load_engine
 from fusion.preparation import letterbox, to_input
 from fusion.task import Task
+from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.trunk import (
     CLIP,
     Detector,
@@ -28,7 +29,6 @@ from fusion.training.detection.trunk import (
 from fusion.training.onnx_file import export_onnx
 from fusion.types import Float32Array, Int8Array, Modality, UInt8Array
 
-GRAPH_NAME = "detector.onnx"
 CHANNELS = (24, 32, 32)
 """Kept channels a level, strides 8, 16 and 32."""
 BITS = (1.6, 1.8, 1.8)

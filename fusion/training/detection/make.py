@@ -12,8 +12,8 @@ from pathlib import Path
 from fusion.errors import ModelError
 from fusion.evaluation.detection import DetectionMetrics
 from fusion.task import Task
-from fusion.training.bundle import write_card, write_digests
-from fusion.training.detection.export import GRAPH_NAME, export_detector
+from fusion.training.bundle import GRAPH_NAME, write_card, write_digests
+from fusion.training.detection.export import export_detector
 from fusion.training.detection.measure import measure_detector, plain
 from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.sources import calibration_pictures, image_folder, split_stems, training_data

@@ -13,7 +13,7 @@ from fusion.evaluation.detection import DetectionLog, DetectionMetrics
 from fusion.perception import DetectorStage
 from fusion.recording.pictures.image_folder import LabelledBox, LabelledImage
 from fusion.task import Task
-from fusion.training.detection.export import GRAPH_NAME
+from fusion.training.bundle import GRAPH_NAME
 
 _SCORE_FLOOR, _MOST = 0.005, 100
 """Average precision needs boxes of low scores, too; COCO counts up to 100 a picture."""

@@ -2,7 +2,7 @@
 
 The graph is quantised once; ranges are measured once. What is left in float is decided afterwards, by taking pairs of
 quantisation out again, so that a ladder of mixed graphs costs no new calibration. Always in float: the last
-convolution of every branch of the head, what decodes boxes and scores after it (one scale over pixels and
+convolution of every branch of the head, what decodes boxes and adds scores up after it (one scale over pixels and
 probabilities would round the latter to zero), and the projection that makes the codec's symbols.
 """
 
@@ -18,7 +18,7 @@ from fusion.engines import Array
 from fusion.training.int8 import OPERATORS, quantise
 from fusion.training.onnx_file import restore_floats, store_exact_halves
 
-_ALWAYS_FLOAT = re.compile(r"project\.|detector\.head\.(dfl\.|cv[23]\.\d+\.2\.)")
+_ALWAYS_FLOAT = re.compile(r"project\.|detector\.(classes|conditions)$|detector\.head\.(dfl\.|cv[23]\.\d+\.2\.)")
 _BLOCK = re.compile(r"detector\.(?:layers\.(\d+)|head\.(cv[23])\.(\d+))\.")
 _PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 

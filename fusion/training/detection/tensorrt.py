@@ -23,7 +23,7 @@ from fusion.engines.base import Tensor, check_inputs
 from fusion.errors import ModelError, UnavailableError
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
-from fusion.training.detection.export import GRAPH_NAME
+from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.measure import measure_engine
 from fusion.training.detection.sources import split_stems
 from fusion.training.detection.tensorrt_operators import refused_by_tensorrt

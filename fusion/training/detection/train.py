@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion.errors import ConfigError, ModelError
+from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.architectures import DEFAULT, definition, named
 from fusion.training.detection.checkpoint import BEST, LAST, SUFFIX, read_checkpoint
 from fusion.training.detection.recipe import DetectorRecipe
@@ -142,7 +143,7 @@ def _start(bundle: Path, trainer: Any) -> None:
 
     old = Task.load(Profile.load(bundle).task).classes
     names = [trainer.data["names"][i] for i in range(trainer.data["nc"])]
-    weights = read_weights(bundle / "detector.onnx")
+    weights = read_weights(bundle / GRAPH_NAME)
     start_from(trainer.model, weights, old, names)
     batch = trainer.preprocess_batch(next(iter(trainer.train_loader)))
     with torch.inference_mode(mode=False):

@@ -25,8 +25,8 @@ from fusion.errors import ConfigError, ModelError
 from fusion.preparation import letterbox, to_input
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
-from fusion.training.bundle import write_card, write_digests
-from fusion.training.detection.export import GRAPH_NAME, refit_profile
+from fusion.training.bundle import GRAPH_NAME, write_card, write_digests
+from fusion.training.detection.export import refit_profile
 from fusion.training.detection.make import MAY_LOSE
 from fusion.training.detection.measure import measure_engine
 from fusion.training.detection.mixed import MixedGraph

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from fusion.errors import ModelError
+from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.architectures import Network, new_network
 from fusion.training.detection.kinds import class_of
 
@@ -59,7 +60,7 @@ def bundle_network(folder: Path, names: Sequence[str]) -> Network:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{card}: does not tell the detector's architecture ({error!r}); give a checkpoint") from None
     network = new_network(architecture, len(names)).fuse(verbose=False)
-    weights = read_weights(folder / "detector.onnx")
+    weights = read_weights(folder / GRAPH_NAME)
     own = network.state_dict()
     if strange := sorted(name for name, value in weights.items() if name not in own or own[name].shape != value.shape):
         raise ModelError(

@@ -176,7 +176,9 @@ def test_a_teacher_of_another_kind_is_refused_before_anything_is_trained(
     assert "no such checkpoint" in refused(tmp_path / "none.pt")
 
 
-def test_a_bundle_can_teach(bundle: Path, taught: Path, data_yaml: Path) -> None:
+def test_a_bundle_can_teach(
+    bundle: Path, taught: Path, data_yaml: Path, recipe: DetectorRecipe, tmp_path: Path
+) -> None:
     from fusion.training.detection.warm_start import bundle_network
 
     with pytest.raises(ModelError, match=r"card\.json: does not tell the detector's architecture"):
@@ -187,8 +189,12 @@ def test_a_bundle_can_teach(bundle: Path, taught: Path, data_yaml: Path) -> None
         network = bundle_network(bundle, ["red", "green"])
         with pytest.raises(ModelError, match=r"no yolov8n of 3 classes"):
             bundle_network(bundle, ["red", "green", "blue"])
+        rows = distill_detector(data_yaml, tmp_path, Wanted(str(bundle), replace(recipe, epochs=1, batch=28)))
     finally:
         card.unlink()
     picture = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(network(picture)[0], read_checkpoint(taught)(picture)[0], atol=0.3, rtol=5e-2)
+    assert rows[TEACHER]["trained"] == {"from": "the bundle squares"}
+    assert rows[TEACHER]["map50"] > 0.5
+    assert list(rows) == [TEACHER, DISTILLED]
