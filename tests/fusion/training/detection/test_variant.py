@@ -85,6 +85,12 @@ def test_the_graph_answers_alike_in_fewer_bits_and_tensorrt_could_read_it(
 
 
 @pytest.fixture
+def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO compiles each graph of a ladder for seconds; what is told of the ladder holds in any engine."""
+    monkeypatch.setattr(variant, "able_backends", lambda _: ["onnxruntime"])
+
+
+@pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Quantise, but with wrong scales for the weights whose names match."""
 
@@ -106,6 +112,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return break_scales
 
 
+@pytest.mark.usefixtures("one_engine")
 def test_the_block_that_loses_most_is_left_in_float(
     broken: Callable[[str], None], bundle: Path, task: Task, pictures: ImageFolder, tmp_path: Path
 ) -> None:
@@ -120,6 +127,7 @@ def test_the_block_that_loses_most_is_left_in_float(
     }
 
 
+@pytest.mark.usefixtures("one_engine")
 def test_what_loses_too_much_leaves_no_file(
     bundle: Path, task_file: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
