@@ -85,7 +85,10 @@ def _gate(metrics: DetectionMetrics, folder: Path) -> None:
     card = folder / "card.json"
     if not card.is_file():
         return
-    shipped = float(json.loads(card.read_text(encoding="utf-8"))["Metrics"]["map50"])
+    try:
+        shipped = float(json.loads(card.read_text(encoding="utf-8"))["Metrics"]["map50"])
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{card}: tells no mAP50 of a detector to be held to; give another folder") from None
     if metrics.map50 < shipped - MAY_LOSE:
         raise ModelError(
             f"{folder}: mAP50 {metrics.map50:.3f} of the new detector is below the bundled {shipped:.3f}; kept that"
