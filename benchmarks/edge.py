@@ -33,7 +33,7 @@ from edge_node.config import EdgeSettings, EngineSettings
 from edge_node.defaults import bundled_recording
 from edge_node.doctor.agreement import CLEAR, LEAST_IOU
 from edge_node.doctor.frames import recorded, still
-from edge_node.models import DETECTOR, camera_of, load_detector, load_perception, model_folder
+from edge_node.models import DETECTOR, FUSER, camera_of, load_detector, load_perception, model_folder
 from fusion.synchronization import Synchronizer, SynchronizerSettings
 from fusion.task import Task
 from fusion.types import Box2D, Image, Sample
@@ -153,8 +153,10 @@ def take_turns(ways: Sequence[Way], pictures: int, blocks: int, block: int, name
 def measure(task: Task, samples: Sequence[Sample], options: argparse.Namespace) -> list[dict[str, Any]]:
     """All ways of one task; a row each."""
     folder, camera = model_folder(task, ""), camera_of(task, "")
-    images = [sample.slots[camera].reading.payload for sample in samples]  # type: ignore[union-attr]
-    pixels = [np.ascontiguousarray(image.pixels[..., ::-1]) for image in images if isinstance(image, Image)]
+    readings = [sample.slots[camera].reading for sample in samples]
+    images = [reading.payload for reading in readings if reading and isinstance(reading.payload, Image)]
+    assert len(images) == len(samples), "a sample without a picture"
+    pixels = [np.ascontiguousarray(image.pixels[..., ::-1]) for image in images]
     rows: list[dict[str, Any]] = []
     for backend in ("onnxruntime", "openvino"):
         settings = EngineSettings(
@@ -170,7 +172,7 @@ def measure(task: Task, samples: Sequence[Sample], options: argparse.Namespace) 
             Way("ultralytics predict", lambda i, p=predict: p(pixels[i])),
             Way("detector, maps, conditions", lambda i, d=detector: d.run(images[i])),
         ]
-        if (folder / "fuser.onnx").is_file():
+        if (folder / FUSER).is_file():
             perception = load_perception(task, camera, folder, settings)
             ways.append(Way("camera + LiDAR + voice", lambda i, p=perception: p.fuse(samples[i], p.detect(samples[i]))))
         found = [detector.run(image) for image in images]

@@ -9,14 +9,10 @@ from pathlib import Path
 from edge_node.config import EdgeSettings
 from fusion.config import from_overrides, load_toml
 
-BUNDLED = {"yard": "yard.mcap"}
-
 
 def bundled_recording(task: str) -> Path | None:
     """The recording that comes with the stack for this task, None where there is none."""
-    if task not in BUNDLED:
-        return None
-    path = Path(str(resources.files("fusion").joinpath("recordings", BUNDLED[task])))
+    path = Path(str(resources.files("fusion").joinpath("recordings", f"{task}.mcap")))
     return path if path.is_file() else None
 
 

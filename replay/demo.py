@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from importlib import resources
 from pathlib import Path
 
 from tqdm import tqdm
 
+from edge_node import defaults
 from fusion.errors import RecordingError, UnavailableError
 from fusion.recording.base import RecordingReader, open_recording
 from fusion.task import Task
@@ -44,9 +44,9 @@ address = "{address}"
 
 def bundled_recording(task: str) -> Path:
     """The recording that comes with the package. Raises `RecordingError` when there is none of the task."""
-    path = Path(str(resources.files("fusion").joinpath("recordings", f"{task}.mcap")))
-    if not path.is_file():
-        raise RecordingError(f"{path}: no recording of task {task} is bundled; give one by name")
+    path = defaults.bundled_recording(task)
+    if path is None:
+        raise RecordingError(f"no recording of task {task} is bundled; give one by name")
     return path
 
 

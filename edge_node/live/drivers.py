@@ -15,6 +15,8 @@ from fusion.task import Sensor
 from fusion.types import Modality, Payload, Reading
 
 ENTRY_POINTS = "fusion.drivers"
+_LOCAL = {"file", "v4l2", "velodyne", "ouster", "mic", "fake", "fake-lidar"}
+"""Schemes whose queries hold settings alone."""
 WAIT_S = 0.2
 """How long a driver may wait for data before it looks whether it was closed."""
 
@@ -77,8 +79,12 @@ def driver_class(url: str) -> DriverClass:
 
 
 def shown(url: str) -> str:
-    """The URL without the password or key that may be in it."""
-    return re.sub(r"//[^/@]*@", "//***@", url)
+    """The URL without what may be secret in it: user and password, and what follows the `?` of a network address."""
+    named, question, asked = url.partition("?")
+    named = re.sub(r"//[^/]*@", "//***@", named)
+    if urlsplit(url).scheme in _LOCAL or not question:
+        return named + question + asked
+    return f"{named}?***"
 
 
 def query(url: str, known: tuple[str, ...]) -> dict[str, str]:

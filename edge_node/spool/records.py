@@ -26,7 +26,8 @@ class Timing:
     """Durations of one sample in nanoseconds.
 
     `source` reading and decoding; `edge` from decoded sample to decision, of which `engine` inside the
-    engines' calls and `beside` the rest; `evidence` coding what is sent, after the decision.
+    engines' calls and `beside` the rest, waiting between overlapped stages included; `evidence` coding what is sent,
+    after the decision.
     """
 
     source: int = 0

@@ -45,6 +45,8 @@ def test_a_moment_is_what_the_device_makes_of_it() -> None:
     (frame,) = viewer.frames(Choice(AT_S, left=1))
     assert frame.time_ns == time_ns
     assert look.scene is not None
+    assert len(look.novelty) == len(look.detections) > 3
+    assert all(distance is not None and 0 < distance < 3 for distance in look.novelty)
     assert {s.name: round((s.age_s or 0.0) * 1e9) for s in frame.sensors} == dict(look.scene.ages_ns)
     things = [o for o in look.scene.objects if max(o.label_scores, key=lambda name: o.label_scores[name]) != "nothing"]
     assert len(things) == len(frame.objects) > 3

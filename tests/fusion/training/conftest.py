@@ -92,8 +92,17 @@ def spec() -> FusionSpec:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> FeatureCache:
-    folder: Path = tmp_path_factory.mktemp("features")
-    stems = [f"{i:03d}" for i in range(1, 25)]
+    return features(tmp_path_factory.mktemp("features"), 24)
+
+
+@pytest.fixture(scope="session")
+def larger_cache(tmp_path_factory: pytest.TempPathFactory) -> FeatureCache:
+    """Enough scenes for a covariance of the tiny model's tokens."""
+    return features(tmp_path_factory.mktemp("more-features"), 40)
+
+
+def features(folder: Path, scenes: int) -> FeatureCache:
+    stems = [f"{i:03d}" for i in range(1, scenes + 1)]
     reader = SceneReader(TASK, TruthfulStage(), PROFILE)  # type: ignore[arg-type]
     return write_cache(folder, stems, make_scene, reader, {"profile": PROFILE.sha256})
 
