@@ -24,6 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_perceive(commands)
     _add_train(commands)
     _add_pretrain(commands)
+    _add_distill(commands)
+    _add_prune(commands)
     _add_export(commands)
     _add_evaluate(commands)
     return parser
@@ -141,13 +143,19 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
     train.add_argument("--epochs", type=int, help="override the recipe's length")
     train.add_argument("--threads", type=int, default=2)
-    train.add_argument("--start", type=Path, help="go on from the detector or fusion model of this bundle")
+    train.add_argument(
+        "--start", type=Path, help="go on from this bundle's model; a detector also from an ultralytics checkpoint .pt"
+    )
+    train.add_argument("--architecture", help="of the detector: yolov8n..x, yolo11n..x or yolo26n..x (default yolov8n)")
+    _add_detector_recipe(train)
     train.add_argument(
         "--only", action="append", metavar="PART", help="of the fusion model begun with: what learns (fuser.heads.box)"
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.add_argument("--size", default="small", help="of the fusion model: small, base or large")
-    train.add_argument("--device", default="cpu", help="where a driving task's fusion model learns, as torch names it")
+    train.add_argument(
+        "--device", default="cpu", help="where a detector or a driving task's fusion model learns, as torch names it"
+    )
     train.add_argument("--network-weights", type=Path, help="a file of the camera backbone's weights to begin with")
     train.add_argument("--as-is", action="store_true", help="driving frames unchanged: to see a model learn by heart")
     train.add_argument("--held-out", type=Path, help="another recording, to measure a driving task's fusion model on")
@@ -160,6 +168,11 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="keep curves of the fusion model's training; default: for driving tasks, if TensorBoard is installed",
     )
     train.set_defaults(run=_train)
+
+
+def _add_detector_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image-size", type=int, help="side of a detector's training pictures or tiles, in pixels")
+    parser.add_argument("--batch", type=int, help="pictures a step of the detector")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -189,19 +202,79 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     pretrain(arguments)
 
 
+def _add_detector_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", default="pcb")
+    parser.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and tables go")
+    parser.add_argument("--epochs", type=int, help="override the recipe's length")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="as torch names it")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoints")
+    _add_detector_recipe(parser)
+
+
+def _add_distill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "teach a small detector what a larger one knows, and tell in a table what that was worth"
+    distill = commands.add_parser("distill", help=told, description=told)
+    distill.add_argument(
+        "--teacher",
+        required=True,
+        help="a checkpoint .pt, a folder of a run or a bundle, or an architecture (yolov8m) to be trained first",
+    )
+    distill.add_argument("--teacher-epochs", type=int, help="for how long; default: as long as the student")
+    distill.add_argument("--architecture", help="of the student (default yolov8n); of the teacher's family")
+    distill.add_argument("--start", type=Path, help="begin the student with a checkpoint .pt or a bundle")
+    distill.add_argument("--compare", action="store_true", help="train the student alone by the same recipe, too")
+    for name, default in (("maps", 6.0), ("classes", 0.5), ("boxes", 1.5)):
+        distill.add_argument(f"--{name}-weight", type=float, help=f"of the teacher's {name} in the loss ({default})")
+    _add_detector_run(distill)
+    distill.set_defaults(run=_distill)
+
+
+def _distill(arguments: argparse.Namespace) -> None:
+    from fusion.training.detection.commands import distill
+
+    distill(arguments)
+
+
+def _add_prune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "take the channels that matter least out of a detector, and train it on"
+    prune = commands.add_parser("prune", help=told, description=told)
+    prune.add_argument("--start", type=Path, required=True, help="an ultralytics checkpoint .pt, or a run's folder")
+    prune.add_argument("--share", type=float, default=0.3, help="of the channels inside blocks, 0..1 (0.3)")
+    _add_detector_run(prune)
+    prune.set_defaults(run=_prune)
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    from fusion.training.detection.commands import prune
+
+    prune(arguments)
+
+
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    export = commands.add_parser("export", help="write a fusion model's ONNX graphs and prove them equal to it")
+    export = commands.add_parser(
+        "export", help="write a model's ONNX graphs, whole or in fewer bits, and hold them to it"
+    )
+    export.add_argument("model", nargs="?", choices=["fusion", "detector"], default="fusion")
     export.add_argument("--task", default="yard")
-    export.add_argument("--weights", type=Path, help="folder of fusion.safetensors; default: the package's own bundle")
-    export.add_argument("--out", type=Path, help="where the graphs go; default: beside the weights")
+    export.add_argument(
+        "--weights",
+        type=Path,
+        help="a bundle's folder, or a detector's checkpoint .pt; default: the package's own bundle",
+    )
+    export.add_argument("--out", type=Path, help="where the graphs go; default for fusion: beside the weights")
     export.add_argument(
         "--precision",
-        choices=["f32", "int8", "bf16"],
+        choices=["f32", "int8", "bf16", "fp16"],
         default="f32",
-        help="int8 and bf16: a variant in a folder of its own, refused when it tells less on validation scenes",
+        help="int8 and bf16: a variant in a folder of its own, refused when it tells less on validation data",
     )
+    export.add_argument("--engine", choices=["tensorrt"], help="build for this engine, on the device itself (fp16)")
     export.add_argument(
-        "--data", type=Path, help="a variant's scenes: folder of features-train and features-val (default runs/TASK)"
+        "--data",
+        type=Path,
+        help="fusion: folder of features-train and features-val (default runs/TASK); detector: its pictures",
     )
     export.add_argument("--max-loss", type=float, default=0.005, help="what each gated figure may lose in a variant")
     export.add_argument("--threads", type=int, default=2)
@@ -209,7 +282,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from fusion.training.fusion_commands import export
+    from fusion.training.commands import export
 
     export(arguments)
 

@@ -13,6 +13,12 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 PROGRAMS = ("fusion", "edge-node", "cloud-node", "replay")
+PARSERS = {
+    "fusion": "fusion.cli",
+    "edge-node": "edge_node.cli",
+    "cloud-node": "cloud_node.cli",
+    "replay": "replay.cli",
+}
 COMMANDS = [c for c in re.findall(r"`([^`\n]+)`", README) if c.split()[0] in PROGRAMS and len(c.split()) > 1]
 
 
@@ -28,13 +34,20 @@ def test_help_takes_less_than_a_second_of_work(program: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_understood(command: str) -> None:
     words = shlex.split(command)
-    parser = {
-        "fusion": "fusion.cli",
-        "edge-node": "edge_node.cli",
-        "cloud-node": "cloud_node.cli",
-        "replay": "replay.cli",
-    }[words[0]]
-    script = f"from {parser} import _parser; _parser().parse_args({words[1:]!r})"
+    script = f"from {PARSERS[words[0]]} import _parser; _parser().parse_args({words[1:]!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_every_command_of_a_page_is_understood(page: Path) -> None:
+    """Lines after a prompt, whatever their files and hosts are called."""
+    lines = [shlex.split(line, comments=True) for line in re.findall(r"^\$ (.*)$", page.read_text(), re.MULTILINE)]
+    script = "import importlib\n" + "\n".join(
+        f"importlib.import_module({PARSERS[words[0]]!r})._parser().parse_args({words[1:]!r})"
+        for words in lines
+        if words[0] in PARSERS
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

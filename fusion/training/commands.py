@@ -1,14 +1,12 @@
-"""What `fusion train` and `fusion evaluate` do: each model of a task, from its data to its bundle and card."""
+"""What `fusion train`, `export` and `evaluate` do: each model of a task, from its data to its bundle and card."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from fusion.task import Task, tasks_with_weights
 from fusion.training.bundle import bundle_folder
 from fusion.training.ranks import refuse_several
-from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -28,21 +26,9 @@ def _train_all(task: Task, arguments: argparse.Namespace) -> None:
 
 
 def _detector(task: Task, arguments: argparse.Namespace) -> None:
-    from fusion.training.detectors import make_detector
+    from fusion.training.detection.commands import train_detector
 
-    refuse_several("detector", task)
-    data = detector_scenes(task, arguments) if task.conditions else given_pictures(task, arguments)
-    make_detector(
-        task,
-        data,
-        Path(arguments.out) / task.name,
-        bundle_folder(task, arguments.weights),
-        test=card_scenes(task, arguments) if task.conditions else data,
-        epochs=arguments.epochs,
-        threads=arguments.threads,
-        resume=arguments.resume,
-        start=arguments.start,
-    )
+    train_detector(task, arguments)
 
 
 def _fusion(task: Task, arguments: argparse.Namespace) -> None:
@@ -67,12 +53,26 @@ def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
 _STEPS = {"detector": _detector, "fusion": _fusion, "novelty": _novelty, "reviewer": _reviewer}
 
 
+def export(arguments: argparse.Namespace) -> None:
+    """`fusion export`."""
+    if arguments.model == "detector":
+        from fusion.training.detection.commands import export as export_detector
+
+        export_detector(arguments)
+        return
+    from fusion.training.fusion_commands import export as export_fusion
+
+    export_fusion(arguments)
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     """`fusion evaluate`."""
     task = Task.load(arguments.task)
     folder = bundle_folder(task, arguments.weights)
     if arguments.model == "detector":
-        _evaluate_detector(task, folder, arguments)
+        from fusion.training.detection.commands import evaluate_detector
+
+        evaluate_detector(task, folder, arguments)
     elif arguments.model == "reviewer":
         from fusion.training.reviewers import measure_reviewer
 
@@ -81,17 +81,3 @@ def evaluate(arguments: argparse.Namespace) -> None:
         from fusion.training.fusion_commands import measure_fusion
 
         measure_fusion(task, folder, arguments)
-
-
-def _evaluate_detector(task: Task, folder: Path, arguments: argparse.Namespace) -> None:
-    from fusion.training.detectors import measure_detector
-    from fusion.training.sources import image_folder
-
-    root = held_out_scenes(task, arguments) if task.conditions else given_pictures(task, arguments)
-    pictures = image_folder(task, root)
-    found = measure_detector(
-        task, folder, map(pictures.load, pictures.stems(arguments.split)), threads=arguments.threads
-    )
-    print(f"{task.name}: mAP50 {found.map50:.4f}, mAP50-95 {found.map50_95:.4f} on {found.images} images")
-    for name, value in found.ap50.items():
-        print(f"  {name:<12} AP50 {value:.4f}")

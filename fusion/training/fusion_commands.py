@@ -214,6 +214,8 @@ def export(arguments: argparse.Namespace) -> None:
     from fusion.perception.novelty import ReferenceTokens
     from fusion.training.fusion_bundle import export_fusion
 
+    if arguments.engine or arguments.precision == "fp16":
+        raise ConfigError("only a detector is built for TensorRT: fusion export detector --engine tensorrt")
     folder = bundle_folder(Task.load(arguments.task), arguments.weights)
     if arguments.precision != "f32":
         _export_variant(folder, arguments)

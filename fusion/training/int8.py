@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -39,11 +39,19 @@ _VALUES = {"ScatterElements": (0, 2), "GatherElements": (0,), "Gather": (0,), "G
 _YES_OR_NO = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "IsNaN"})
 
 
-def quantise(graph: Path, out: Path, readings: Iterable[Mapping[str, Array]]) -> int:
+def quantise(
+    graph: Path,
+    out: Path,
+    readings: Iterable[Mapping[str, Array]],
+    *,
+    kept: Callable[[onnx.ModelProto], list[str]] | None = None,
+    float_biases: bool = False,
+) -> int:
     """Write the graph in `graph` to `out` in int8; returns how many operators were quantised.
 
-    `readings` are its inputs by name, from which ranges are taken. What `kept_in_float` names and what multiplies two
-    activations stays in float32. Raises `ModelError` when ONNX Runtime cannot do it or there is nothing to quantise.
+    `readings` are its inputs by name, from which ranges are taken. The operators that `kept` names (`kept_in_float`
+    unless told) and what multiplies two activations stay in float32, and so do biases with `float_biases`: TensorRT's
+    parser takes no others. Raises `ModelError` when ONNX Runtime cannot do it or there is nothing to quantise.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -73,8 +81,12 @@ def quantise(graph: Path, out: Path, readings: Iterable[Mapping[str, Array]]) ->
                 reduce_range=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=kept_in_float(model),
-                extra_options={"MatMulConstBOnly": True, "ActivationSymmetric": True},
+                nodes_to_exclude=(kept or kept_in_float)(model),
+                extra_options={
+                    "MatMulConstBOnly": True,
+                    "ActivationSymmetric": True,
+                    "QuantizeBias": not float_biases,
+                },
             )
     except Exception as error:
         raise ModelError(

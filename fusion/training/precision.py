@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,10 @@ from fusion.training.fusion_metrics import GATED, MAY_LOSE, evaluate_fusion, los
 from fusion.training.graph_fusion import GraphFusion, rows_of
 from fusion.training.int8 import quantise
 from fusion.training.scene_features import FeatureCache, open_cache
+from fusion.training.variants import BF16, INT8, able_backends, check_max_loss, paired_latency, staged
 
 TOLD = (*GATED, "intent", "asked object found", "box centre error m", "items")
-INT8, BF16 = "int8", "bf16"
 _CALIBRATION_SCENES = 64
-_LATENCY_ROUNDS = 60
 _IN_METRES = "lidar"
 """The graph that stays in float32: bfloat16 would round points 10 m away to 4 cm."""
 
@@ -47,8 +44,7 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.precision not in {INT8, BF16}:
             raise ConfigError(f"no graphs are made in {self.precision!r}; use {INT8} or {BF16}")
-        if not 0 <= self.max_loss < 1:
-            raise ConfigError(f"--max-loss {self.max_loss}: give a share in 0..1")
+        check_max_loss(self.max_loss)
 
 
 def write_variant(folder: Path, out: Path, wanted: Wanted) -> dict[str, Any]:
@@ -63,22 +59,14 @@ def write_variant(folder: Path, out: Path, wanted: Wanted) -> dict[str, Any]:
     spec = FusionSpec.load(folder)
     if spec.layout != ITEMS:
         raise ConfigError(f"{folder / SPEC_NAME}: a model over the ground has no validation figures to be held to yet")
-    if out.exists():
-        raise InputError(f"{out}: is there already; give a folder that is not")
-    backends = able_backends(wanted.precision)
-    learn, unseen = (_cache(wanted.data / f"features-{split}", spec) for split in ("train", "val"))
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with staged(out) as part:
+        backends = able_backends(wanted.precision)
+        learn, unseen = (_cache(wanted.data / f"features-{split}", spec) for split in ("train", "val"))
         facts = _made(folder, part, wanted, learn)
         facts |= _measured(folder, part, wanted, unseen, backends)
         refuse_loss(facts["accuracy"], wanted)
         spec.save(part)
         (part / PRECISION_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return facts
 
 
@@ -98,26 +86,6 @@ def refuse_loss(accuracy: Mapping[str, Mapping[str, Mapping[str, float]]], wante
         raise ModelError(
             f"{wanted.precision} loses too much: {', '.join(told)}; {wanted.max_loss} may be lost; nothing was written"
         )
-
-
-def able_backends(precision: str) -> list[str]:
-    """The installed engines that compute in `precision` on this processor. Raises `ModelError` when there is none."""
-    installed = [name for name in ("onnxruntime", "openvino") if find_spec(name)]
-    if precision == INT8:
-        return installed
-    if "openvino" not in installed or not openvino_has_bf16():
-        raise ModelError(
-            "no engine computes in bf16 on this processor: OpenVINO does with AVX512-BF16 or AMX, ONNX Runtime not at "
-            "all on a CPU; weights are stored in 16 bits already"
-        )
-    return ["openvino"]
-
-
-def openvino_has_bf16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor, rather than saying so and using float32."""
-    import openvino as ov
-
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def report(facts: Mapping[str, Any]) -> str:
@@ -202,20 +170,9 @@ def _measured(
 
 
 def _latency(both: Mapping[str, GraphFusion], samples: Sequence[Mapping[str, Array]]) -> dict[str, dict[str, float]]:
-    """Median milliseconds a graph, the two taking turns; `ratio` is the median over rounds of variant by float32."""
-    whole = both["float32"]
-    found = {}
-    for name in whole.engines:
-        inputs = list(_inputs(whole, name, samples))
-        times = np.zeros((_LATENCY_ROUNDS, 2))
-        for index in range(_LATENCY_ROUNDS):
-            order = (0, 1) if index % 2 else (1, 0)
-            for column in order:
-                engine = list(both.values())[column].engines[name]
-                started = time.perf_counter_ns()
-                engine.run(inputs[index % len(inputs)])
-                times[index, column] = (time.perf_counter_ns() - started) / 1e6
-        median = np.median(times, axis=0)
-        ratio = float(np.median(times[:, 1] / times[:, 0]))
-        found[name] = {"float32": float(median[0]), "variant": float(median[1]), "ratio": ratio}
-    return found
+    """Milliseconds of each graph in float32 and of its variant."""
+    whole, less = both["float32"], both["variant"]
+    return {
+        name: paired_latency(whole.engines[name], less.engines[name], list(_inputs(whole, name, samples)))
+        for name in whole.engines
+    }

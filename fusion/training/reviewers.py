@@ -16,11 +16,11 @@ from fusion.review.mini import MiniReviewer
 from fusion.review.together import combinations_of, save_together
 from fusion.task import Task
 from fusion.training.bundle import add_to_card, write_digests
+from fusion.training.detection.sources import image_folder
 from fusion.training.review_items import ItemRecipe, build_item_cache
 from fusion.training.review_sources import FolderMoments, MomentSource, YardMoments, held_out
 from fusion.training.reviewer import recipe_for, train_reviewer
 from fusion.training.scene_sets import detector_scenes, given_pictures, held_out_scenes, review_scenes, tuning_scenes
-from fusion.training.sources import image_folder
 
 PCB_VARIANTS = 3
 """How many ways each training picture is shown to the device."""

@@ -16,16 +16,17 @@ from fusion.errors import ConfigError, InputError, ModelError
 from fusion.model.build import FusionModel, build_fusion
 from fusion.perception.fused import _precisions
 from fusion.preparation.fusion_spec import PRECISION_NAME, FusionSpec
-from fusion.training import precision
+from fusion.training import precision, variants
 from fusion.training.fuse import FusionRecipe, train_fusion
 from fusion.training.fusion_bundle import export_fusion
 from fusion.training.fusion_data import PATTERNS, SceneSampler
 from fusion.training.graph_fusion import GraphFusion, rows_of
 from fusion.training.int8 import kept_in_float, quantise
 from fusion.training.onnx_file import restore_floats
-from fusion.training.precision import Wanted, able_backends, refuse_loss, report, write_variant
+from fusion.training.precision import Wanted, refuse_loss, report, write_variant
 from fusion.training.scene_features import META_NAME, FeatureCache
 from fusion.training.utterances import UtteranceBank
+from fusion.training.variants import able_backends
 
 GRAPHS = ("camera", "lidar", "speech", "fuser")
 
@@ -161,7 +162,7 @@ def test_what_cannot_be_made_says_why(
     replace(spec, layout="bev").save(tmp_path / "ground")
     with pytest.raises(ConfigError, match="a model over the ground"):
         write_variant(tmp_path / "ground", tmp_path / "out", Wanted("int8", data))
-    monkeypatch.setattr(precision, "openvino_has_bf16", lambda: False)
+    monkeypatch.setattr(variants, "openvino_has_bf16", lambda: False)
     with pytest.raises(ModelError, match="no engine computes in bf16"):
         write_variant(bundle, tmp_path / "out", Wanted("bf16", data))
     assert not (tmp_path / "out").exists()
@@ -170,7 +171,7 @@ def test_what_cannot_be_made_says_why(
 def test_a_bf16_variant_is_the_same_graphs_told_to_compute_so(
     bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "openvino_has_bf16", lambda: True)
+    monkeypatch.setattr(variants, "openvino_has_bf16", lambda: True)
     assert able_backends("bf16") == ["openvino"]
     facts = write_variant(bundle, tmp_path / "bf16", Wanted("bf16", data, max_loss=0.2, threads=1))
     assert set(facts["accuracy"]) == {"openvino"}

@@ -3,8 +3,9 @@
 A tap stands where the neck enters the detection head. Each level is centred, weighed by how much of it the head
 reads, rotated onto its principal axes and divided by one step a level, all folded into a 1x1 convolution, then
 rounded to int8 inside the graph. A uniform step over rotated channels is transform coding with reverse water-filling
-(Goyal, 2001): weak channels round to zero and cost nearly nothing. The detector may have been taught kinds (class and
-condition, see `fusion.training.kinds`); the graph tells classes and conditions apart again.
+(Goyal, 2001): weak channels round to zero and cost nearly nothing. Taps and head are taken from the network, so that
+YOLOv8, YOLO11 and YOLO26 all come out as the same graph. The detector may have been taught kinds (class and
+condition, see `fusion.training.detection.kinds`); the graph tells classes and conditions apart again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from torch.nn import functional
 
 from fusion.errors import ModelError
 from fusion.task import Task
-from fusion.training.kinds import condition_of, membership, sorted_kinds
+from fusion.training.detection.architectures import class_names
+from fusion.training.detection.checkpoint import read_checkpoint
+from fusion.training.detection.kinds import condition_of, membership, sorted_kinds
 from fusion.types import BoolArray, Float32Array
 
 CLIP = 31
@@ -99,8 +102,7 @@ class Detector(nn.Module):
 
     def reading(self, level: int) -> Float32Array:
         """How much the head reads of each direction of a level's channels: (C_l, C_l), W^T W of its first layers."""
-        first = (self.head.cv2[level][0].conv, self.head.cv3[level][0].conv)
-        weight = torch.cat([layer.weight.detach().permute(0, 2, 3, 1).flatten(0, 2) for layer in first])
+        weight = torch.cat([_read_by(branch[level][0]) for branch in (self.head.cv2, self.head.cv3)])
         return np.asarray((weight.T @ weight).numpy(), np.float32)
 
 
@@ -133,18 +135,26 @@ def _convolution(projection: Projection) -> nn.Conv2d:
     return layer
 
 
+def _read_by(first: Any) -> Tensor:
+    """The weights (N, C) by which a branch reads its C inputs: of a convolution, or of a depthwise one and the
+    pointwise one after it, taken together as if nothing stood between.
+    """
+    if not isinstance(first, nn.Sequential):
+        return cast("Tensor", first.conv.weight.detach().permute(0, 2, 3, 1).flatten(0, 2))
+    parts: list[Any] = list(first)
+    depthwise, pointwise = (layer.conv.weight.detach() for layer in parts)  # (C, 1, 3, 3), (N, C, 1, 1)
+    taps = depthwise.flatten(1).T  # (9, C)
+    return cast("Tensor", (taps[None] * pointwise.flatten(1)[:, None]).flatten(0, 1))
+
+
 def load_detector(weights: Path, task: Task, image_width: int, image_height: int) -> Detector:
     """The network of an ultralytics `.pt`, batch-norms folded, in evaluation mode.
 
     Raises `ModelError` when it is missing or was taught something else than `task`.
     """
-    from ultralytics import YOLO
-
-    if not weights.is_file():
-        raise ModelError(f"{weights}: no such detector; train one with 'fusion train detector'")
-    network = YOLO(str(weights)).model.float().fuse(verbose=False).eval()
-    kinds = [str(network.names[i]) for i in range(len(network.names))]
-    if sorted_kinds(kinds, task.classes, task.conditions) != tuple(kinds):
+    network = read_checkpoint(weights).fuse(verbose=False).eval()
+    kinds = class_names(network)
+    if sorted_kinds(kinds, task.classes, task.conditions) != kinds:
         raise ModelError(f"{weights}: its classes are not those of task {task.name} in their order; train it again")
     told = any(condition_of(kind) for kind in kinds)
     return Detector(
@@ -172,6 +182,12 @@ def open_cells(scores: Sequence[Float32Array], threshold: float = 0.02) -> list[
     return gates
 
 
+def by_level(best: Float32Array, sizes: Sequence[tuple[int, int]]) -> list[Float32Array]:
+    """The anchors' best scores (A,) as one (h, w) map a level: the head lists them level by level, row by row."""
+    ends = np.cumsum([height * width for height, width in sizes])
+    return [part.reshape(size) for part, size in zip(np.split(best, ends[:-1]), sizes, strict=True)]
+
+
 @torch.inference_mode()
 def gather_cells(detector: Detector, images: Iterable[Float32Array], per_image: int, seed: int) -> list[Float32Array]:
     """Neck vectors (n, C_l) a level from cells the detector itself finds interesting, at most `per_image` an image."""
@@ -180,9 +196,7 @@ def gather_cells(detector: Detector, images: Iterable[Float32Array], per_image: 
     for image in images:
         maps = detector.neck(torch.from_numpy(image))
         best = detector.predictions(maps)[0][0, 4:].amax(0).numpy()
-        sizes = [tuple(m.shape[2:]) for m in maps]
-        levels = np.split(best, np.cumsum([h * w for h, w in sizes])[:-1])
-        gates = open_cells([scores.reshape(size) for scores, size in zip(levels, sizes, strict=True)])
+        gates = open_cells(by_level(best, [(m.shape[2], m.shape[3]) for m in maps]))
         for level, (m, gate) in enumerate(zip(maps, gates, strict=True)):
             cells = np.flatnonzero(gate)
             cells = rng.permutation(cells)[:per_image]
@@ -197,7 +211,10 @@ def fit_projection(cells: Float32Array, channels: int, bits: float, reading: Flo
     kept is what the head would miss most (principal components in a metric, Rao, 1964).
     """
     if len(cells) < channels * 4:
-        raise ModelError(f"{len(cells)} cells are too few to fit {channels} channels; give more calibration images")
+        raise ModelError(
+            f"the detector is sure of too few cells ({len(cells)}) in the calibration pictures to fit {channels} "
+            "channels; train it longer, or give more pictures to learn from"
+        )
     mean = cells.mean(0)
     root = np.eye(cells.shape[1]) if reading is None else _root(reading)
     _, _, axes = np.linalg.svd((cells - mean) @ root, full_matrices=False)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from fusion.errors import ModelError
+from fusion.training.detection.trunk import Detector, Trunk, fit_projection
+from fusion.training.detection.warm_start import read_weights, settle_batch_norms, start_from
 from fusion.training.onnx_file import export_onnx
-from fusion.training.trunk import Detector, Trunk, fit_projection
-from fusion.training.warm_start import read_weights, settle_batch_norms, start_from
 
 
 def _network(kinds: int, seed: int = 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from fusion.errors import ModelError
-from fusion.training.kinds import class_of
+from fusion.training.bundle import GRAPH_NAME
+from fusion.training.detection.architectures import Network, new_network
+from fusion.training.detection.kinds import class_of
 
-_HALF = ".half"
+_HALF, _QUANTISED = ".half", "_quantized"
 
 
 def read_weights(graph: Path) -> dict[str, Tensor]:
@@ -34,6 +37,8 @@ def read_weights(graph: Path) -> dict[str, Tensor]:
             tensors[name.replace("detector.layers.", "model.", 1)] = initializer
         elif name.startswith("detector.head."):
             tensors[name] = initializer
+    if any(name.endswith(_QUANTISED) for name in tensors):
+        raise ModelError(f"{graph}: its weights are quantised; start from the float32 bundle it was made from")
     if last < 0:
         raise ModelError(f"{graph}: not a detector of this project; its weights have other names")
     head = f"model.{last + 1}."
@@ -43,14 +48,37 @@ def read_weights(graph: Path) -> dict[str, Tensor]:
     }
 
 
+def bundle_network(folder: Path, names: Sequence[str]) -> Network:
+    """The detector of the bundle in `folder` as a network of the trainer's, batch norms folded, with classes `names`.
+
+    Its architecture is what the card tells. Raises `ModelError` when there is no card, or the graph is no such network.
+    """
+    card = folder / "card.json"
+    try:
+        architecture = str(json.loads(card.read_text(encoding="utf-8"))["Recipe"]["architecture"])
+        architecture = architecture.removesuffix(".yaml")  # as earlier builds wrote it
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{card}: does not tell the detector's architecture ({error!r}); give a checkpoint") from None
+    network = new_network(architecture, len(names)).fuse(verbose=False)
+    weights = read_weights(folder / GRAPH_NAME)
+    own = network.state_dict()
+    if strange := sorted(name for name, value in weights.items() if name not in own or own[name].shape != value.shape):
+        raise ModelError(
+            f"{folder}: no {architecture} of {len(names)} classes; {strange[0]} is another; give a checkpoint"
+        )
+    network.load_state_dict(own | weights)
+    network.names = dict(enumerate(names))
+    return network
+
+
 @torch.no_grad()
 def start_from(
     network: nn.Module, weights: dict[str, Tensor], old_names: Sequence[str], new_names: Sequence[str]
 ) -> None:
     """Put folded `weights` into a fresh ultralytics `network`; batch norms are still to be settled.
 
-    A class of `new_names` begins as the class of `old_names` it belongs to (see `fusion.training.kinds`), as likely as
-    its siblings together. Raises `ModelError` when the architectures differ.
+    A class of `new_names` begins as the class of `old_names` it belongs to (see `fusion.training.detection.kinds`), as
+    likely as its siblings together. Raises `ModelError` when the architectures differ.
     """
     own = dict(network.named_parameters())
     for name, value in weights.items():

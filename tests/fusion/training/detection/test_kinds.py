@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion.errors import ModelError
-from fusion.training.kinds import class_of, condition_of, kind_of, membership, sorted_kinds
+from fusion.training.detection.kinds import class_of, condition_of, kind_of, membership, sorted_kinds
 from fusion.types import TruthObject
 
 CLASSES, CONDITIONS = ("drum", "cone"), ("ok", "dented")

@@ -9,8 +9,8 @@ from fusion.simulation import Split
 from fusion.simulation.observe import clearly_seen
 from fusion.simulation.scene_set import read_truth, write_scene_set
 from fusion.task import Task
-from fusion.training.kinds import kind_of
-from fusion.training.sources import scene_data
+from fusion.training.detection.kinds import kind_of
+from fusion.training.detection.sources import scene_data
 
 
 @pytest.fixture(scope="module")

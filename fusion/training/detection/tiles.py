@@ -51,7 +51,7 @@ def write_split(
     for picture in tqdm(pictures, total=total, desc=f"prepare {split}", unit="image"):
         cut = cut_tiles(picture, tile, stride) if tile else [(picture.stem, picture.image.pixels, list(picture.boxes))]
         for name, pixels, boxes in cut:
-            _write(root, split, name, pixels, boxes)
+            _write(root, split, name.replace("/", "_"), pixels, boxes)
             written += 1
     return written
 

@@ -8,8 +8,8 @@ import torch
 
 from fusion.errors import ModelError
 from fusion.task import Task
-from fusion.training.kinds import membership
-from fusion.training.trunk import (
+from fusion.training.detection.kinds import membership
+from fusion.training.detection.trunk import (
     CLIP,
     Detector,
     Trunk,

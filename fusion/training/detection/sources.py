@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from fusion.errors import RecordingError
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.task import Task
-from fusion.training.kinds import kind_of, sorted_kinds
-from fusion.training.tiles import write_data_yaml, write_split
-from fusion.types import Truth
+from fusion.training.detection.kinds import kind_of, sorted_kinds
+from fusion.training.detection.tiles import write_data_yaml, write_split
+from fusion.types import Truth, UInt8Array
 
-TILE = 320
-"""Side of a training tile in pixels, for tasks whose objects are small."""
+_HOLD_OUT, _FIRST_HELD = 20, 5
+"""Of one list of pictures, which validate."""
 
 
 def image_folder(task: Task, root: Path) -> ImageFolder:
@@ -22,17 +24,43 @@ def image_folder(task: Task, root: Path) -> ImageFolder:
     return ImageFolder(root, form=LabelForm(task.labels.form), classes=task.classes)
 
 
-def tiled_data(task: Task, root: Path, out: Path) -> Path:
-    """Cut the `trainval` split at native resolution; every 20th picture validates. Returns the `data.yaml`."""
+def training_data(task: Task, root: Path, out: Path, image_size: int) -> Path:
+    """What a detector of `task` learns from and is validated on, under `out`: scenes as they are, or tiles of
+    `image_size` pixels. Returns the `data.yaml`.
+    """
+    return scene_data(task, root, out / "data") if task.conditions else tiled_data(task, root, out, image_size)
+
+
+def split_stems(folder: ImageFolder) -> tuple[list[str], list[str]]:
+    """Stems of the pictures to learn from and of those to validate on, which share none.
+
+    A folder has the splits `train` and `val`, or one `trainval`, of which every 20th picture validates. Raises
+    `RecordingError` when it has neither.
+    """
+    if "trainval" not in folder.known_splits().split(", "):
+        return folder.stems("train"), folder.stems("val")
+    stems = folder.stems("trainval")
+    held = set(stems[_FIRST_HELD % len(stems) :: _HOLD_OUT])
+    return [stem for stem in stems if stem not in held], sorted(held)
+
+
+def calibration_pictures(folder: ImageFolder, count: int) -> list[UInt8Array]:
+    """Up to `count` pictures (H, W, 3) evenly spread over those to learn from; never one to validate on."""
+    train, _ = split_stems(folder)
+    chosen = np.unique(np.linspace(0, len(train) - 1, count).round().astype(int))
+    return [folder.image(train[i]).pixels for i in chosen]
+
+
+def tiled_data(task: Task, root: Path, out: Path, tile: int) -> Path:
+    """Cut the pictures into tiles of `tile` pixels at native resolution. Returns the `data.yaml`."""
+    out = out / f"data-{tile}"
     yaml = out / "data.yaml"
     if yaml.is_file():
         return yaml
     folder = image_folder(task, root)
-    stems = folder.stems("trainval")
-    held = set(stems[5::20])
-    train = [stem for stem in stems if stem not in held]
-    write_split(map(folder.load, train), out, "train", total=len(train), tile=TILE, stride=TILE // 2)
-    write_split(map(folder.load, sorted(held)), out, "val", total=len(held), tile=TILE, stride=TILE)
+    train, held = split_stems(folder)
+    write_split(map(folder.load, train), out, "train", total=len(train), tile=tile, stride=tile // 2)
+    write_split(map(folder.load, held), out, "val", total=len(held), tile=tile, stride=tile)
     return write_data_yaml(out, task.classes)
 
 

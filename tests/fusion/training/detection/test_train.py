@@ -8,10 +8,11 @@ import pytest
 from fusion.simulation import Split
 from fusion.simulation.scene_set import write_scene_set
 from fusion.task import Task
-from fusion.training.bundle import export_detector
-from fusion.training.detector import DetectorRecipe, train_detector
-from fusion.training.sources import image_folder, scene_data
-from fusion.training.warm_start import read_weights
+from fusion.training.detection.export import export_detector
+from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.sources import image_folder, scene_data
+from fusion.training.detection.train import train_detector
+from fusion.training.detection.warm_start import read_weights
 
 
 def test_a_run_ends_where_it_was_told_and_another_goes_on_from_it(

@@ -1,0 +1,1 @@
+"""Detectors: from labelled pictures to a trunk that a device runs, in three YOLO families."""

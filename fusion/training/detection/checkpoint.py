@@ -1,0 +1,85 @@
+"""Reads and writes the trainer's own files, `.pt`: a user's checkpoint becomes a network, or one clear error.
+
+Such a file is a pickle and may run code when it is read: give only files you trust.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+from fusion.errors import InputError, ModelError
+from fusion.training.detection.architectures import Network, check_detector, one_headed
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # a checkpoint that names an unknown module would install it
+
+SUFFIX = ".pt"
+BEST = Path("weights") / "best.pt"
+LAST = Path("weights") / "last.pt"
+
+
+def read_checkpoint(path: Path) -> Network:
+    """The detection network in `path`, float32, in evaluation mode, with one head.
+
+    Raises `ModelError`, naming the file, when it is missing, unreadable, or no detector that a trunk can be made of.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"{path}: no such checkpoint; give an ultralytics {SUFFIX}, or train one: fusion train detector"
+        )
+    if path.suffix != SUFFIX:
+        raise ModelError(f"{path}: not a checkpoint of ultralytics; those end in {SUFFIX}")
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        network, _ = load_checkpoint(path)
+    except Exception as error:  # noqa: BLE001 a pickle can fail in any way
+        first = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path}: not a checkpoint that ultralytics can read ({first or type(error).__name__})"
+        ) from None
+    check_detector(network, path)
+    return one_headed(network)
+
+
+def write_checkpoint(network: Network, path: Path) -> Path:
+    """Keep a network as the trainer would: any ultralytics reads it. Weights are stored as float16."""
+    import torch
+    from ultralytics import __version__
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    stored = copy.deepcopy(network).half()
+    for parameter in stored.parameters():
+        parameter.requires_grad = False
+    stored.criterion = None
+    stored.args = {**DEFAULT_CFG_DICT, **_plain(getattr(network, "args", {})), "task": "detect"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {
+            "epoch": -1,
+            "model": stored,
+            "ema": None,
+            "optimizer": None,
+            "train_args": stored.args,
+            "version": __version__,
+        },
+        path,
+    )
+    return path
+
+
+def find_checkpoint(given: Path) -> Path:
+    """The checkpoint that is meant: a `.pt`, or the best of a run's folder. Raises `InputError` naming the folder."""
+    if not given.is_dir():
+        return given
+    for inside in (BEST, Path(BEST.name)):
+        if (given / inside).is_file():
+            return given / inside
+    raise InputError(f"{given}: holds no {BEST} of a finished run; give a checkpoint {SUFFIX} or a run's folder")
+
+
+def _plain(arguments: Any) -> dict[str, Any]:
+    return dict(arguments) if isinstance(arguments, dict) else dict(vars(arguments))

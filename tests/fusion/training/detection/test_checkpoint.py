@@ -1,0 +1,87 @@
+"""A user's own checkpoint: taken as it is, or refused in one clear line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+
+from fusion.cli import main
+from fusion.errors import InputError, ModelError
+from fusion.task import Task
+from fusion.training.detection.architectures import class_names
+from fusion.training.detection.checkpoint import find_checkpoint, read_checkpoint
+from fusion.training.detection.trunk import load_detector
+
+
+def _kept(network: torch.nn.Module, path: Path) -> Path:
+    torch.save({"model": network, "epoch": -1, "train_args": {}}, path)
+    return path
+
+
+def test_what_ultralytics_wrote_is_read(tmp_path: Path) -> None:
+    network = DetectionModel("yolo26n.yaml", nc=2, verbose=False)  # both heads
+    network.names = {0: "red", 1: "green"}
+    read = read_checkpoint(_kept(network, tmp_path / "own.pt"))
+    assert class_names(read) == ("red", "green")
+    assert read.model[-1].one2one_cv2 is None
+    assert not read.training
+
+
+def test_what_is_no_detector_says_so(tmp_path: Path) -> None:
+    (tmp_path / "picture.pt").write_bytes(b"\x89PNG not a pickle")
+    (tmp_path / "graph.onnx").write_bytes(b"onnx")
+    torch.save([1, 2, 3], tmp_path / "list.pt")
+    torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "state.pt")
+    _kept(SegmentationModel("yolov8n-seg.yaml", nc=2, verbose=False), tmp_path / "masks.pt")
+    _kept(DetectionModel("yolov8n-p2.yaml", nc=2, verbose=False), tmp_path / "fine.pt")
+    fused = DetectionModel("yolo26n.yaml", nc=2, verbose=False).eval()
+    fused.end2end = True
+    _kept(fused.fuse(verbose=False), tmp_path / "fused.pt")
+    for name, message in {
+        "none.pt": "no such checkpoint",
+        "picture.pt": "not a checkpoint that ultralytics can read",
+        "graph.onnx": r"those end in \.pt",
+        "list.pt": "not a checkpoint that ultralytics can read",
+        "state.pt": "not a checkpoint that ultralytics can read",
+        "masks.pt": "its head is a Segment",
+        "fine.pt": r"strides \(4, 8, 16, 32\); a trunk has \(8, 16, 32\)",
+        "fused.pt": "one-to-many head was removed",
+    }.items():
+        with pytest.raises(ModelError, match=message) as caught:
+            read_checkpoint(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_other_classes_are_no_trunk_of_the_task(random_checkpoint, task: Task) -> None:
+    with pytest.raises(ModelError, match="not those of task squares"):
+        load_detector(random_checkpoint("yolov8n", ("green", "red")), task, 64, 64)
+
+
+def test_a_runs_folder_stands_for_its_best(tmp_path: Path) -> None:
+    (tmp_path / "run" / "weights").mkdir(parents=True)
+    (tmp_path / "run" / "weights" / "best.pt").write_bytes(b"")
+    assert find_checkpoint(tmp_path / "run") == tmp_path / "run" / "weights" / "best.pt"
+    with pytest.raises(InputError, match=r"holds no weights/best\.pt of a finished run"):
+        find_checkpoint(tmp_path)
+
+
+def test_the_command_refuses_before_it_trains(
+    tmp_path: Path, task_file: Path, root: Path, random_checkpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*options: str | Path) -> str:
+        common = ["train", "detector", "--task", task_file, "--data", root, "--out", tmp_path / "runs"]
+        assert main([*map(str, common), *map(str, options)]) != 0
+        return capsys.readouterr().err
+
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "nothing to start from" in train("--start", tmp_path / "none.pt")
+    assert "training starts from an ultralytics checkpoint .pt" in train("--start", tmp_path / "notes.txt")
+    assert "not a checkpoint that ultralytics can read" in train("--start", tmp_path / "text.pt")
+    assert "no detector is called 'yolov9t'" in train("--architecture", "yolov9t")
+    assert "leave out --architecture" in train("--start", random_checkpoint("yolov8n"), "--architecture", "yolo11n")
+    assert "a detector learns on cpu or cuda" in train("--device", "tpu")
+    assert "--batch 0: give 1 or more" in train("--batch", "0")
+    assert "--epochs 0: give 1 or more" in train("--epochs", "0")
