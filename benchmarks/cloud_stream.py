@@ -27,6 +27,7 @@ from fusion.types import (
     FusedTokens,
     GatedMaps,
     ItemId,
+    MapLayer,
     SampleId,
     SendReason,
     Verdict,
@@ -57,7 +58,7 @@ def evidence(device: str, epoch: str, sequence: int, rng: np.random.Generator) -
         reasons=(SendReason.UNCERTAIN,),
         value=0.5,
         ages_ns={"front": 0, "roof": 20_000_000, "mic": 0},
-        maps=GatedMaps(windows, rng.bytes(32), rng.bytes(2200), 1),
+        maps=GatedMaps(windows, rng.bytes(32), (MapLayer(rng.bytes(2200), 1),)),
         tokens=FusedTokens(rng.integers(-99, 99, (9, 96), dtype=np.int8), 0.0625),
     )
 

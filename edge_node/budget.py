@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fusion.codec import FULL, RATES, Rate
+
 FIRST_GUESS_BYTES = 4096.0
 LEARNING = 0.1
+SHARES = {"full": 1.0, "lean": 0.65, "coarse": 0.5, "least": 0.45}
+"""What the evidence of each rate weighs beside that of the finest, until it is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one item may send: at which rate, and how many bytes were taken for it before it was encoded."""
+
+    rate: Rate
+    reserved: float = 0.0
+
+
+UNLIMITED = Grant(FULL)
 
 
 @dataclass(slots=True)
 class ByteBudget:
     """`rate` bytes a second, at most `burst` saved up; a rate of 0 is no limit.
 
-    What an item will weigh is known only after it is encoded, so admission goes by a running mean and
+    The fuller the bucket, the finer the evidence: the finest rate of `rates` while at least half of the burst is there,
+    and each coarser one for an equal part of the lower half; an item is refused only when not even the coarsest fits.
+    What an item will weigh is known only after it is encoded, so admission goes by a running mean for each rate and
     `charge` settles the difference.
     """
 
     rate: float
     burst: int
+    rates: Sequence[Rate] = RATES
     level: float = field(init=False)
-    expected: float = FIRST_GUESS_BYTES
+    expected: dict[str, float] = field(init=False)
     _time_ns: int | None = None
 
     def __post_init__(self) -> None:
         self.level = float(self.burst)
+        self.expected = _guesses(FIRST_GUESS_BYTES)
 
     def refill(self, time_ns: int) -> None:
         """Let time pass up to `time_ns`; a step back refills nothing."""
@@ -33,26 +52,47 @@ class ByteBudget:
             self.level = min(float(self.burst), self.level + self.rate * (time_ns - self._time_ns) / 1e9)
         self._time_ns = time_ns
 
-    def admit(self) -> bool:
-        """Whether one more item fits; takes its expected weight when it does."""
+    def admit(self) -> Grant | None:
+        """What one more item may send, whose expected weight is taken; None when it does not fit."""
         if self.rate == 0:
-            return True
-        if self.level < min(self.expected, self.burst):
-            return False
-        self.level -= self.expected
-        return True
+            return Grant(self.rates[0])
+        for rate in self.rates[self._coarseness() :]:
+            needed = self.expected[rate.name]
+            if self.level >= min(needed, self.burst):
+                self.level -= needed
+                return Grant(rate, needed)
+        return None
 
-    def charge(self, actual: int) -> None:
+    def charge(self, grant: Grant, actual: int) -> None:
         """Settle an admitted item that weighed `actual` bytes."""
         if self.rate:
-            self.level += self.expected - actual
-        self.expected += LEARNING * (actual - self.expected)
+            self.level += grant.reserved - actual
+        mean = self.expected[grant.rate.name]
+        self.expected[grant.rate.name] = mean + LEARNING * (actual - mean)
+
+    def release(self, grant: Grant) -> None:
+        """Give back what was taken for an item that could not be encoded."""
+        self.level = min(float(self.burst), self.level + grant.reserved)
 
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON values."""
-        return {"level": self.level, "expected": self.expected, "time_ns": self._time_ns}
+        return {"level": self.level, "expected": dict(self.expected), "time_ns": self._time_ns}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`; a smaller burst set since then holds at once."""
-        self.level = min(float(self.burst), state["level"])
-        self.expected, self._time_ns = state["expected"], state["time_ns"]
+        """Go on from a `snapshot`; a smaller burst set since then holds at once.
+
+        One of a device that knew no rates has one mean, that of the finest.
+        """
+        self.level, self._time_ns = min(float(self.burst), state["level"]), state["time_ns"]
+        expected = state["expected"]
+        self.expected = self.expected | expected if isinstance(expected, dict) else _guesses(expected)
+
+    def _coarseness(self) -> int:
+        """How many rates are passed over at this level."""
+        missing = 1 - max(0.0, self.level) / self.burst
+        coarser = len(self.rates) - 1
+        return min(coarser, max(0, int((2 * missing - 1) * coarser) + 1)) if missing > 1 / 2 else 0
+
+
+def _guesses(finest: float) -> dict[str, float]:
+    return {name: finest * share for name, share in SHARES.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -151,7 +151,8 @@ class ScreeningSettings(Settings):
     ordinary items exceeds (0: off; only where the model folder has reference tokens). `disagree_above` is how sure both
     sides must be to disagree. `onset_s` is how long a track must have been seen before any reason but being asked for
     counts. A track's situation is sent once in `repeat_s`; one that is only suspect again is sent anew only when its
-    probability has risen by `suspect_rise`. `budget_bytes_per_s` 0 is no budget.
+    probability has risen by `suspect_rise`. Evidence is sent at `finest_rate`, and at a coarser one the less is left of
+    the byte budget; `budget_bytes_per_s` 0 is no budget.
     """
 
     uncertain_below: Share = 0.5
@@ -165,6 +166,7 @@ class ScreeningSettings(Settings):
     seed: int = 0
     onset_s: Seconds = 0.2
     repeat_s: Seconds = 10.0
+    finest_rate: Literal["full", "lean", "coarse", "least"] = "full"
     budget_bytes_per_s: float = Field(default=0.0, ge=0)
     budget_burst_bytes: int = Field(default=65536, ge=1)
 

@@ -135,7 +135,7 @@ class ModelPerception:
         found = look.detail
         evidence = make_evidence(
             self._detector.profile, decision.item, self._task, sample.time_ns, track, found, look.scene, index,
-            decision.reasons, decision.value, self.models,
+            decision.reasons, decision.value, self.models, decision.grant.rate,
         )  # fmt: skip
         crop = crop_pixels(self._image(sample), found.placement, found.detections[index].box)
         maps = evidence.maps.byte_size if evidence.maps else 0

@@ -194,8 +194,9 @@ class Pipeline:
         try:
             blobs = self._stages.perception.encode(sample, look, index, view.track, decision)
         except EvidenceError as error:
+            self._stages.screener.settle(decision, None)
             return replace(record, state=ItemState.QUARANTINED, note=str(error))
-        self._stages.screener.charge(len(blobs.evidence))
+        self._stages.screener.settle(decision, len(blobs.evidence))
         return replace(record, blobs=blobs)
 
     def _state(self) -> str:

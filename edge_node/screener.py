@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edge_node.budget import ByteBudget
+from edge_node.budget import UNLIMITED, ByteBudget, Grant
 from edge_node.config import ScreeningSettings
 from edge_node.tracker import TrackView
+from fusion.codec import RATES, rate_named
 from fusion.review.layout import NOTHING
 from fusion.types import Detection, FusedObject, ItemId, ItemState, SendReason
 
@@ -37,7 +38,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of an item: `PENDING` is to be sent, `into` the item it was de-duplicated into, `note` says why."""
+    """What became of an item: `PENDING` is to be sent as `grant` says, `into` the item it was de-duplicated into,
+    `note` says why.
+    """
 
     item: ItemId
     state: ItemState
@@ -45,6 +48,7 @@ class Decision:
     value: float = 0.0
     into: ItemId | None = None
     note: str = ""
+    grant: Grant = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +98,37 @@ class Screener:
     _sent: dict[int, dict[Situation, _Sent]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.budget = ByteBudget(self.settings.budget_bytes_per_s, self.settings.budget_burst_bytes)
+        self.budget = ByteBudget(
+            self.settings.budget_bytes_per_s,
+            self.settings.budget_burst_bytes,
+            RATES[RATES.index(rate_named(self.settings.finest_rate)) :],
+        )
 
     def decide(self, time_ns: int, candidates: Sequence[Candidate]) -> list[Decision]:
-        """One decision a candidate, in their order. An item that is `PENDING` is to be encoded and then `charge`d."""
+        """One decision a candidate, in their order. An item that is `PENDING` is to be encoded and then settled."""
         self.budget.refill(time_ns)
         self._forget_old(time_ns)
         decisions = [self._decide(time_ns, candidate) for candidate in candidates]
         wanted = [i for i, decision in enumerate(decisions) if decision.state is ItemState.PENDING]
         for index in sorted(wanted, key=lambda i: (-decisions[i].value, i)):
             decision, candidate = decisions[index], candidates[index]
-            if not self.budget.admit():
+            grant = self.budget.admit()
+            if grant is None:
                 decisions[index] = replace(decision, state=ItemState.SHED, note="over the byte budget")
-            elif self.tracking:
+                continue
+            decisions[index] = replace(decision, grant=grant)
+            if self.tracking:
                 sent = self._sent.setdefault(candidate.track.track, {})
                 here = _situation(candidate, self.settings.asked)
                 sent[here] = _Sent(time_ns, decision.item, candidate.suspicion)
         return decisions
 
-    def charge(self, evidence_bytes: int) -> None:
-        """What an item that was to be sent weighed."""
-        self.budget.charge(evidence_bytes)
+    def settle(self, decision: Decision, evidence_bytes: int | None) -> None:
+        """What an item that was to be sent weighed; None when it could not be encoded."""
+        if evidence_bytes is None:
+            self.budget.release(decision.grant)
+        else:
+            self.budget.charge(decision.grant, evidence_bytes)
 
     def forget(self) -> None:
         """Tracks ended: what was sent about them says nothing about the next ones."""

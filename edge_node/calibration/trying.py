@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from edge_node.budget import SHARES
 from edge_node.calibration.watching import Moment, Watched
 from edge_node.config import ScreeningSettings
 from edge_node.screener import Decision, Screener
@@ -71,6 +72,7 @@ def _charge(screener: Screener, moment: Moment, decisions: Sequence[Decision]) -
     total = 0
     for size, decision in zip(moment.sizes, decisions, strict=True):
         if decision.state is ItemState.PENDING:
-            screener.charge(size)
-            total += size
+            weight = round(size * SHARES[decision.grant.rate.name])
+            screener.settle(decision, weight)
+            total += weight
     return total

@@ -3,14 +3,20 @@
 from fusion.codec.entropy import empirical_bits, fit_frequencies
 from fusion.codec.evidence import MAX_OPEN_CELLS, decode_maps, encode_maps, unpack_gates
 from fusion.codec.gate import CELLS_PER_LEVEL, item_gate
+from fusion.codec.layers import LAYERS
 from fusion.codec.profile import Level, Profile
+from fusion.codec.rates import FULL, RATES, Rate, rate_named
 from fusion.codec.tokens import dequantize_tokens, quantize_tokens
 
 __all__ = [
     "CELLS_PER_LEVEL",
+    "FULL",
+    "LAYERS",
     "MAX_OPEN_CELLS",
+    "RATES",
     "Level",
     "Profile",
+    "Rate",
     "decode_maps",
     "dequantize_tokens",
     "empirical_bits",
@@ -18,5 +24,6 @@ __all__ = [
     "fit_frequencies",
     "item_gate",
     "quantize_tokens",
+    "rate_named",
     "unpack_gates",
 ]

@@ -4,6 +4,8 @@ The coder is `constriction`'s 64-bit rANS with 32-bit words and 24-bit probabili
 table of integer frequencies is scaled to a sum of 2^24 in integer arithmetic. `constriction` takes weights
 as floats, gives each symbol one unit and shares out the rest; handing it `share - 1`, whose sum is exactly
 that rest, leaves nothing to round, so no float enters the code.
+
+`constriction` is compiled; a device for which it cannot be had sends zstd frames instead.
 """
 
 from __future__ import annotations
@@ -11,9 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import constriction
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
+
+try:
+    import constriction
+except ImportError:  # a platform without the compiled coder
+    constriction = None
 
 from fusion.errors import EvidenceError, ModelError
 from fusion.types import Int8Array
@@ -22,10 +29,12 @@ Frequencies: TypeAlias = NDArray[np.int32]
 SymbolModel: TypeAlias = Any
 """One channel's `constriction` model; the library is untyped."""
 
+HAS_RANS = constriction is not None
 PRECISION_BITS = 24
 WORD_BYTES = 4
 _FITTED_TOTAL = 1 << 16
 _PRIOR_SAMPLES = 16.0
+_ZSTD_LEVEL = 9
 
 
 def check_frequencies(frequencies: Frequencies) -> None:
@@ -46,7 +55,9 @@ def scaled_frequencies(frequencies: Frequencies) -> NDArray[np.int64]:
 
 
 def symbol_models(frequencies: Frequencies) -> tuple[SymbolModel, ...]:
-    """One model a channel of `frequencies` (K, S)."""
+    """One model a channel of `frequencies` (K, S); none of use where the coder is not to be had."""
+    if not HAS_RANS:
+        return (None,) * len(frequencies)
     categorical = constriction.stream.model.Categorical
     return tuple(categorical((row - 1).astype(np.float64), perfect=False) for row in scaled_frequencies(frequencies))
 
@@ -74,6 +85,8 @@ def decode_symbols(data: bytes, channels: Sequence[tuple[SymbolModel, int]]) -> 
     Raises `EvidenceError` when `data` is longer than that many symbols can be, or is not used up by them.
     """
     total = sum(count for _, count in channels)
+    if not HAS_RANS:
+        raise EvidenceError("the symbols are rANS words, and this machine lacks the package constriction to read them")
     if len(data) % WORD_BYTES or len(data) > max_encoded_bytes(total):
         raise EvidenceError(f"{len(data)} bytes of symbols; {total} symbols are whole words of at most that many bits")
     try:
@@ -84,6 +97,39 @@ def decode_symbols(data: bytes, channels: Sequence[tuple[SymbolModel, int]]) -> 
     if not coder.is_empty():
         raise EvidenceError("the symbols do not end where the gate says they do")
     return decoded
+
+
+def pack_symbols(channels: Sequence[NDArray[np.int32]]) -> bytes:
+    """Symbols (n,) from -128 to 127 of every channel as one zstd frame of int8."""
+    data = np.concatenate([np.zeros(0, np.int32), *channels]).astype(np.int8).tobytes()
+    return zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(data) if data else b""
+
+
+def max_packed_bytes(symbols: int) -> int:
+    """The most bytes of a zstd frame of `symbols` symbols: what cannot be compressed, and the frame around it."""
+    return symbols + (symbols >> 8) + 64
+
+
+def unpack_symbols(data: bytes, counts: Sequence[int]) -> list[NDArray[np.int32]]:
+    """Read what `pack_symbols` wrote; `counts` are the channels' numbers of symbols.
+
+    Raises `EvidenceError` for anything but one frame of exactly that many, and allocates no more than those.
+    """
+    total = sum(counts)
+    if not total and not data:
+        return [np.zeros(0, np.int32) for _ in counts]
+    try:
+        told = zstandard.get_frame_parameters(data).content_size
+        if told != total:
+            raise EvidenceError(f"a zstd frame that says it holds {told} symbols, not {total}")
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=False) as reader:
+            found = reader.read(total + 1)  # never more than that: what a frame says of itself is not to be trusted
+    except zstandard.ZstdError as error:
+        raise EvidenceError(f"the symbols are not a zstd frame: {error}") from None
+    if len(found) != total:
+        raise EvidenceError(f"a zstd frame of {len(found)} symbols; {total} are needed")
+    values = np.frombuffer(found, np.int8).astype(np.int32)
+    return np.split(values, np.cumsum(counts)[:-1]) if counts else []
 
 
 def fit_frequencies(codes: Int8Array, clip: int) -> Frequencies:

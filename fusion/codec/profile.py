@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from fusion.codec.entropy import Frequencies, SymbolModel, check_frequencies, symbol_models
+from fusion.codec.steps import MAX_STEP_EXPONENT, coarser_frequencies, coarser_symbols
 from fusion.errors import ModelError
 from fusion.types import Float32Array
 
@@ -22,6 +23,14 @@ JSON_NAME = "profile.json"
 ARRAYS_NAME = "profile.npz"
 _MAX_ARRAY_BYTES = 16 << 20
 _MAX_SIDE = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class LevelCoder:
+    """Symbols from -largest to largest, and one entropy model a channel for them."""
+
+    largest: int
+    models: tuple[SymbolModel, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +62,15 @@ class Level:
         check_frequencies(self.frequencies)
 
     @cached_property
-    def models(self) -> tuple[SymbolModel, ...]:
-        """One entropy model a channel, built once."""
-        return symbol_models(self.frequencies)
+    def coders(self) -> tuple[LevelCoder, ...]:
+        """One coder a step exponent, from 0 to the largest that leaves more than one symbol; built once."""
+        coders = []
+        for exponent in range(MAX_STEP_EXPONENT + 1):
+            largest = int(coarser_symbols(np.array([self.clip]), exponent)[0])
+            if largest < 1:
+                break
+            coders.append(LevelCoder(largest, symbol_models(coarser_frequencies(self.frequencies, exponent))))
+        return tuple(coders)
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from fusion.codec import Profile, encode_maps, item_gate, quantize_tokens
+from fusion.codec import FULL, Profile, Rate, encode_maps, item_gate, quantize_tokens
 from fusion.errors import InputError
 from fusion.perception.detector import DetectorResult
 from fusion.preparation import Placement
@@ -41,10 +41,11 @@ def make_evidence(
     reasons: tuple[SendReason, ...],
     value: float,
     models: Mapping[str, str],
+    rate: Rate = FULL,
 ) -> Evidence:
     """The evidence about detection `index`, without pixels; `scene` is None where the task has no fused model.
 
-    The `tokens` lane is the object's own token, then the scene's latents.
+    The `tokens` lane is the object's own token, then, at a `rate` that has them, the scene's latents.
     """
     detection = detector.detections[index]
     windows, gates = item_gate(profile, detection.box, detector.cell_scores)
@@ -64,8 +65,8 @@ def make_evidence(
         reasons=reasons,
         value=value,
         ages_ns=dict(scene.ages_ns) if scene is not None else {},
-        maps=encode_maps(profile, detector.maps, windows, gates),
-        tokens=_tokens(found, scene) if found is not None and scene is not None else None,
+        maps=encode_maps(profile, detector.maps, windows, gates, step_exponent=rate.step_exponent, layers=rate.layers),
+        tokens=_tokens(found, scene, rate) if found is not None and scene is not None else None,
     )
 
 
@@ -102,5 +103,6 @@ def _opinion(found: FusedObject) -> DeviceOpinion:
     return DeviceOpinion(found.label_scores, found.condition_scores, found.asked_score, found.box3d)
 
 
-def _tokens(found: FusedObject, scene: FusedScene) -> FusedTokens:
-    return quantize_tokens(np.concatenate([found.token[None], scene.latents]).astype(np.float32, copy=False))
+def _tokens(found: FusedObject, scene: FusedScene, rate: Rate) -> FusedTokens:
+    latents = scene.latents if rate.scene_tokens else scene.latents[:0]
+    return quantize_tokens(np.concatenate([found.token[None], latents]).astype(np.float32, copy=False))

@@ -53,7 +53,7 @@ class FixedReviewer:
         """The payload is the digest of the item and its lanes, and whether pixels are among them."""
         digest = hashlib.sha256(str(evidence.item).encode())
         if evidence.maps:
-            digest.update(evidence.maps.gate + evidence.maps.symbols)
+            digest.update(b"".join((evidence.maps.gate, *(layer.symbols for layer in evidence.maps.layers))))
         if evidence.tokens:
             digest.update(evidence.tokens.values.tobytes())
         if evidence.pixels:

@@ -6,8 +6,10 @@ from fusion.types.evidence import (
     Evidence,
     FusedTokens,
     GatedMaps,
+    MapLayer,
     PixelCrop,
     SendReason,
+    SymbolCoding,
 )
 from fusion.types.identity import MAX_ITEMS_PER_SAMPLE, ItemId, SampleId, new_epoch
 from fusion.types.ledger import Gap, ItemState, LedgerCounts, SampleState
@@ -64,6 +66,7 @@ __all__ = [
     "ItemId",
     "ItemState",
     "LedgerCounts",
+    "MapLayer",
     "Modality",
     "Payload",
     "PixelCrop",
@@ -75,6 +78,7 @@ __all__ = [
     "SendReason",
     "SensorSlot",
     "SlotAnswer",
+    "SymbolCoding",
     "Truth",
     "TruthObject",
     "UInt8Array",

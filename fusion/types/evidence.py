@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Self
 
 from fusion.types.identity import ItemId
 from fusion.types.scene import Box2D, Box3D
@@ -37,24 +38,47 @@ class CellWindow:
         return self.width * self.height
 
 
+class SymbolCoding(StrEnum):
+    """How a layer's symbols became bytes: rANS over the profile's tables, or zstd where that coder is not to be had."""
+
+    RANS = "rans"
+    ZSTD = "zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class MapLayer:
+    """Coded symbols of some channels; `crc32` covers windows, gate, step exponent, the layer's number and `symbols`."""
+
+    symbols: bytes
+    crc32: int
+    coding: SymbolCoding = SymbolCoding.RANS
+
+
 @dataclass(frozen=True, slots=True)
 class GatedMaps:
     """The `maps` lane: neck features inside a spatial gate, entropy coded.
 
     `windows` has one window a level (finest first). `gate` is the packed bits (numpy `packbits`, big
-    endian within a byte) of all windows' cells, level after level, row after row. `symbols` are the rANS
-    words of the open cells' int8 codes; `crc32` covers windows, gate and symbols.
+    endian within a byte) of all windows' cells, level after level, row after row. `layers` hold the open cells'
+    symbols, coarse to fine, and any first few of them are evidence, too; a symbol stands for `2 ** step_exponent`
+    of the profile's steps. `whole` says that the one layer there holds all channels, as devices sent them before there
+    were layers (its checksum covers windows, gate and symbols alone).
     """
 
     windows: tuple[CellWindow, ...]
     gate: bytes
-    symbols: bytes
-    crc32: int
+    layers: tuple[MapLayer, ...]
+    step_exponent: int = 0
+    whole: bool = False
 
     @property
     def byte_size(self) -> int:
         """Bytes of the compressed parts."""
-        return len(self.gate) + len(self.symbols)
+        return len(self.gate) + sum(len(layer.symbols) for layer in self.layers)
+
+    def first(self, layers: int) -> Self:
+        """The same evidence without what comes after its first `layers` layers."""
+        return replace(self, layers=self.layers[:layers])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,12 +22,13 @@ from fusion.types import (
     FusedTokens,
     GatedMaps,
     ItemId,
+    MapLayer,
     PixelCrop,
     SlotAnswer,
     Verdict,
 )
 from fusion.wire import limits
-from fusion.wire.rules import REASON_OF, REASONS, check_crop, check_evidence, check_verdict
+from fusion.wire.rules import CODEC_OF, CODINGS, REASON_OF, REASONS, check_crop, check_evidence, check_verdict
 from fusion.wire.v1 import perception_pb2 as pb
 
 
@@ -174,8 +175,12 @@ def _box3d_message(box: Box3D) -> pb.Box3D:
 
 def _maps_message(maps: GatedMaps) -> pb.GatedMaps:
     windows = [pb.CellWindow(x=w.x, y=w.y, width=w.width, height=w.height) for w in maps.windows]
-    symbols = pb.Tensor(dtype=pb.DTYPE_INT8, codec=pb.CODEC_RANS, data=maps.symbols)
-    return pb.GatedMaps(windows=windows, gate=maps.gate, symbols=symbols, crc32=maps.crc32)
+    if maps.whole:
+        (only,) = maps.layers
+        symbols = pb.Tensor(dtype=pb.DTYPE_INT8, codec=pb.CODEC_RANS, data=only.symbols)
+        return pb.GatedMaps(windows=windows, gate=maps.gate, symbols=symbols, crc32=only.crc32)
+    layers = [pb.MapLayer(symbols=v.symbols, crc32=v.crc32, codec=CODEC_OF[v.coding]) for v in maps.layers]
+    return pb.GatedMaps(windows=windows, gate=maps.gate, layers=layers, step_exponent=maps.step_exponent)
 
 
 def _tokens_message(tokens: FusedTokens) -> pb.Tensor:
@@ -199,7 +204,10 @@ def _box3d(m: pb.Box3D) -> Box3D:
 
 def _maps(message: pb.GatedMaps) -> GatedMaps:
     windows = tuple(CellWindow(w.x, w.y, w.width, w.height) for w in message.windows)
-    return GatedMaps(windows, message.gate, message.symbols.data, message.crc32)
+    if not message.layers:
+        return GatedMaps(windows, message.gate, (MapLayer(message.symbols.data, message.crc32),), whole=True)
+    layers = tuple(MapLayer(v.symbols, v.crc32, CODINGS[v.codec]) for v in message.layers)
+    return GatedMaps(windows, message.gate, layers, message.step_exponent)
 
 
 def _tokens(message: pb.Tensor) -> FusedTokens:

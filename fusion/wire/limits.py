@@ -15,6 +15,8 @@ MAX_MODELS = 32
 MAX_SENSORS = 64
 MAX_PROFILES = 64
 MAX_LEVELS = 8
+MAX_LAYERS = 8
+MAX_STEP_EXPONENT = 7
 MAX_CELLS = 1 << 16
 MAX_EXTENT = 1 << 14
 """Pixels or cells along a side."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fusion.errors import EvidenceError, FusionError, InputError, ProtocolError
-from fusion.types import ItemId, SampleId, SendReason
+from fusion.types import ItemId, SampleId, SendReason, SymbolCoding
 from fusion.wire import limits
 from fusion.wire.checks import FieldCheck
 from fusion.wire.v1 import perception_pb2 as pb
@@ -21,6 +21,8 @@ REASONS = {
     SendReason.SUSPECT: pb.SEND_REASON_SUSPECT,
 }
 REASON_OF = {number: reason for reason, number in REASONS.items()}
+CODINGS = {pb.CODEC_RANS: SymbolCoding.RANS, pb.CODEC_ZSTD: SymbolCoding.ZSTD}
+CODEC_OF = {coding: number for number, coding in CODINGS.items()}
 
 _TOLERANCE = 1e-3
 _FAR = 1e6
@@ -100,9 +102,21 @@ def _check_maps(check: FieldCheck, maps: pb.GatedMaps) -> None:
     check.number("maps.windows cells", cells, 0, limits.MAX_CELLS)
     if len(maps.gate) != -(-cells // 8):
         check.fail("maps.gate", f"has {len(maps.gate)} bytes for {cells} cells")
+    if maps.layers:
+        _check_layers(check, maps)
+        return
     symbols = maps.symbols
     if symbols.dtype != pb.DTYPE_INT8 or symbols.codec != pb.CODEC_RANS or symbols.shape or symbols.scale:
         check.fail("maps.symbols", "is not an int8 tensor coded by rANS, without shape and scale")
+
+
+def _check_layers(check: FieldCheck, maps: pb.GatedMaps) -> None:
+    if maps.HasField("symbols") or maps.crc32:
+        check.fail("maps.symbols", "is set beside layers")
+    check.count("maps.layers", len(maps.layers), 1, limits.MAX_LAYERS)
+    check.number("maps.step_exponent", maps.step_exponent, 0, limits.MAX_STEP_EXPONENT)
+    if any(layer.codec not in CODINGS for layer in maps.layers):
+        check.fail("maps.layers.codec", "is neither rANS nor zstd")
 
 
 def _check_tokens(check: FieldCheck, tokens: pb.Tensor) -> None:

@@ -21,6 +21,7 @@ from fusion.types import (
     FusedTokens,
     GatedMaps,
     ItemId,
+    MapLayer,
     SampleId,
     SendReason,
 )
@@ -82,7 +83,7 @@ def make_evidence():
             reasons=(SendReason.UNCERTAIN,),
             value=0.5,
             ages_ns={"front": 0, "roof": 20_000_000},
-            maps=GatedMaps((CellWindow(1, 2, cells, 1),), b"\xff" * (-(-cells // 8)), rng.bytes(200), 1),
+            maps=GatedMaps((CellWindow(1, 2, cells, 1),), b"\xff" * (-(-cells // 8)), (MapLayer(rng.bytes(200), 1),)),
             tokens=FusedTokens(rng.integers(-99, 99, (9, 96), dtype=np.int8), 0.0625),
         )
         return replace(evidence, **changes)

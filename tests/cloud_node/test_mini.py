@@ -34,7 +34,8 @@ def reviewer(yard, profile, tmp_path_factory):
 
 
 def spoiled(maps: GatedMaps) -> GatedMaps:
-    return replace(maps, symbols=maps.symbols[:-4] + b"\x01\x02\x03\x04")
+    *before, last = maps.layers
+    return replace(maps, layers=(*before, replace(last, symbols=last.symbols[:-4] + b"\x01\x02\x03\x04")))
 
 
 def test_a_model_reviews_asks_for_pixels_and_refuses_damaged_maps(serving, yard, profile, reviewer):

@@ -49,6 +49,8 @@ class _CodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Codec.ValueType
     """little-endian, row-major"""
     CODEC_RANS: _Codec.ValueType  # 2
     """constriction ANS words over the profile's static tables"""
+    CODEC_ZSTD: _Codec.ValueType  # 3
+    """a zstd frame of the int8 symbols, from devices without the rANS coder"""
 
 class Codec(_Codec, metaclass=_CodecEnumTypeWrapper): ...
 
@@ -57,6 +59,8 @@ CODEC_RAW: Codec.ValueType  # 1
 """little-endian, row-major"""
 CODEC_RANS: Codec.ValueType  # 2
 """constriction ANS words over the profile's static tables"""
+CODEC_ZSTD: Codec.ValueType  # 3
+"""a zstd frame of the int8 symbols, from devices without the rANS coder"""
 Global___Codec: _TypeAlias = Codec  # noqa: Y015
 
 class _SendReason:
@@ -262,8 +266,39 @@ class CellWindow(_message.Message):
 Global___CellWindow: _TypeAlias = CellWindow  # noqa: Y015
 
 @_typing.final
+class MapLayer(_message.Message):
+    """The symbols of some channels of some levels: which ones follows from the layer's number and the profile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    CRC32_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    symbols: _builtins.bytes
+    crc32: _builtins.int
+    """over windows, gate, step exponent and the layer's number (a byte each), symbols"""
+    codec: Global___Codec.ValueType
+    """CODEC_RANS or CODEC_ZSTD"""
+    def __init__(
+        self,
+        *,
+        symbols: _builtins.bytes = ...,
+        crc32: _builtins.int = ...,
+        codec: Global___Codec.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "crc32", b"crc32", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MapLayer: _TypeAlias = MapLayer  # noqa: Y015
+
+@_typing.final
 class GatedMaps(_message.Message):
-    """Neck features inside a spatial gate. Every shape follows from the profile, the windows and the gate."""
+    """Neck features inside a spatial gate. Every shape follows from the profile, the windows and the gate.
+    The symbols are in `layers`, of which any first few are whole evidence, or, as devices sent them before, in `symbols`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -271,10 +306,14 @@ class GatedMaps(_message.Message):
     GATE_FIELD_NUMBER: _builtins.int
     SYMBOLS_FIELD_NUMBER: _builtins.int
     CRC32_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    STEP_EXPONENT_FIELD_NUMBER: _builtins.int
     gate: _builtins.bytes
     """packed bits of the windows' cells, big end first"""
     crc32: _builtins.int
-    """over gate, then symbols"""
+    """over windows, gate and symbols; set with `symbols`"""
+    step_exponent: _builtins.int
+    """a symbol stands for 2^step_exponent of the profile's steps; set with `layers`"""
     @_builtins.property
     def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellWindow]:
         """one a level, finest first"""
@@ -283,6 +322,10 @@ class GatedMaps(_message.Message):
     def symbols(self) -> Global___Tensor:
         """int8, CODEC_RANS, no shape and no scale: a sender's count is never trusted"""
 
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___MapLayer]:
+        """coarse to fine"""
+
     def __init__(
         self,
         *,
@@ -290,10 +333,12 @@ class GatedMaps(_message.Message):
         gate: _builtins.bytes = ...,
         symbols: Global___Tensor | None = ...,
         crc32: _builtins.int = ...,
+        layers: _abc.Iterable[Global___MapLayer] | None = ...,
+        step_exponent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["symbols", b"symbols"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "gate", b"gate", "symbols", b"symbols", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "gate", b"gate", "layers", b"layers", "step_exponent", b"step_exponent", "symbols", b"symbols", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import time
 import tracemalloc
@@ -5,14 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.codec import MAX_OPEN_CELLS, Profile, decode_maps, encode_maps, item_gate, unpack_gates
-from fusion.codec.evidence import _checksum
+import fusion.codec.evidence as codec
+from fusion.codec import LAYERS, MAX_OPEN_CELLS, Profile, decode_maps, encode_maps, item_gate, unpack_gates
+from fusion.codec.evidence import layer_checksum
+from fusion.codec.layers import layer_parts
 from fusion.codec.synthetic import synthetic_maps, synthetic_profile
 from fusion.errors import EvidenceError, ModelError
-from fusion.types import Box2D, CellWindow, GatedMaps
+from fusion.types import Box2D, CellWindow, GatedMaps, MapLayer, SymbolCoding
+from fusion.wire.v1 import perception_pb2 as pb
 
 SMALL = synthetic_profile(image_width=96, image_height=64, channels=(3, 4, 5), clip=7)
 
@@ -31,18 +36,46 @@ def gated_inputs(draw):
     return maps, tuple(windows), gates
 
 
-@given(gated_inputs())
-@settings(max_examples=150, deadline=None)
-def test_what_is_open_comes_back_and_what_is_closed_is_zero(inputs):
+@given(gated_inputs(), st.integers(0, 3), st.integers(1, LAYERS), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_what_is_open_comes_back_in_its_steps_and_what_is_closed_is_zero(inputs, exponent, layers, by_zstd):
     maps, windows, gates = inputs
-    gated = encode_maps(SMALL, maps, windows, gates)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "HAS_RANS", not by_zstd)
+        gated = encode_maps(SMALL, maps, windows, gates, step_exponent=exponent, layers=layers)
     decoded = decode_maps(SMALL, gated)
-    for level, whole, window, gate, found in zip(SMALL.levels, maps, windows, gates, decoded, strict=True):
+    sent = np.zeros((len(SMALL.levels), 8), bool)
+    for parts in layer_parts(SMALL)[:layers]:
+        for part in parts:
+            sent[part.level, part.start : part.stop] = True
+    for index, (level, whole, window, gate) in enumerate(zip(SMALL.levels, maps, windows, gates, strict=True)):
         inside = whole[:, window.y : window.y + window.height, window.x : window.x + window.width]
-        assert found.dtype == np.int8
-        assert np.array_equal(found, np.where(gate, np.clip(inside, -level.clip, level.clip), 0))
+        open_ = gate & sent[index, : level.channels, None, None]
+        off = np.abs(decoded[index].astype(int) - np.clip(inside.astype(int), -level.clip, level.clip))
+        assert decoded[index].dtype == np.int8
+        assert (decoded[index][~open_] == 0).all()
+        assert off[open_].max(initial=0) <= (1 << exponent) // 2
+        assert (np.sign(decoded[index]) * np.sign(inside) >= 0)[open_].all()
     for gate, found in zip(gates, unpack_gates(SMALL, gated), strict=True):
         assert np.array_equal(gate, found)
+
+
+@given(gated_inputs(), st.integers(0, 3), st.integers(1, LAYERS))
+@settings(max_examples=100, deadline=None)
+def test_the_first_layers_are_what_would_have_been_sent_without_the_others(inputs, exponent, layers):
+    maps, windows, gates = inputs
+    everything = encode_maps(SMALL, maps, windows, gates, step_exponent=exponent)
+    few = encode_maps(SMALL, maps, windows, gates, step_exponent=exponent, layers=layers)
+    assert everything.first(layers) == few
+
+
+def test_each_layer_and_each_step_costs_less(profile):
+    windows, gates = item_gate(profile, Box2D(200, 100, 304, 252), None)
+    maps = synthetic_maps(profile)
+    sizes = [[encode_maps(profile, maps, windows, gates, step_exponent=q).first(n).byte_size for n in (1, 2, 3)]
+             for q in range(4)]  # fmt: skip
+    for row in (*sizes, *zip(*reversed(sizes), strict=True)):
+        assert list(row) == sorted(set(row))
 
 
 def example(profile: Profile = SMALL) -> GatedMaps:
@@ -50,24 +83,41 @@ def example(profile: Profile = SMALL) -> GatedMaps:
     return encode_maps(profile, synthetic_maps(profile, 3), windows, gates)
 
 
+def with_layer(gated: GatedMaps, number: int, layer: MapLayer) -> GatedMaps:
+    return replace(gated, layers=(*gated.layers[:number], layer, *gated.layers[number + 1 :]))
+
+
+def forged(windows, gate: bytes, symbols, *, coding=SymbolCoding.RANS, exponent: int = 0) -> GatedMaps:
+    """Maps whose checksums are right, whatever is in them."""
+    gated = GatedMaps(tuple(windows), gate, tuple(MapLayer(data, 0, coding) for data in symbols), exponent)
+    return replace(gated, layers=tuple(replace(v, crc32=layer_checksum(gated, n)) for n, v in enumerate(gated.layers)))
+
+
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_damaged_evidence_is_refused_or_unchanged(data):
     good = example()
-    field = data.draw(st.sampled_from(["gate", "symbols", "crc32", "windows"]))
+    field = data.draw(st.sampled_from(["gate", "symbols", "crc32", "windows", "order", "steps"]))
+    number = data.draw(st.integers(0, LAYERS - 1))
     if field == "crc32":
-        bad = replace(good, crc32=data.draw(st.integers(0, 2**32 - 1)))
+        bad = with_layer(good, number, replace(good.layers[number], crc32=data.draw(st.integers(0, 2**32 - 1))))
+    elif field == "steps":
+        bad = replace(good, step_exponent=data.draw(st.integers(-1, 9)))
+    elif field == "order":
+        bad = replace(good, layers=tuple(data.draw(st.permutations(good.layers))))
     elif field == "windows":
-        number = st.integers(-3, 40) | st.integers(-(2**40), 2**40)
-        windows = [CellWindow(*data.draw(st.tuples(number, number, number, number))) for _ in good.windows]
+        side = st.integers(-3, 40) | st.integers(-(2**40), 2**40)
+        windows = [CellWindow(*data.draw(st.tuples(side, side, side, side))) for _ in good.windows]
         bad = replace(good, windows=tuple(windows))
     else:
-        content: bytes = getattr(good, field)
+        content = good.gate if field == "gate" else good.layers[number].symbols
         cut = content[: data.draw(st.integers(0, len(content)))]
         flipped = bytearray(content)
         flipped[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         noise = data.draw(st.binary(max_size=200))
-        bad = replace(good, **{field: data.draw(st.sampled_from([cut, bytes(flipped), noise, content + noise]))})
+        damaged = data.draw(st.sampled_from([cut, bytes(flipped), noise, content + noise]))
+        layer = replace(good.layers[number], symbols=damaged)
+        bad = replace(good, gate=damaged) if field == "gate" else with_layer(good, number, layer)
     try:
         decoded = decode_maps(SMALL, bad)
     except EvidenceError:
@@ -75,15 +125,20 @@ def test_damaged_evidence_is_refused_or_unchanged(data):
     assert all(np.array_equal(a, b) for a, b in zip(decoded, decode_maps(SMALL, good), strict=True))
 
 
-@given(st.lists(st.tuples(*[st.integers(0, 12)] * 4), min_size=3, max_size=3), st.binary(max_size=60), st.data())
-@settings(max_examples=200, deadline=None)
-def test_bytes_with_a_right_checksum_decode_or_are_refused(sizes, symbols, data):
+@given(
+    st.lists(st.tuples(*[st.integers(0, 12)] * 4), min_size=3, max_size=3),
+    st.lists(st.binary(max_size=60), min_size=1, max_size=LAYERS),
+    st.sampled_from(SymbolCoding),
+    st.integers(0, 4),
+    st.data(),
+)
+@settings(max_examples=300, deadline=None)
+def test_bytes_with_a_right_checksum_decode_or_are_refused(sizes, symbols, coding, exponent, data):
     windows = tuple(CellWindow(*size) for size in sizes)
     cells = sum(w.cells for w in windows)
     gate = data.draw(st.binary(min_size=(cells + 7) // 8, max_size=(cells + 7) // 8))
-    forged = GatedMaps(windows, gate, symbols, _checksum(windows, gate, symbols))
     try:
-        decoded = decode_maps(SMALL, forged)
+        decoded = decode_maps(SMALL, forged(windows, gate, symbols, coding=coding, exponent=exponent))
     except EvidenceError:
         return
     for level, window, codes in zip(SMALL.levels, windows, decoded, strict=True):
@@ -92,10 +147,64 @@ def test_bytes_with_a_right_checksum_decode_or_are_refused(sizes, symbols, data)
 
 
 def test_the_bytes_never_change(small_profile):
-    gated = example(small_profile)
-    content = repr(gated.windows).encode() + gated.gate + gated.symbols + gated.crc32.to_bytes(4, "little")
     assert small_profile.sha256 == "f94ddadac64ed4039cbbd4d914d274e146c2151521356c22ed00e7f6ef335475"
-    assert hashlib.sha256(content).hexdigest() == "9ace4a2bf3673b75ce9de8d2b25af784647eecc99e1367950e4de945580f4a30"
+    digests = []
+    for exponent in range(3):
+        windows, gates = item_gate(small_profile, Box2D(10, 12, 60, 50), None)
+        gated = encode_maps(small_profile, synthetic_maps(small_profile, 3), windows, gates, step_exponent=exponent)
+        content = repr(gated.windows).encode() + gated.gate
+        for layer in gated.layers:
+            content += layer.symbols + layer.crc32.to_bytes(4, "little")
+        digests.append(hashlib.sha256(content).hexdigest()[:16])
+    assert digests == ["7aed816259d4a2b7", "b0f59ca74ad51219", "7ad3ed3bd87ff97a"]
+
+
+BEFORE_LAYERS = (
+    "3IrGlAP5Qs7zH2%3IrGfAOaE%|NsC0|NsC0|NsC0z#38r0U!b@ObR>YR-s0y>LEz)CqM{XPlvA>)<Gk%_)%67{9z^R=Qe$@6#Zu*mPbyKg@;I&"
+    "iV9t#sH@@%^wCpB4hw=N^nHr32*iQTEV&~9040t%JT("
+)
+
+
+def test_what_devices_sent_before_there_were_layers_is_read():
+    windows, _ = item_gate(SMALL, Box2D(10, 12, 60, 50), None)
+    message = pb.GatedMaps.FromString(base64.b85decode(BEFORE_LAYERS))
+    old = GatedMaps(windows, message.gate, (MapLayer(message.symbols.data, message.crc32),), whole=True)
+    assert [(w.x, w.y, w.width, w.height) for w in message.windows] == [(w.x, w.y, w.width, w.height) for w in windows]
+    for found, new in zip(decode_maps(SMALL, old), decode_maps(SMALL, example()), strict=True):
+        assert np.array_equal(found, new)
+    with pytest.raises(EvidenceError, match="damaged"):
+        decode_maps(SMALL, replace(old, layers=(replace(old.layers[0], crc32=1),)))
+
+
+def zstd_frames(needed: int) -> dict[str, bytes]:
+    """Frames that are not `needed` symbols within the clip."""
+    strong, silent = zstandard.ZstdCompressor(19), zstandard.ZstdCompressor(19, write_content_size=False)
+    bomb = strong.compress(bytes(4 << 20))
+    told = bomb.index((4 << 20).to_bytes(4, "little"))
+    return {
+        "nothing": b"",
+        "zeros": bytes(8),
+        "bomb": bomb,
+        "bomb that says it is small": bomb[:told] + needed.to_bytes(4, "little") + bomb[told + 4 :],
+        "bomb that says nothing": silent.compress(bytes(1 << 20)),
+        "one too many": strong.compress(bytes(needed + 1)),
+        "beyond the clip": strong.compress(b"\x7f" * needed),
+        "cut": strong.compress(np.random.default_rng(0).integers(-3, 4, needed).astype(np.int8).tobytes())[:-3],
+    }
+
+
+@pytest.mark.parametrize("name", zstd_frames(100))
+def test_a_zstd_frame_that_is_not_the_symbols_is_refused_in_bounds(name):
+    windows, gate = (CellWindow(0, 0, 3, 3), CellWindow(0, 0, 6, 4), CellWindow(0, 0, 3, 2)), b"\xff" * 4 + b"\xfe"
+    needed = (4 * 24) + (5 * 6)
+    evil = forged(windows, gate, [zstd_frames(needed)[name]], coding=SymbolCoding.ZSTD)
+    tracemalloc.start()
+    try:
+        with pytest.raises(EvidenceError, match=r"zstd|clip"):
+            decode_maps(SMALL, evil)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_item_without_an_open_cell_costs_no_symbols(profile):
@@ -105,7 +214,7 @@ def test_an_item_without_an_open_cell_costs_no_symbols(profile):
     assert gated.byte_size == 0
     assert [m.shape for m in decode_maps(profile, gated)] == [(24, 0, 0), (32, 0, 0), (32, 0, 0)]
     closed = encode_maps(profile, synthetic_maps(profile), (CellWindow(1, 2, 5, 4),) * 3, [np.zeros((4, 5), bool)] * 3)
-    assert closed.symbols == b""
+    assert all(layer.symbols == b"" for layer in closed.layers)
     assert all(not m.any() for m in decode_maps(profile, closed))
 
 
@@ -113,10 +222,10 @@ def test_too_many_open_cells_are_refused_before_anything_is_decoded():
     huge = synthetic_profile(image_width=4096, image_height=4096)
     windows = tuple(CellWindow(0, 0, w, h) for h, w in (huge.map_size(i) for i in range(3)))
     gate = b"\xff" * (sum(w.cells for w in windows) // 8)
-    forged = GatedMaps(windows, gate, b"", _checksum(windows, gate, b""))
+    big = forged(windows, gate, [b""])
     tracemalloc.start()
     with pytest.raises(EvidenceError, match=str(MAX_OPEN_CELLS)):
-        decode_maps(huge, forged)
+        decode_maps(huge, big)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20  # the maps alone would be 8 MiB
@@ -128,8 +237,11 @@ def test_too_many_open_cells_are_refused_before_anything_is_decoded():
         ({"windows": (CellWindow(0, 0, 2, 2),) * 2}, "2 levels"),
         ({"windows": (CellWindow(11, 0, 2, 2),) * 3}, "leaves the 12x8 cells of p3"),
         ({"gate": b"\xff" * 40}, "a gate of 40 bytes"),
-        ({"symbols": b"\1" * 4000}, "more than"),
-        ({"crc32": 1}, "damaged"),
+        ({"layers": ()}, "0 layers"),
+        ({"layers": (MapLayer(b"", 0),) * 4}, "4 layers"),
+        ({"layers": (MapLayer(b"\1" * 4000, 0),)}, "more than"),
+        ({"layers": (MapLayer(b"", 1),)}, "damaged"),
+        ({"step_exponent": 4}, r"steps of 2\^4; .* 2\^0 to 2\^3"),
     ],
 )
 def test_what_is_wrong_is_named(change, message):
@@ -140,7 +252,7 @@ def test_what_is_wrong_is_named(change, message):
 def test_bits_beyond_the_gate_are_refused():
     windows = (CellWindow(0, 0, 1, 1), CellWindow(0, 0, 0, 0), CellWindow(0, 0, 0, 0))
     with pytest.raises(EvidenceError, match="beyond"):
-        decode_maps(SMALL, GatedMaps(windows, b"\x01", b"", _checksum(windows, b"\x01", b"")))
+        decode_maps(SMALL, forged(windows, b"\x01", [b""]))
 
 
 def test_maps_of_another_trunk_are_named(profile):

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.codec import decode_maps, dequantize_tokens, unpack_gates
+from fusion.codec import RATES, decode_maps, dequantize_tokens, unpack_gates
 from fusion.codec.synthetic import synthetic_maps
 from fusion.errors import InputError, ModelError
 from fusion.perception import DetectorResult, crop_pixels, make_evidence
 from fusion.preparation import Placement, decode_image
 from fusion.types import Box2D, Box3D, Detection, FusedObject, FusedScene, Image, ItemId, SampleId, SendReason
+from fusion.wire.convert import parse_evidence, serialize_evidence
 
 ITEM = ItemId(SampleId("cart", "0123456789abcdef", 1), 2)
 WHOLE = Placement(1.0, 0.0, 0.0)
@@ -49,6 +50,26 @@ def test_the_evidence_carries_what_the_device_knows(profile, task, result):
     assert tokens.shape == (9, 96)
     assert np.abs(tokens[0] - objects[1].token).max() <= evidence.tokens.scale
     assert np.abs(tokens[1:] - scene.latents).max() <= evidence.tokens.scale
+
+
+def test_a_coarser_rate_sends_fewer_bytes_and_of_the_same_item(profile, task, result):
+    rng = np.random.default_rng(0)
+    objects = tuple(FusedObject(rng.normal(0, 1, 96).astype(np.float32), {"red": 0.2}, {}, 0.7) for _ in range(2))
+    scene = FusedScene(objects, rng.normal(0, 1, (8, 96)).astype(np.float32), ages_ns={"camera": 3})
+    made = [
+        make_evidence(profile, ITEM, task, 0, 1, result, scene, 1, (SendReason.AUDIT,), 0.5, {}, rate) for rate in RATES
+    ]
+    sizes = [len(serialize_evidence(evidence)) for evidence in made]
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert [evidence.tokens.values.shape for evidence in made] == [(9, 96), (1, 96), (1, 96), (1, 96)]
+    finest = decode_maps(profile, made[0].maps)
+    for rate, evidence in zip(RATES, made, strict=True):
+        assert parse_evidence(serialize_evidence(evidence)).maps == evidence.maps
+        assert np.abs(dequantize_tokens(evidence.tokens)[0] - objects[1].token).max() <= evidence.tokens.scale
+        for level, (found, best) in enumerate(zip(decode_maps(profile, evidence.maps), finest, strict=True)):
+            sent = level > 0 or rate.layers > 1
+            assert np.abs(found.astype(int) - best).max(initial=0) <= (1 << rate.step_exponent) // 2 or not sent
+            assert sent or not found.any()
 
 
 def test_the_maps_are_those_around_the_box(profile, task, result):

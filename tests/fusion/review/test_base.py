@@ -20,6 +20,7 @@ from fusion.types import (
     FusedTokens,
     GatedMaps,
     ItemId,
+    MapLayer,
     PixelCrop,
     SampleId,
     SlotAnswer,
@@ -45,7 +46,7 @@ def evidence(sequence=1, gate=b"\xff", **changes) -> Evidence:
         reasons=(),
         value=0.0,
         ages_ns={},
-        maps=GatedMaps((CellWindow(0, 0, 4, 2),), gate, b"symbols!", 0),
+        maps=GatedMaps((CellWindow(0, 0, 4, 2),), gate, (MapLayer(b"symbols!", 0),)),
         tokens=FusedTokens(np.ones((9, 4), np.int8), 1.0),
     )
     return replace(made, **changes)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from fusion.types import (
     FusedTokens,
     GatedMaps,
     ItemId,
+    MapLayer,
     PixelCrop,
     SampleId,
     SendReason,
     SlotAnswer,
+    SymbolCoding,
     Verdict,
 )
 from fusion.wire import limits
@@ -68,7 +71,12 @@ def gated_maps(draw):
     gate = draw(
         st.binary(min_size=-(-sum(w.cells for w in windows) // 8), max_size=-(-sum(w.cells for w in windows) // 8))
     )
-    return GatedMaps(tuple(windows), gate, draw(st.binary(max_size=64)), draw(st.integers(0, 0xFFFFFFFF)))
+    layer = st.builds(MapLayer, st.binary(max_size=64), st.integers(0, 0xFFFFFFFF), st.sampled_from(SymbolCoding))
+    if draw(st.booleans()):
+        only = replace(draw(layer), coding=SymbolCoding.RANS)
+        return GatedMaps(tuple(windows), gate, (only,), whole=True)
+    layers = draw(st.lists(layer, min_size=1, max_size=limits.MAX_LAYERS))
+    return GatedMaps(tuple(windows), gate, tuple(layers), draw(st.integers(0, limits.MAX_STEP_EXPONENT)))
 
 
 @st.composite
@@ -174,7 +182,7 @@ def evidence(**changes) -> Evidence:
         "reasons": (SendReason.UNCERTAIN,),
         "value": 0.5,
         "ages_ns": {"front": 0},
-        "maps": GatedMaps((window,), b"\xff", b"\x00" * 8, 1),
+        "maps": GatedMaps((window,), b"\xff", (MapLayer(b"\x00" * 8, 1),) * 2, 1),
         "tokens": FusedTokens(np.zeros((2, 3), np.int8), 0.5),
         "pixels": PixelCrop(b"x", "jpeg", Box2D(0, 0, 9, 9)),
     }
@@ -196,9 +204,12 @@ def evidence(**changes) -> Evidence:
         ({"ages_ns": {"front": -1}}, "ages_ns[front]"),
         ({"opinion": DeviceOpinion(label_scores={"drum": math.nan})}, "opinion.label_scores[drum]"),
         ({"opinion": DeviceOpinion(box3d=Box3D(0, 0, 0, -1, 1, 1, 0))}, "opinion.box3d.length"),
-        ({"maps": GatedMaps((), b"", b"", 0)}, "maps.windows"),
-        ({"maps": GatedMaps((CellWindow(0, 0, 9, 9),), b"\xff", b"", 0)}, "maps.gate"),
-        ({"maps": GatedMaps((CellWindow(0, 0, 9000, 9000),), b"", b"", 0)}, "maps.windows cells"),
+        ({"maps": GatedMaps((), b"", (MapLayer(b"", 0),))}, "maps.windows"),
+        ({"maps": GatedMaps((CellWindow(0, 0, 9, 9),), b"\xff", (MapLayer(b"", 0),))}, "maps.gate"),
+        ({"maps": GatedMaps((CellWindow(0, 0, 9000, 9000),), b"", (MapLayer(b"", 0),))}, "maps.windows cells"),
+        ({"maps": GatedMaps((CellWindow(0, 0, 1, 1),), b"\x80", ())}, "maps.symbols"),
+        ({"maps": GatedMaps((CellWindow(0, 0, 1, 1),), b"\x80", (MapLayer(b"", 0),) * 9)}, "maps.layers"),
+        ({"maps": GatedMaps((CellWindow(0, 0, 1, 1),), b"\x80", (MapLayer(b"", 0),), 8)}, "maps.step_exponent"),
         ({"tokens": FusedTokens(np.zeros((2, 3), np.int8), math.nan)}, "tokens.scale"),
         ({"tokens": FusedTokens(np.zeros((2, 3), np.int8), 0.0)}, "tokens.scale"),
         ({"tokens": FusedTokens(np.zeros((limits.MAX_TOKENS + 1, 1), np.int8), 1.0)}, "tokens.shape[0]"),
@@ -237,8 +248,9 @@ def test_what_protobuf_cannot_hold_is_refused(changes):
         (lambda m: setattr(m.tokens, "dtype", pb.DTYPE_FLOAT32), "tokens"),
         (lambda m: m.tokens.shape.append(2), "tokens.shape"),
         (lambda m: setattr(m.tokens, "data", b"\0"), "tokens.data"),
-        (lambda m: setattr(m.maps.symbols, "codec", pb.CODEC_RAW), "maps.symbols"),
+        (lambda m: setattr(m.maps.layers[1], "codec", pb.CODEC_RAW), "maps.layers.codec"),
         (lambda m: m.maps.symbols.shape.append(1 << 30), "maps.symbols"),
+        (lambda m: setattr(m.maps, "crc32", 1), "maps.symbols"),
         (lambda m: m.pixels.ClearField("area"), "pixels.area"),
         (lambda m: m.maps.windows.extend([pb.CellWindow()] * 1000), "maps.windows"),
         (lambda m: setattr(m.item.sample, "device", "../../etc"), "item"),
@@ -253,8 +265,25 @@ def test_a_bad_field_is_refused_by_name_when_received(spoil, field):
     assert f"'{field}'" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda m: setattr(m.maps.symbols, "codec", pb.CODEC_RAW),
+        lambda m: m.maps.symbols.shape.append(1 << 30),
+        lambda m: m.maps.ClearField("symbols"),
+    ],
+)
+def test_bad_symbols_of_a_device_that_knows_no_layers_are_refused(spoil):
+    before = GatedMaps((CellWindow(1, 1, 4, 2),), b"\xff", (MapLayer(b"\0" * 8, 1),), whole=True)
+    message = evidence_to_proto(evidence(maps=before))
+    assert not message.maps.layers
+    spoil(message)
+    with pytest.raises(EvidenceError, match=r"'maps\.symbols'"):
+        evidence_from_proto(message)
+
+
 def test_evidence_over_the_cap_is_refused():
-    big = evidence(maps=GatedMaps((CellWindow(0, 0, 1, 1),), b"\x80", bytes(limits.MAX_EVIDENCE_BYTES), 0))
+    big = evidence(maps=GatedMaps((CellWindow(0, 0, 1, 1),), b"\x80", (MapLayer(bytes(limits.MAX_EVIDENCE_BYTES), 0),)))
     with pytest.raises(EvidenceError, match="over the cap"):
         evidence_to_proto(big)
     with pytest.raises(EvidenceError, match="over the cap"):
