@@ -18,6 +18,7 @@ from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Record, Resume,
 from edge_node.suspicion import suspicion
 from edge_node.tracker import Tracker, TrackView
 from fusion.clock import Clock
+from fusion.codec import FULL
 from fusion.errors import EvidenceError, InputError
 from fusion.geometry import Rig
 from fusion.synchronization import Aligned, Synchronizer
@@ -197,7 +198,8 @@ class Pipeline:
             self._stages.screener.settle(decision, None)
             return replace(record, state=ItemState.QUARANTINED, note=str(error))
         self._stages.screener.settle(decision, len(blobs.evidence))
-        return replace(record, blobs=blobs)
+        rate = decision.grant.rate
+        return replace(record, blobs=blobs, note="" if rate is FULL else f"sent at rate {rate.name}")
 
     def _state(self) -> str:
         stages = self._stages

@@ -225,7 +225,7 @@ def _add_distill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     distill.add_argument("--architecture", help="of the student (default yolov8n); of the teacher's family")
     distill.add_argument("--start", type=Path, help="begin the student with a checkpoint .pt or a bundle")
     distill.add_argument("--compare", action="store_true", help="train the student alone by the same recipe, too")
-    for name, default in (("maps", 6.0), ("classes", 0.5), ("boxes", 1.5)):
+    for name, default in (("maps", 0.0), ("classes", 2.0), ("boxes", 3.0)):
         distill.add_argument(f"--{name}-weight", type=float, help=f"of the teacher's {name} in the loss ({default})")
     _add_detector_run(distill)
     distill.set_defaults(run=_distill)

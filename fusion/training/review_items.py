@@ -26,7 +26,7 @@ from fusion.review.item_cache import CachedItem, begin_cache, cached_item, shard
 from fusion.review.layout import FeatureLayout, layout_for
 from fusion.task import Task
 from fusion.training.review_sources import LabelledMoment, MomentSource
-from fusion.types import FusedScene, ItemId, SampleId, SensorSlot
+from fusion.types import FusedScene, Image, ItemId, SampleId, SensorSlot
 
 SHARD_MOMENTS = 50
 _EPOCH = "cac4e00000000000"
@@ -80,14 +80,23 @@ class Device:
         layout = layout_for(task, profile, token_width=fuser.spec.width, max_tokens=1 + fuser.spec.latents)
         return cls(task, profile, detector, fuser, layout, recipe)
 
-    def items(self, scene: int, number: int, moment: LabelledMoment) -> list[CachedItem]:
-        """Every item of a moment, best detection first, through the real evidence codec.
+    def detect(self, image: Image) -> DetectorResult:
+        """What the detector finds in a picture."""
+        return self._detector.run(image)
+
+    def look(self, number: int, moment: LabelledMoment) -> tuple[DetectorResult, FusedScene | None]:
+        """What the device makes of a moment, without and with its other sensors.
 
         `number` must grow from call to call: the fusion stage keeps tokens, and moments must not meet.
         """
         found = self._detector.run(moment.image)
+        time_ns = (number + 1) * _APART_NS
+        return found, self._fuser.run(time_ns, moment.slots, moment.rig, found) if self._fuser else None
+
+    def items(self, scene: int, number: int, moment: LabelledMoment) -> list[CachedItem]:
+        """Every item of a moment, best detection first, through the real evidence codec; `number` as in `look`."""
+        found, fused = self.look(number, moment)
         time_ns, sample = (number + 1) * _APART_NS, SampleId("cache", _EPOCH, number + 1)
-        fused = self._fuser.run(time_ns, moment.slots, moment.rig, found) if self._fuser else None
         candidates = [(found.placement.from_frame(t.box2d), t) for t in moment.truth if t.box2d is not None]
         items = []
         for index, detection in enumerate(found.detections[: self._recipe.most]):

@@ -154,6 +154,19 @@ def test_a_restart_at_any_point_gives_the_same_records(at):
     assert again.play(readings[resume.warm_cursor :], resume.warm_cursor + 1) == whole[at:]
 
 
+def test_a_thin_link_gets_coarser_items_and_the_record_says_so():
+    bench = Bench(
+        screening={"repeat_s": 0.1, "budget_bytes_per_s": 300, "budget_burst_bytes": 8000, "uncertain_below": 1}
+    )
+    bench.play(camera_frames(40))
+    items = [item for record in bench.records if isinstance(record, SampleRecord) for item in record.items]
+    sent = [item for item in items if item.state is ItemState.PENDING]
+    notes = [item.note for item in sent]
+    assert notes[0] == ""
+    assert {"sent at rate lean", "sent at rate coarse", "sent at rate least"} <= set(notes)
+    assert all((item.blobs is not None) == (item.state is ItemState.PENDING) for item in items)
+
+
 def test_a_set_clock_ends_tracks():
     early, late = camera_frames(3), camera_frames(3, start_ns=10**12)
     records = Bench().play([*early, *late])

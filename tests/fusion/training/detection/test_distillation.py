@@ -72,7 +72,7 @@ def test_gradients_reach_the_student_and_never_the_teacher(sizes: tuple[str, str
         teacher.model[-1].cv3[level][-1].bias.data += 9  # sure of everything
     student.args = SimpleNamespace(**DEFAULT_CFG_DICT | {"imgsz": 64})
     before = [p.clone() for p in teacher.parameters()]
-    model = TaughtStudent(teacher, student.train(), Lesson()).train()
+    model = TaughtStudent(teacher, student.train(), Lesson(maps=6.0)).train()
     batch = {"img": torch.rand(2, 3, 64, 64), "batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1)}
     loss, told = model.loss(batch | {"bboxes": torch.zeros(0, 4)})
     assert list(told)[-3:] == ["dis_loss", "dis_cls", "dis_box"]
@@ -96,7 +96,20 @@ def runs(taught: Path, task_file: Path, root: Path, tmp_path_factory: pytest.Tem
     """`fusion distill --compare` with the taught detector as the teacher, one epoch each."""
     out = tmp_path_factory.mktemp("distill")
     command = ["distill", "--task", task_file, "--teacher", taught, "--data", root, "--out", out, "--compare"]
-    command += ["--image-size", 64, "--batch", 16, "--epochs", 1, "--threads", 1, "--classes-weight", 0.7]
+    command += [
+        "--image-size",
+        64,
+        "--batch",
+        16,
+        "--epochs",
+        1,
+        "--threads",
+        1,
+        "--classes-weight",
+        0.7,
+        "--maps-weight",
+        6,
+    ]
     assert main(list(map(str, command))) == 0
     return out / "squares" / "distill"
 
@@ -110,7 +123,7 @@ def test_the_table_tells_what_the_teacher_was_worth(runs: Path, taught: Path) ->
         assert rows[name]["parameters"] == parameters(new_network("yolov8n", 2))
         assert 0 <= rows[name]["map50_95"] <= rows[name]["map50"] <= 1
         assert rows[name]["trained"]["epochs"] == 1
-    assert rows[DISTILLED]["trained"]["lesson"] == {"maps": 6.0, "classes": 0.7, "boxes": 1.5}
+    assert rows[DISTILLED]["trained"]["lesson"] == {"maps": 6.0, "classes": 0.7, "boxes": 3.0}
 
 
 def test_every_term_is_logged(runs: Path) -> None:
