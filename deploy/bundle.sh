@@ -9,8 +9,9 @@ trap 'rm -rf "$work"' EXIT
 bundle=$work/edge-bundle
 mkdir -p "$bundle/wheels" "$out"
 echo "building the wheel"
+rm -rf build  # what setuptools left there holds modules that are gone
 "$uv" build --quiet --wheel --out-dir "$bundle/wheels" .
-"$uv" export --quiet --frozen --no-dev --extra edge --no-emit-project --no-annotate -o "$work/requirements.txt"
+"$uv" export --quiet --frozen --no-dev --extra edge --extra live --no-emit-project --no-annotate -o "$work/requirements.txt"
 echo "collecting $(grep -c '==' "$work/requirements.txt") packages of uv.lock"
 "$uv" venv --quiet --seed --python 3.11 "$work/venv"
 "$work/venv/bin/pip" download --quiet --only-binary :all: --require-hashes -r "$work/requirements.txt" -d "$bundle/wheels"

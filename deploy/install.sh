@@ -12,7 +12,9 @@ if [ "$found" != "$wanted" ]; then
 fi
 (cd "$here" && sha256sum --quiet --check SHA256SUMS) || { echo "the bundle is damaged: copy it again" >&2; exit 3; }
 "$python" -m venv "$prefix"
-"$prefix/bin/pip" install --quiet --no-index --find-links "$here/wheels" "fusion-stack[edge]"
+"$prefix/bin/pip" install --quiet --no-index --find-links "$here/wheels" "fusion-stack[edge,live]"
+# Once more without what it needs: pip would keep an earlier build of the same version.
+"$prefix/bin/pip" install --quiet --no-index --no-deps --force-reinstall "$here"/wheels/fusion_stack-*.whl
 mkdir -p "$prefix/share"
 cp "$here/README.md" "$here/edge-node.service" "$prefix/share/"
 "$prefix/bin/edge-node" --help >/dev/null

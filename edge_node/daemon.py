@@ -297,9 +297,12 @@ class Daemon:
         return self._missed[1]
 
     def _works(self) -> bool:
-        """Whether the daemon itself works: it takes readings, has none to take, or its source is over."""
+        """Whether the daemon itself works: it takes readings, or there is a reason not to that no new start mends.
+
+        Such are a source that is over or delivers nothing, and a full disk.
+        """
         idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
-        waits = self._source_over.is_set() or self._blind()
+        waits = self._source_over.is_set() or self._blind() or self._worker.waits_for_room
         return not self._worker.failure and (waits or idle_s < self.settings.metrics.stalled_s)
 
     def _blind(self) -> bool:
@@ -313,10 +316,12 @@ class Daemon:
         """
         idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
         over = self._source_over.is_set()
-        healthy = self._works() and (over or not self._blind())
+        full = self._worker.waits_for_room
+        healthy = self._works() and not full and (over or not self._blind())
         return healthy, {
             "source_ended": over,
             "seconds_since_progress": round(idle_s, 3),
+            "disk_full": full,
             "power": self.parts.power.told(),
             **({"sensors": self._live.told()} if self._live else {}),
             "uplink": self._uplink.state.value,

@@ -133,11 +133,12 @@ class Runner:
             pipeline.feed(cursor, reading, delivery.source_ns)
 
     def _reason_to_skip(self, frame: Reading, due_ns: int) -> str:
+        held = self.hold(frame.capture_time_ns)  # asked about every frame: who holds keeps count of them
         behind_ns = self.clock.monotonic_ns() - due_ns if due_ns else 0
         limit_s = self.settings.drop_late_s
         if limit_s and behind_ns > limit_s * 1e9:
             return f"more than {limit_s:g} s behind"
-        return self.hold(frame.capture_time_ns)
+        return held
 
     def _store(self, record: Record) -> None:
         if self.worker.failure:

@@ -22,6 +22,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+NOT_SHOWN = "not_shown"
+"""The type of a validation error (`PydanticCustomError`) about a value that must not be shown."""
+
 S = TypeVar("S", bound=Settings)
 _TABLE = re.compile(r"^\s*\[+\s*([^\]]+?)\s*\]+")
 _KEY = re.compile(r"^\s*([\w.\-\"']+)\s*=")
@@ -80,7 +83,8 @@ def _explain(error: Any, keys: list[str], model: type[BaseModel]) -> str:
         return f"unknown key '{name}'{hint}"
     if error["type"] == "missing":
         return f"key '{name}' is missing"
-    return f"'{name}' = {error.get('input')!r}: {error['msg'].removeprefix('Value error, ')}"
+    given = "" if error["type"] == NOT_SHOWN else f" = {error.get('input')!r}"
+    return f"'{name}'{given}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:

@@ -45,6 +45,13 @@ def test_a_container_starts_a_command_that_exists(name):
     assert "USER fusion" in text
 
 
+def test_a_bundle_holds_what_live_sensors_need():
+    assert "--extra edge --extra live" in (DEPLOY / "bundle.sh").read_text()
+    assert "fusion-stack[edge,live]" in (DEPLOY / "install.sh").read_text()
+    for name in ("Containerfile.edge", "Containerfile.jetson"):
+        assert "libportaudio2" in (DEPLOY / name).read_text()
+
+
 @pytest.mark.parametrize(("shell", "name"), [("sh", "install.sh"), ("bash", "bundle.sh")])
 def test_the_scripts_are_read_by_their_shell(shell, name):
     subprocess.run([shell, "-n", DEPLOY / name], check=True)

@@ -13,14 +13,14 @@ from tqdm import tqdm
 from edge_node.bench.measuring import WARM, Bench, Measured
 from edge_node.bench.report import summary, table
 from edge_node.calibration.file import calibrated
-from edge_node.config import EdgeSettings
+from edge_node.config import LIVE, EdgeSettings, SourceSettings
 from edge_node.factory import PipelineFactory
 from edge_node.models import camera_of, load_perception, model_folder
 from edge_node.power import Power, find_meter
 from edge_node.sources import open_source
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
-from fusion.errors import RecordingError
+from fusion.errors import ConfigError, RecordingError
 from fusion.synchronization import Synchronizer
 from fusion.task import Task
 
@@ -28,7 +28,10 @@ from fusion.task import Task
 def bench(settings: EdgeSettings, *, recording: Path | None, samples: int, out: Path | None) -> dict[str, Any]:
     """Measure, print a table and write JSON to `out`. Raises `FusionError`; the daemon's own spool is not touched."""
     if recording:
-        settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": recording})})
+        source_settings = SourceSettings(path=recording, split=settings.source.split)
+        settings = settings.model_copy(update={"source": source_settings})
+    elif settings.source.kind == LIVE:
+        raise ConfigError("edge-node bench measures on a recording; name one: the configuration reads live sensors")
     one_thread = settings.engine.model_copy(update={"overlap": False})
     settings = settings.model_copy(update={"engine": one_thread})
     task, clock = Task.load(settings.task), SystemClock()

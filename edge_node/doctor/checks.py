@@ -13,10 +13,13 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_node.config import MIB, EdgeSettings
+from edge_node.config import LIVE, MIB, EdgeSettings
 from edge_node.doctor.machine import Machine, clock_synchronised
+from edge_node.live import LiveSource
 from edge_node.power import find_meter
 from fusion.engines import engines_here
+from fusion.errors import FusionError
+from fusion.task import Task
 
 SUMS = "SHA256SUMS"
 CONNECT_S = 2.0
@@ -26,7 +29,8 @@ _BUSY = 0.5
 _ISA = ("sse4_1", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 _OPTIONAL = {
     "av": "video files", "rosbags": "ROS bags", "ouster": "Ouster captures", "soundfile": "sound files",
-    "pynvml": "power of NVIDIA GPUs", "prometheus_client": "metrics", "rich": "edge-node top",
+    "pynvml": "power of NVIDIA GPUs", "sounddevice": "microphones",
+    "prometheus_client": "metrics", "rich": "edge-node top",
 }  # fmt: skip
 
 
@@ -140,11 +144,22 @@ def check_spool(settings: EdgeSettings) -> Check:
 
 
 def check_source(settings: EdgeSettings) -> Check:
-    """Whether what the source reads is there."""
+    """Whether what the source reads is there; of live sensors, whether their drivers and their calibration are."""
+    if settings.source.kind == LIVE:
+        return _check_sensors(settings)
     path = settings.source.path
     if settings.source.kind != "recording" or path.exists():
         return Check(State.OK, "source", str(path))
     return Check(State.FAIL, "source", f"{path}: not there", "set source.path")
+
+
+def _check_sensors(settings: EdgeSettings) -> Check:
+    try:
+        LiveSource.open(settings.source, Task.load(settings.task))
+    except FusionError as error:
+        return Check(State.FAIL, "source", str(error), "mend [[source.sensors]]; docs/sensors.md")
+    named = ", ".join(f"{sensor.name} by {sensor.url.partition(':')[0]}" for sensor in settings.source.sensors)
+    return Check(State.OK, "source", f"live: {named}; whether they deliver is seen when they run")
 
 
 def check_power(settings: EdgeSettings) -> Check:
@@ -177,7 +192,7 @@ def check_service(settings: EdgeSettings, timeout_s: float = CONNECT_S) -> Check
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         return Check(State.WARN, "service", f"{address}: {reason}", "until it is there, items wait in the spool")
     return Check(State.OK, "service", f"{address}: reachable")

@@ -15,8 +15,8 @@ from fusion.task import Sensor
 from fusion.types import Modality, Payload, Reading
 
 ENTRY_POINTS = "fusion.drivers"
-_LOCAL = {"file", "v4l2", "velodyne", "ouster", "mic", "fake", "fake-lidar"}
-"""Schemes whose queries hold settings alone."""
+_HARMLESS = {"model", "metadata", "video_size", "framerate", "rate", "count"}
+"""Keys of drivers' own settings."""
 WAIT_S = 0.2
 """How long a driver may wait for data before it looks whether it was closed."""
 
@@ -68,7 +68,11 @@ class DriverClass(Protocol):
 
 def driver_class(url: str) -> DriverClass:
     """The driver of the URL's scheme. Raises `ConfigError` where there is none."""
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"{shown(url)}: {error}") from None
     found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if scheme not in found:
         raise ConfigError(f"{shown(url)}: no driver for {scheme!r}; known: {', '.join(sorted(found))}")
@@ -79,12 +83,15 @@ def driver_class(url: str) -> DriverClass:
 
 
 def shown(url: str) -> str:
-    """The URL without what may be secret in it: user and password, and what follows the `?` of a network address."""
+    """The URL without what may be secret in it: user and password, and values of keys that are not known as harmless.
+
+    What is a key in a path (`rtmp://host/live/KEY`) cannot be told from a name; it stays.
+    """
     named, question, asked = url.partition("?")
-    named = re.sub(r"//[^/]*@", "//***@", named)
-    if urlsplit(url).scheme in _LOCAL or not question:
-        return named + question + asked
-    return f"{named}?***"
+    named = re.sub(r"//.*@", "//***@", named)
+    pairs = [pair.partition("=") for pair in asked.split("&")]
+    told = [f"{key}={value}" if key in _HARMLESS else f"{key}=***" if sign else "***" for key, sign, value in pairs]
+    return named + question + "&".join(told if asked else [])
 
 
 def query(url: str, known: tuple[str, ...]) -> dict[str, str]:

@@ -50,6 +50,8 @@ class SpoolWorker:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self.failure: Exception | None = None
+        self.waits_for_room = False
+        """Whether the disk is full and everybody waits until it is not."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -132,9 +134,10 @@ class SpoolWorker:
                     raise SpoolError(f"{error}; what was not committed will be read again") from None
                 if not waited:
                     _log.warning("%s", error)
-                waited = True
+                waited = self.waits_for_room = True
                 self._closing.wait(RETRY_S)
                 continue
             if waited:
+                self.waits_for_room = False
                 _log.warning("%s: there is room again", self._spool.path)
             return results

@@ -81,10 +81,10 @@ def quantile(buckets: Buckets, share: float) -> float | None:
 
 
 def between(now: Buckets, before: Buckets) -> Buckets:
-    """What was counted since `before`; all of `now` where the daemon has started anew, or nothing was."""
+    """What was counted since `before`; all of `now` where the daemon has started anew."""
     earlier = dict(before)
     since = tuple((bound, count - earlier.get(bound, 0.0)) for bound, count in now)
-    return since if since and since[-1][1] > 0 and min(count for _, count in since) >= 0 else now
+    return now if any(count < 0 for _, count in since) else since
 
 
 def rate(scrapes: Sequence[Scrape], name: str) -> float | None:

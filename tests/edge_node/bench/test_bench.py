@@ -17,6 +17,7 @@ from edge_node.power import Power
 from edge_node.sources import open_source
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
+from fusion.errors import ConfigError
 from fusion.recording.native.synthetic import write_synthetic
 from fusion.task import Task
 
@@ -82,6 +83,18 @@ def test_the_command_measures_the_bundled_models(tmp_path, capsys):
     assert told["resident_mib"] > 50
     assert "decoded sample to decision" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"], "the scratch spool is gone"
+
+
+def test_a_live_configuration_is_measured_on_a_recording(tmp_path, capsys):
+    config = tmp_path / "edge.toml"
+    config.write_text('[source]\nkind = "live"\n[[source.sensors]]\nname = "front"\nurl = "rtsp://127.0.0.1:1/x"\n')
+    options = ["--config", str(config), "--set", f"spool.path={tmp_path / 'spool.db'}"]
+    assert cli.main(["bench", *options]) == ConfigError.exit_code
+    assert "live sensors" in capsys.readouterr().err
+    short = tmp_path / "short.mcap"
+    write_synthetic(short, frames=2)
+    assert cli.main(["bench", str(short), *options]) == 3
+    assert "nothing to measure" in capsys.readouterr().err
 
 
 def test_a_recording_that_is_too_short_is_refused(tmp_path, capsys):

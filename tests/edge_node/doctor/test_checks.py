@@ -97,6 +97,25 @@ def test_a_missing_source_fails(tmp_path):
     assert checks.check_source(settings(tmp_path, source={"path": tmp_path})).state is State.OK
 
 
+@pytest.mark.parametrize(
+    ("sensor", "told"),
+    [
+        ({"name": "frnt", "url": "velodyne://0.0.0.0"}, "no sensor 'frnt'"),
+        ({"name": "front", "url": "foo://nowhere"}, "no driver for 'foo'"),
+    ],
+)
+def test_live_sensors_that_cannot_be_meant_fail(tmp_path, sensor, told):
+    found = checks.check_source(settings(tmp_path, source={"kind": "live", "sensors": [sensor]}))
+    assert found.state is State.FAIL
+    assert told in found.found
+    good = {"kind": "live", "sensors": [{"name": "roof", "url": "velodyne://0.0.0.0"}]}
+    assert checks.check_source(settings(tmp_path, source=good)).state is State.OK
+
+
+def test_an_address_that_is_none_is_told(tmp_path):
+    assert checks.check_service(settings(tmp_path, uplink={"address": "cloud..example:7447"})).state is State.WARN
+
+
 def test_the_service_is_there_or_not(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

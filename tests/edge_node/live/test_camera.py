@@ -99,7 +99,10 @@ def test_a_stream_over_http_comes_back_when_its_server_does(live, film, free_por
         ("file:///nowhere.mp4", "file:///nowhere.mp4: cannot be opened (no such file or directory)"),
         ("v4l2:///dev/video99", "v4l2:///dev/video99: cannot be opened (no such file or directory)"),
         ("rtsp://me:secret@127.0.0.1:1/x", "rtsp://***@127.0.0.1:1/x: cannot be opened (connection refused)"),
-        ("rtsp://me:p@s@127.0.0.1:1/x?key=k", "rtsp://***@127.0.0.1:1/x?***: cannot be opened (connection refused)"),
+        (
+            "rtsp://me:p@s@127.0.0.1:1/x?key=k",
+            "rtsp://***@127.0.0.1:1/x?key=***: cannot be opened (connection refused)",
+        ),
     ],
 )
 def test_a_camera_that_is_not_there_is_one_line(url, told):

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 from edge_node.config import EdgeSettings
 from edge_node.daemon import Daemon, Parts
@@ -14,6 +15,7 @@ from edge_node.fakes import FakePerception
 from edge_node.live.fakes import Stage
 from edge_node.sources import open_source
 from edge_node.spool import Spool
+from edge_node.spool.files import SpoolFullError
 from fusion.errors import SensorError
 from fusion.task import Task
 
@@ -33,7 +35,7 @@ class Slow(FakePerception):
 class Device:
     """A daemon whose camera and LiDAR are played at 50 Hz beside it; `conduct` ends it."""
 
-    def __init__(self, folder, stages: dict[str, Stage], port: int) -> None:
+    def __init__(self, folder, stages: dict[str, Stage], port: int, *, stalled_s: float = 30) -> None:
         self.stages, self.port = stages, port
         self.settings = EdgeSettings(
             device="cart-1",
@@ -42,7 +44,7 @@ class Device:
             uplink={"address": "127.0.0.1:1"},
             drain={"grace_s": 1.0},
             power={"source": "off"},
-            metrics={"listen": f"127.0.0.1:{port}"},
+            metrics={"listen": f"127.0.0.1:{port}", "stalled_s": stalled_s},
         )
         self.playing = {"eye", "spin"}
         task = Task.load("yard")
@@ -100,6 +102,33 @@ class Device:
 
 def spin() -> dict:
     return {"name": "roof", "url": "fake-lidar://spin", "silent_s": 0.5, "backoff_first_s": 0.01, "backoff_max_s": 0.02}
+
+
+def test_a_full_disk_is_told_and_no_reason_for_a_new_start(tmp_path, stages, free_port, monkeypatch):
+    """A watchdog that starts the daemon anew would find the spool closed to it, and in the end leave it stopped."""
+    device = Device(tmp_path, stages, free_port, stalled_s=0.5)
+    full, transaction = threading.Event(), Spool.transaction
+
+    @contextmanager
+    def guarded(spool):
+        if full.is_set():
+            raise SpoolFullError(f"{spool.path}: the disk is full")
+        with transaction(spool) as inside:
+            yield inside
+
+    monkeypatch.setattr(Spool, "transaction", guarded)
+
+    def conduct() -> None:
+        full.set()
+        until(lambda: json.loads(device.get("/healthz")[1]).get("seconds_since_progress", 0) > 1)
+        status, told = device.get("/healthz")
+        assert (status, json.loads(told)["disk_full"]) == (503, True)
+        assert device.daemon._works()
+        full.clear()
+        until(lambda: device.get("/healthz")[0] == 200)
+
+    assert len(device.play(conduct)) > 5
+    assert device.query("SELECT sum(count) FROM gaps")[0][0] > 5  # 50 frames a second went by
 
 
 def test_a_dead_lidar_is_told_and_samples_go_on(tmp_path, stages, free_port):

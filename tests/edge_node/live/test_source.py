@@ -7,13 +7,14 @@ import logging
 
 import pytest
 
-from edge_node.config import SourceSettings
+from edge_node.config import EdgeSettings, SourceSettings
 from edge_node.live import LiveSource
 from edge_node.live.clock import ArrivalClock
-from edge_node.live.drivers import driver_class, library
+from edge_node.live.drivers import driver_class, library, shown
 from edge_node.live.fakes import FakeDriver
 from edge_node.live.health import SensorHealth
 from fusion.clock import ManualClock
+from fusion.config import load_toml
 from fusion.errors import ConfigError, SensorError
 from fusion.task import Task
 
@@ -157,12 +158,45 @@ def test_sensors_that_are_not_the_tasks_are_refused(live):
 
 
 @pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("rtsp://admin:p@ss@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://admin:a/b@cam/1", "rtsp://***@cam/1"),
+        ("http://cam/video.cgi?user=admin&pwd=hunter2", "http://cam/video.cgi?user=***&pwd=***"),
+        ("http://cam/x?hunter2", "http://cam/x?***"),
+        ("velodyne://0.0.0.0:2368?model=hdl32e", "velodyne://0.0.0.0:2368?model=hdl32e"),
+        ("file:///films/yard.mp4", "file:///films/yard.mp4"),
+    ],
+)
+def test_what_may_be_secret_in_a_url_is_not_shown(url, told):
+    assert shown(url) == told
+
+
+@pytest.mark.parametrize("url", ["RTSP://admin:hunter2@cam/1", "rtsp://admin:hunter 2@cam/1", "hunter2@cam"])
+def test_a_url_that_is_none_is_refused_without_being_told(url, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(f'[source]\nkind = "live"\n[[source.sensors]]\nname = "front"\nurl = "{url}"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_toml(path, EdgeSettings)
+    assert "hunter" not in str(caught.value)
+    assert "SCHEME://" in str(caught.value)
+    assert "'source.sensors.0.url'" in str(caught.value)
+
+
+def test_a_host_that_is_none_is_one_line():
+    with pytest.raises(ConfigError, match=r"^rtsp://\[fe80::1/stream: .*IPv6"):
+        driver_class("rtsp://[fe80::1/stream")
+
+
+@pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"kind": "live", "path": "x", "sensors": [eye()]}, "live sensors have no path"),
         ({"kind": "live"}, "give \\[\\[source.sensors\\]\\] with a name and a url"),
         ({"path": "x", "sensors": [eye()]}, "only for kind = 'live'"),
         ({"kind": "live", "sensors": [eye(), eye()]}, "'front' is given twice"),
+        ({"kind": "live", "sensors": [eye()], "pace": "realtime"}, "live sensors have their own pace"),
+        ({"kind": "live", "sensors": [eye()], "loop": True}, "live sensors cannot be read again"),
     ],
 )
 def test_recordings_have_a_path_and_live_sources_sensors(settings, told):

@@ -131,6 +131,7 @@ def test_a_new_start_gives_no_negative_rates():
     assert rate([new, Scrape(4.0, {"samples_total": {(): 10.0}})], "samples_total") == 3.0
     assert between(((1.0, 2.0),), ((1.0, 5.0),)) == ((1.0, 2.0),)
     assert between(((1.0, 7.0),), ((1.0, 5.0),)) == ((1.0, 2.0),)
+    assert quantile(between(((1.0, 7.0),), ((1.0, 7.0),)), 0.5) is None  # nothing was counted: no latency of before
 
 
 def test_without_rich_the_extra_is_named():

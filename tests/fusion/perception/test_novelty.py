@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion.errors import ModelError
 from fusion.perception.novelty import FILE, ReferenceTokens, TokenCloud, sensors_key
@@ -74,6 +80,20 @@ def test_no_file_is_no_statistics_and_a_wrong_one_is_named(tmp_path, graph):
         TokenCloud.fit(*drawn(500)).distances(np.zeros((1, 3), np.float32))
     with pytest.raises(ModelError, match="too few"):
         TokenCloud.fit(*drawn(20))
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+@settings(max_examples=200, deadline=None)
+def test_a_damaged_file_is_named_or_read(at, value):
+    with tempfile.TemporaryDirectory() as name:
+        folder, fuser = Path(name), Path(name) / "fuser.onnx"
+        fuser.write_bytes(b"graph")
+        ReferenceTokens({"camera": TokenCloud.fit(*drawn(500))}).save(folder, fuser)
+        damaged = bytearray((folder / FILE).read_bytes())
+        damaged[at % len(damaged)] = value
+        (folder / FILE).write_bytes(damaged)
+        with contextlib.suppress(ModelError):
+            ReferenceTokens.find(folder, fuser)
 
 
 def test_tokens_of_another_fusion_model_are_refused(tmp_path, graph):
