@@ -10,8 +10,8 @@ from fusion.codec import FULL, RATES, Rate
 
 FIRST_GUESS_BYTES = 4096.0
 LEARNING = 0.1
-SHARES = {"full": 1.0, "lean": 0.65, "coarse": 0.5, "least": 0.45}
-"""What the evidence of each rate weighs beside that of the finest, until it is measured."""
+SHARES = {"full": 1.0, "lean": 0.65, "coarse": 0.47, "least": 0.4}
+"""What the evidence of each rate weighs beside that of the finest, until it is measured (docs/results.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ByteBudget:
     The fuller the bucket, the finer the evidence: the finest rate of `rates` while at least half of the burst is there,
     and each coarser one for an equal part of the lower half; an item is refused only when not even the coarsest fits.
     What an item will weigh is known only after it is encoded, so admission goes by a running mean for each rate and
-    `charge` settles the difference.
+    `charge` settles the difference. A rate that was never sent is expected to weigh its usual share of those that were.
     """
 
     rate: float
@@ -40,11 +40,12 @@ class ByteBudget:
     rates: Sequence[Rate] = RATES
     level: float = field(init=False)
     expected: dict[str, float] = field(init=False)
+    measured: set[str] = field(default_factory=set)
     _time_ns: int | None = None
 
     def __post_init__(self) -> None:
         self.level = float(self.burst)
-        self.expected = _guesses(FIRST_GUESS_BYTES)
+        self.expected = _shared("full", FIRST_GUESS_BYTES)
 
     def refill(self, time_ns: int) -> None:
         """Let time pass up to `time_ns`; a step back refills nothing."""
@@ -67,8 +68,11 @@ class ByteBudget:
         """Settle an admitted item that weighed `actual` bytes."""
         if self.rate:
             self.level += grant.reserved - actual
-        mean = self.expected[grant.rate.name]
-        self.expected[grant.rate.name] = mean + LEARNING * (actual - mean)
+        name = grant.rate.name
+        mean = self.expected[name] + LEARNING * (actual - self.expected[name])
+        self.measured.add(name)
+        known = {other: weight for other, weight in self.expected.items() if other in self.measured}
+        self.expected = _shared(name, mean) | known | {name: mean}
 
     def release(self, grant: Grant) -> None:
         """Give back what was taken for an item that could not be encoded."""
@@ -76,7 +80,12 @@ class ByteBudget:
 
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON values."""
-        return {"level": self.level, "expected": dict(self.expected), "time_ns": self._time_ns}
+        return {
+            "level": self.level,
+            "expected": dict(self.expected),
+            "measured": sorted(self.measured),
+            "time_ns": self._time_ns,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `snapshot`; a smaller burst set since then holds at once.
@@ -85,7 +94,8 @@ class ByteBudget:
         """
         self.level, self._time_ns = min(float(self.burst), state["level"]), state["time_ns"]
         expected = state["expected"]
-        self.expected = self.expected | expected if isinstance(expected, dict) else _guesses(expected)
+        self.expected = self.expected | expected if isinstance(expected, dict) else _shared("full", expected)
+        self.measured = set(state.get("measured", ()))
 
     def _coarseness(self) -> int:
         """How many rates are passed over at this level."""
@@ -94,5 +104,6 @@ class ByteBudget:
         return min(coarser, max(0, int((2 * missing - 1) * coarser) + 1)) if missing > 1 / 2 else 0
 
 
-def _guesses(finest: float) -> dict[str, float]:
-    return {name: finest * share for name, share in SHARES.items()}
+def _shared(name: str, weight: float) -> dict[str, float]:
+    """What every rate weighs when that of `name` weighs `weight`, by their usual shares."""
+    return {other: weight * share / SHARES[name] for other, share in SHARES.items()}

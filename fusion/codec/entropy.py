@@ -35,6 +35,9 @@ WORD_BYTES = 4
 _FITTED_TOTAL = 1 << 16
 _PRIOR_SAMPLES = 16.0
 _ZSTD_LEVEL = 9
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_WINDOW = 1 << 20
+"""The most bytes of memory a sender's frame may ask for; an item's symbols are a tenth of it."""
 
 
 def check_frequencies(frequencies: Frequencies) -> None:
@@ -113,21 +116,31 @@ def max_packed_bytes(symbols: int) -> int:
 def unpack_symbols(data: bytes, counts: Sequence[int]) -> list[NDArray[np.int32]]:
     """Read what `pack_symbols` wrote; `counts` are the channels' numbers of symbols.
 
-    Raises `EvidenceError` for anything but one frame of exactly that many, and allocates no more than those.
+    Raises `EvidenceError` for anything but one frame of exactly that many.
+    Allocates those and at most a window of 1 MiB.
     """
     total = sum(counts)
     if not total and not data:
         return [np.zeros(0, np.int32) for _ in counts]
+    if not data.startswith(_ZSTD_MAGIC):
+        raise EvidenceError("the symbols are not a zstd frame: it does not begin as one")
     try:
-        told = zstandard.get_frame_parameters(data).content_size
-        if told != total:
-            raise EvidenceError(f"a zstd frame that says it holds {told} symbols, not {total}")
+        told = zstandard.get_frame_parameters(data)
+        if told.content_size != total or told.window_size > _ZSTD_WINDOW:
+            raise EvidenceError(
+                f"a zstd frame that says it holds {told.content_size} symbols in a window of {told.window_size} bytes; "
+                f"it must be {total} in at most {_ZSTD_WINDOW}"
+            )
         with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=False) as reader:
             found = reader.read(total + 1)  # never more than that: what a frame says of itself is not to be trusted
+        if len(found) != total:
+            raise EvidenceError(f"a zstd frame of {len(found)} symbols; {total} are needed")
+        whole = zstandard.ZstdDecompressor().decompressobj()
+        whole.decompress(data)  # as long as was just seen
     except zstandard.ZstdError as error:
         raise EvidenceError(f"the symbols are not a zstd frame: {error}") from None
-    if len(found) != total:
-        raise EvidenceError(f"a zstd frame of {len(found)} symbols; {total} are needed")
+    if not whole.eof or whole.unused_data:
+        raise EvidenceError(f"{len(whole.unused_data)} bytes follow the zstd frame of the symbols")
     values = np.frombuffer(found, np.int8).astype(np.int32)
     return np.split(values, np.cumsum(counts)[:-1]) if counts else []
 

@@ -193,9 +193,9 @@ def _check_open(cells: int) -> None:
 
 def _coders(profile: Profile, step_exponent: int, kind: type[EvidenceError | ModelError]) -> list[LevelCoder]:
     """Each level's coder for these steps."""
-    most = min(len(level.coders) for level in profile.levels)
-    if not 0 <= step_exponent < most:
-        raise kind(f"steps of 2^{step_exponent}; trunk {profile.sha256[:12]} can be told in 2^0 to 2^{most - 1}")
+    most = profile.max_step_exponent
+    if not 0 <= step_exponent <= most:
+        raise kind(f"steps of 2^{step_exponent}; trunk {profile.sha256[:12]} can be told in 2^0 to 2^{most}")
     return [level.coders[step_exponent] for level in profile.levels]
 
 

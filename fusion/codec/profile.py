@@ -117,6 +117,11 @@ class Profile:
             digest.update(np.ascontiguousarray(level.frequencies, "<i4").tobytes())
         return digest.hexdigest()
 
+    @property
+    def max_step_exponent(self) -> int:
+        """The coarsest steps in which every level still has more than one symbol."""
+        return min(len(level.coders) for level in self.levels) - 1
+
     def map_size(self, index: int) -> tuple[int, int]:
         """Height and width, in cells, of a level's whole map."""
         stride = self.levels[index].stride

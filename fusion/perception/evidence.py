@@ -65,7 +65,14 @@ def make_evidence(
         reasons=reasons,
         value=value,
         ages_ns=dict(scene.ages_ns) if scene is not None else {},
-        maps=encode_maps(profile, detector.maps, windows, gates, step_exponent=rate.step_exponent, layers=rate.layers),
+        maps=encode_maps(
+            profile,
+            detector.maps,
+            windows,
+            gates,
+            step_exponent=min(rate.step_exponent, profile.max_step_exponent),
+            layers=rate.layers,
+        ),
         tokens=_tokens(found, scene, rate) if found is not None and scene is not None else None,
     )
 

@@ -105,6 +105,8 @@ def _check_maps(check: FieldCheck, maps: pb.GatedMaps) -> None:
     if maps.layers:
         _check_layers(check, maps)
         return
+    if maps.step_exponent:
+        check.fail("maps.step_exponent", "is set without layers")
     symbols = maps.symbols
     if symbols.dtype != pb.DTYPE_INT8 or symbols.codec != pb.CODEC_RANS or symbols.shape or symbols.scale:
         check.fail("maps.symbols", "is not an int8 tensor coded by rANS, without shape and scale")

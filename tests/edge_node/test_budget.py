@@ -57,6 +57,21 @@ def test_what_was_taken_in_advance_is_given_back_to_the_byte(samples):
     assert budget.level == pytest.approx(1_000_000 - spent)
 
 
+@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+def test_a_burst_of_items_admitted_at_once_is_weighed_by_what_was_measured(scale):
+    """Would fail if rates that were never sent were expected to weigh what a first guess says."""
+    budget = ByteBudget(1e-9, 65_536)
+    for _ in range(300):
+        budget.level = 65_536.0
+        budget.charge(budget.admit(), round(WEIGHTS["full"] * scale))
+    budget.level = 65_536.0
+    grants = [grant for _ in range(400) if (grant := budget.admit())]
+    for grant in grants:
+        budget.charge(grant, round(WEIGHTS[grant.rate.name] * scale))
+    assert {grant.rate.name for grant in grants} == set(WEIGHTS)
+    assert -0.1 * 65_536 < budget.level < WEIGHTS["full"] * scale + 0.1 * 65_536
+
+
 def test_a_thin_link_carries_coarser_items_instead_of_fewer():
     def carried(rates) -> tuple[int, list[str]]:
         budget, names = ByteBudget(1000, 16_384, rates), []

@@ -137,7 +137,7 @@ def test_the_lottery_draws_its_rate_and_always_the_same_items():
 
 
 def test_a_thin_budget_sheds_the_lowest_value_first():
-    screener = Screener(ScreeningSettings(**QUIET, budget_bytes_per_s=1, budget_burst_bytes=10_000))
+    screener = Screener(ScreeningSettings(**QUIET, budget_bytes_per_s=1, budget_burst_bytes=9_000))
     unsure = [seen(number=n, track=n, score=s) for n, s in enumerate((0.60, 0.50, 0.56, 0.54), 1)]
     states = [decision.state for decision in decide(screener, *unsure)]
     assert states == [ItemState.SHED, ItemState.PENDING, ItemState.SHED, ItemState.PENDING]

@@ -179,6 +179,9 @@ def test_what_devices_sent_before_there_were_layers_is_read():
 def zstd_frames(needed: int) -> dict[str, bytes]:
     """Frames that are not `needed` symbols within the clip."""
     strong, silent = zstandard.ZstdCompressor(19), zstandard.ZstdCompressor(19, write_content_size=False)
+    good = strong.compress(bytes(needed))
+    run = (1 | 1 << 1 | needed << 3).to_bytes(3, "little") + b"\0"  # the last block: a zero repeated
+    wide = good[:4] + b"\x80\x80" + needed.to_bytes(4, "little") + run  # asks for a window of 64 MiB
     bomb = strong.compress(bytes(4 << 20))
     told = bomb.index((4 << 20).to_bytes(4, "little"))
     return {
@@ -189,6 +192,10 @@ def zstd_frames(needed: int) -> dict[str, bytes]:
         "bomb that says nothing": silent.compress(bytes(1 << 20)),
         "one too many": strong.compress(bytes(needed + 1)),
         "beyond the clip": strong.compress(b"\x7f" * needed),
+        "two frames": good + good,
+        "junk behind": good + b"\0junk",
+        "skippable first": b"\x50\x2a\x4d\x18" + needed.to_bytes(4, "little") + good,
+        "wide window": wide,
         "cut": strong.compress(np.random.default_rng(0).integers(-3, 4, needed).astype(np.int8).tobytes())[:-3],
     }
 

@@ -271,6 +271,7 @@ def test_a_bad_field_is_refused_by_name_when_received(spoil, field):
         lambda m: setattr(m.maps.symbols, "codec", pb.CODEC_RAW),
         lambda m: m.maps.symbols.shape.append(1 << 30),
         lambda m: m.maps.ClearField("symbols"),
+        lambda m: setattr(m.maps, "step_exponent", 3),
     ],
 )
 def test_bad_symbols_of_a_device_that_knows_no_layers_are_refused(spoil):
@@ -278,7 +279,7 @@ def test_bad_symbols_of_a_device_that_knows_no_layers_are_refused(spoil):
     message = evidence_to_proto(evidence(maps=before))
     assert not message.maps.layers
     spoil(message)
-    with pytest.raises(EvidenceError, match=r"'maps\.symbols'"):
+    with pytest.raises(EvidenceError, match=r"'maps\.(symbols|step_exponent)'"):
         evidence_from_proto(message)
 
 
