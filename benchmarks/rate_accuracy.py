@@ -6,15 +6,17 @@
 Asked are the items that the device would escalate. Every way gives the same reviewer the same header, opinion and
 fused tokens, and boxes of the device; what differs is how the maps get there, and only those bytes are counted:
 
-  codes     the evidence codec: step exponents 0 to 4, each with one, two and three layers
+  codes     the evidence codec, in five settings fixed beforehand: all layers, then the first in ever coarser steps
   frame     JPEG, WebP and AVIF of the frame; the service runs the trunk on it; bytes shared by the frame's items
   region    JPEG, WebP and AVIF of the cells' region; the service runs the trunk on that, on grey
   crop      the 96 px JPEG crop alone, read by the reviewer's pixel lane, without maps
   packed    the gated codes as zstd, and their values as float16 and zstd
 
 Told are verdicts right, log-loss (mean over slots of -ln of the truth's probability), and for frames the detector's own
-mAP50; 95 % intervals by resampling scenes. The BD-rate is the mean difference in log bytes at equal log-loss, over the
-span both reach, each way's points made monotone first (isotonic regression), of codes against each picture codec.
+mAP50; 95 % intervals by resampling scenes. Bytes are those of the serialised lane, or of the picture's file. The
+BD-rate is the mean difference in log bytes at equal log-loss, over the span both reach, of codes against each picture
+codec; each way has five settings, whose losses, by rising bytes, are made monotone first (isotonic regression). The last
+rows are the named rates of the evidence codec, in bytes of the whole message.
 """
 
 from __future__ import annotations
@@ -49,9 +51,10 @@ from fusion.training.bundle import bundle_folder
 from fusion.training.review_items import Device, ItemRecipe, build_item_cache
 from fusion.training.review_sources import LabelledMoment, YardMoments
 from fusion.types import BoolArray, Box2D, CellWindow, Float64Array, GatedMaps, Image, ItemId, SampleId, UInt8Array
-from fusion.wire.convert import serialize_evidence
+from fusion.wire.convert import maps_to_proto, serialize_evidence
 
-EXPONENTS = range(5)
+LADDER = ((0, LAYERS), (0, 1), (1, 1), (2, 1), (3, 1))
+"""Step exponent and layers of the settings of `codes`."""
 QUALITIES = (5, 20, 40, 70, 90)
 PICTURES = {
     "JPEG": (".jpg", cv2.IMWRITE_JPEG_QUALITY),
@@ -129,11 +132,11 @@ class Study:
         return replace(item.features, maps=sample_maps(gated, item.box, self.device.profile, self.device.layout))
 
     def _codes(self, item: Item, found: DetectorResult) -> None:
-        for exponent in EXPONENTS:
-            whole = encode_maps(self.device.profile, found.maps, item.windows, item.gates, step_exponent=exponent)
-            for layers in range(1, LAYERS + 1):
-                gated = whole.first(layers)
-                self._note("codes", f"2^{exponent}, {layers}", gated.byte_size, self._with_maps(item, gated))
+        for exponent, layers in LADDER:
+            gated = encode_maps(
+                self.device.profile, found.maps, item.windows, item.gates, step_exponent=exponent, layers=layers
+            )
+            self._note("codes", f"2^{exponent}, {layers}", maps_bytes(gated), self._with_maps(item, gated))
 
     def _packed(self, item: Item, found: DetectorResult) -> None:
         codes, values = [np.packbits(np.concatenate([gate.ravel() for gate in item.gates])).tobytes()], []
@@ -188,6 +191,11 @@ class Study:
                 yield name, quality, len(encoded), np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def maps_bytes(gated: GatedMaps) -> int:
+    """Bytes of the lane in a message: symbols and gate, windows, checksums and framing."""
+    return maps_to_proto(gated).ByteSize()
+
+
 def pixel_span(profile: Profile, windows: tuple[CellWindow, ...]) -> tuple[int, int, int, int]:
     """Left, top, right and bottom, in pixels of the model's input, of all levels' windows together."""
     spans = [
@@ -228,6 +236,7 @@ def main() -> None:
 
 def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
     """Ask the reviewer about every way's rows; print the tables and keep them as JSON."""
+    out.mkdir(parents=True, exist_ok=True)
     truth, scenes = np.array(study.truth), np.array(study.scenes)
     figures: dict[tuple[str, str], tuple[Float64Array, BoolArray, Float64Array]] = {}
     for key, way in tqdm(study.ways.items(), unit="way", desc="reviewing"):
@@ -240,7 +249,7 @@ def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
     print(f"{len(truth)} escalated items of {len(np.unique(scenes))} scenes\n")
     print("| way | setting | bytes an item: mean, median | verdicts right | against all codes | log-loss | mAP50 |")
     print("|---|---|---|---|---|---|---|")
-    for (name, setting), (size, right, loss) in figures.items():
+    for (name, setting), (size, right, loss) in sorted(figures.items(), key=lambda row: row[0][0] == "rate"):
         gain = mean_interval(right.astype(float) - reference[1], scenes)
         log = study.logs.get((name, setting))
         map50 = f"{log.metrics().map50:.3f}" if log else ""
@@ -250,11 +259,17 @@ def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
         )
         kept.append({"way": name, "setting": setting, "bytes": size.mean(), "right": right.mean(), "loss": loss.mean()})
     curves = {name: [v for (n, _), v in figures.items() if n == name] for name, _ in figures}
+    np.savez_compressed(
+        out / "rows.npz",
+        scenes=scenes,
+        **{
+            f"{name} {what}": [v[i] for v in curves[name]] for name in curves for i, what in ((0, "bytes"), (2, "loss"))
+        },
+    )
     rates = bd_rates(curves, scenes)
     print("\n| codes against | bytes at equal log-loss (BD-rate) [95 %] |\n|---|---|")
     for name, text in rates.items():
         print(f"| {name} | {text} |")
-    out.mkdir(parents=True, exist_ok=True)
     (out / "rate_accuracy.json").write_text(json.dumps({"ways": kept, "bd_rate": rates}, indent=1) + "\n")
 
 
@@ -281,8 +296,8 @@ def bd_rates(curves: Mapping[str, Curve], scenes: np.ndarray) -> dict[str, str]:
             times = np.bincount(rng.integers(0, group.max() + 1, group.max() + 1), minlength=group.max() + 1)
             draws.append(bd_rate(curves["codes"], curves[name], times[group].astype(float)))
         known = np.array([draw for draw in draws if draw is not None])
-        if value is None or len(known) < RESAMPLES / 2:
-            found[name] = "no accuracy that both reach"
+        if value is None or len(known) < 0.95 * RESAMPLES:
+            found[name] = f"no log-loss that both reach in {1 - len(known) / RESAMPLES:.0%} of the resamples"
             continue
         low, high = np.quantile(known, [0.025, 0.975])
         found[name] = f"{value:+.0%} [{low:+.0%}, {high:+.0%}]"
@@ -302,15 +317,13 @@ def bd_rate(ours: Curve, rival: Curve, weights: Float64Array) -> float | None:
 
 
 def monotone(curve: Curve, weights: Float64Array) -> tuple[Callable[[Float64Array], Float64Array], tuple[float, float]]:
-    """Log bytes as a function of loss, from points of which only those no other beats in both are kept; its span."""
+    """Log bytes as a function of loss, and the span of losses: all points, their losses made to fall with bytes."""
     points = sorted((np.average(size, weights=weights), np.average(loss, weights=weights)) for size, _, loss in curve)
-    front: list[tuple[float, float]] = []
-    for size, loss in points:
-        if not front or loss < front[-1][1]:
-            front.append((max(size, 1.0), loss))
-    sizes, losses = np.log([p[0] for p in front]), np.array([p[1] for p in front])
-    falling = isotonic_regression(losses, increasing=False).x
-    return (lambda at: np.interp(at, falling[::-1], sizes[::-1])), (float(falling.min()), float(falling.max()))
+    sizes = np.log([max(size, 1.0) for size, _ in points])
+    falling = isotonic_regression([loss for _, loss in points], increasing=False).x
+    levels = np.unique(falling)
+    middle = np.array([sizes[falling == level].mean() for level in levels])  # of settings that are told apart by noise
+    return (lambda at: np.interp(at, levels, middle)), (float(levels[0]), float(levels[-1]))
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def _evidence_message(evidence: Evidence) -> pb.Evidence:
         reasons=[REASONS[reason] for reason in evidence.reasons],
         value=evidence.value,
         ages_ns=evidence.ages_ns,
-        maps=_maps_message(evidence.maps) if evidence.maps else None,
+        maps=maps_to_proto(evidence.maps) if evidence.maps else None,
         tokens=_tokens_message(evidence.tokens) if evidence.tokens else None,
         pixels=_crop_message(evidence.pixels) if evidence.pixels else None,
     )
@@ -173,7 +173,8 @@ def _box3d_message(box: Box3D) -> pb.Box3D:
     return pb.Box3D(x=box.x, y=box.y, z=box.z, length=box.length, width=box.width, height=box.height, yaw=box.yaw)
 
 
-def _maps_message(maps: GatedMaps) -> pb.GatedMaps:
+def maps_to_proto(maps: GatedMaps) -> pb.GatedMaps:
+    """The `maps` lane as a message; it is checked with the evidence it belongs to."""
     windows = [pb.CellWindow(x=w.x, y=w.y, width=w.width, height=w.height) for w in maps.windows]
     if maps.whole:
         (only,) = maps.layers
