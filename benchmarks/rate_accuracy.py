@@ -15,8 +15,8 @@ fused tokens, and boxes of the device; what differs is how the maps get there, a
 Told are verdicts right, log-loss (mean over slots of -ln of the truth's probability), and for frames the detector's own
 mAP50; 95 % intervals by resampling scenes. Bytes are those of the serialised lane, or of the picture's file. The
 BD-rate is the mean difference in log bytes at equal log-loss, over the span both reach, of codes against each picture
-codec; each way has five settings, whose losses, by rising bytes, are made monotone first (isotonic regression). The last
-rows are the named rates of the evidence codec, in bytes of the whole message.
+codec; each way has five settings, whose losses, by rising bytes, are made monotone first (isotonic regression). The
+last rows are the named rates of the evidence codec, in bytes of the whole message.
 """
 
 from __future__ import annotations

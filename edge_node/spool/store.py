@@ -185,7 +185,10 @@ class Spool:
             yield OutboxRow(row.id, item, row.evidence, row.created_ns - offset, bool(row.sent))
 
     def answer(self, item: ItemId, state: ItemState, verdict: str | None = None, note: str = "") -> bool:
-        """Close an item with its answer (`verdict` as JSON); False when it was closed already or is not ours."""
+        """Close an item with its answer (`verdict` as JSON); False when it was closed already or is not ours.
+
+        The item's own note stays where the answer brings none.
+        """
         with self.transaction():
             return self._close_item(item, state, note, verdict)
 
@@ -194,9 +197,9 @@ class Spool:
             return False
         key = (item.sample.sequence, item.item)
         changed = self._db.execute(
-            "UPDATE items SET state = ?, note = ?, verdict = ?, answered_ns = ? "
+            "UPDATE items SET state = ?, note = iif(? = '', note, ?), verdict = ?, answered_ns = ? "
             "WHERE sequence = ? AND item = ? AND state = ?",
-            (state.value, note, verdict, self.now_ns(), *key, ItemState.PENDING.value),
+            (state.value, note, note, verdict, self.now_ns(), *key, ItemState.PENDING.value),
         ).rowcount
         freed = self._db.execute("DELETE FROM outbox WHERE sequence = ? AND item = ? RETURNING bytes", key).fetchall()
         self.outbox_bytes -= sum(size for (size,) in freed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,9 @@ def test_runs_have_their_own_cursors_and_laps(tmp_path):
 
 def test_an_answer_closes_an_item_once(tmp_path):
     spool = open_spool(tmp_path)
-    spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1), outbox_item(2)])])
+    spool.commit(
+        [sample(spool, spool.resume("c", "r"), [replace(outbox_item(1), note="sent at rate lean"), outbox_item(2)])]
+    )
     one, two = (row.item for row in spool.pending())
     assert spool.answer(one, ItemState.REVIEWED, '{"slots":{}}')
     assert not spool.answer(one, ItemState.EXPIRED)
@@ -115,7 +118,7 @@ def test_an_answer_closes_an_item_once(tmp_path):
     assert spool.counts().closed
     assert spool.outbox_bytes == 0
     rows = spool.query("SELECT state, note, verdict FROM items ORDER BY item")
-    assert rows == [("reviewed", "", '{"slots":{}}'), ("quarantined", "not readable", None)]
+    assert rows == [("reviewed", "sent at rate lean", '{"slots":{}}'), ("quarantined", "not readable", None)]
     spool.close()
 
 
