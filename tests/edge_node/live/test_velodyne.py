@@ -7,20 +7,26 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_node.live import datagrams
 from edge_node.live.drivers import Mount
 from edge_node.live.velodyne import VelodyneDriver
 from edge_node.live.velodyne_models import MODELS
 from edge_node.live.velodyne_packets import PACKET_BYTES, TurnGatherer, sweep
 from fusion.errors import ConfigError, SensorError
 from fusion.task import Task
+from fusion.types import PointCloud
 
 MODEL = MODELS["vlp16"]
+ROOF = Task.load("yard").sensors["roof"]
 STEP = 40
 
 
@@ -218,8 +224,52 @@ def test_a_sensor_on_the_network_delivers_sweeps(live, free_port, caplog):
     ]
 
 
+def test_of_two_sensors_on_a_port_the_first_counts_until_it_is_quiet(free_port, monkeypatch):
+    drops: Counter[str] = Counter()
+    mount = Mount("roof", ROOF, time.time_ns, lambda reason, count: drops.update({reason: count}))
+    driver = VelodyneDriver.open(f"velodyne://127.0.0.1:{free_port}", mount)
+    readings = driver.readings()
+    with sender("127.0.0.1") as stranger, sender("127.0.0.2") as first, sender("127.0.0.3") as second:
+        near, far = turns(2), turns(2, start=18_000, distance=10_000)
+        both = [pair for one, other in zip(near, far, strict=True) for pair in ((first, one), (second, other))]
+        with sending([(stranger, packet(0, 0, product=0x21)), *both], free_port):
+            cloud = next(readings).payload
+        assert len(cloud.points) == 900 * 32
+        assert farthest(cloud) < 10.1
+        assert drops == {"packet: product id 0x21": 1, "packet: another sender's": 150}
+        monkeypatch.setattr(datagrams, "_QUIET_NS", 50_000_000)
+        with sending([(second, data) for data in turns(6, distance=10_000)], free_port):
+            assert farthest(next(readings).payload) > 19.9
+    driver.close()
+
+
+@contextmanager
+def sending(sent: list[tuple[socket.socket, bytes]], port: int) -> Iterator[None]:
+    """From a thread, slowly enough for any buffer."""
+
+    def work() -> None:
+        for sensor, data in sent:
+            sensor.sendto(data, ("127.0.0.1", port))
+            time.sleep(0.0005)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
+
+
+def farthest(cloud: PointCloud) -> float:
+    return float(np.linalg.norm(cloud.points[:, :3], axis=1).max())
+
+
+def sender(host: str) -> socket.socket:
+    found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind((host, 0))
+    return found
+
+
 def test_a_port_that_is_taken_and_a_model_that_is_none_are_told(free_port):
-    mount = Mount("roof", Task.load("yard").sensors["roof"], lambda: 0)
+    mount = Mount("roof", ROOF, lambda: 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", free_port))
         with pytest.raises(SensorError, match="cannot listen: address already in use"):
