@@ -14,6 +14,10 @@ from fusion.types import Image, Modality, Reading
 
 OPEN_S, READ_S = 5.0, 2.0
 """How long a camera may take to answer, and to deliver the next packet."""
+SEGMENT_S = 10.0
+"""The latter for HLS, which delivers seconds of video at once."""
+_PICTURE_S = 0.04
+"""How long a film's last picture is seen where the film does not say its rate."""
 _LOW_DELAY = {"flags": "low_delay"}
 """For cameras, which encode no frames out of order; a film may."""
 _NETWORK = "tcp,udp,rtp,rtsp,rtmp,rtmps,http,https,httpproxy,tls,crypto,hls"
@@ -30,7 +34,7 @@ class CameraDriver:
     """Decodes the first video stream to upright RGB pictures.
 
     Capture time is when a picture was decoded on the host. What cannot be decoded is passed over, as it is
-    where a stream is joined in the middle. A file is played at its own speed, and ends.
+    where a stream is joined in the middle, and counted. A file is played at its own speed, over and over.
     """
 
     modality = Modality.CAMERA
@@ -38,15 +42,18 @@ class CameraDriver:
     def __init__(self, url: str, mount: Mount, container: Any, av: Any) -> None:
         self._url, self._mount, self._container, self._av = url, mount, container, av
         self._closed = threading.Event()
-        self._wait: Callable[[Any], object] = self._pace() if urlsplit(url).scheme == "file" else lambda _: None
+        self._film = urlsplit(url).scheme == "file"
+        self._wait = self._pace()
 
     @classmethod
     def open(cls, url: str, mount: Mount) -> Self:
         """Open a camera by URL. Raises `SensorError` when it does not answer or sends no video."""
         av = library("av", url)
-        where, kind, options = _request(url)
         try:
-            container = av.open(where, format=kind, options=options, timeout=(OPEN_S, READ_S))
+            container = _opened(av, url, SEGMENT_S if urlsplit(url).path.lower().endswith(".m3u8") else READ_S)
+            if "hls" in container.format.name.split(",") and container.read_timeout < SEGMENT_S:
+                container.close()
+                container = _opened(av, url, SEGMENT_S)
         except (av.error.FFmpegError, ValueError) as error:
             raise SensorError(f"{shown(url)}: cannot be opened ({_reason(error)})") from None
         if not container.streams.video:
@@ -58,24 +65,49 @@ class CameraDriver:
     def readings(self) -> Iterator[Reading]:
         """See `Driver`; it is this that lets go of the camera."""
         with self._container:
-            packets = self._container.demux(self._container.streams.video[0])
-            while not self._closed.is_set():
-                try:
-                    packet = next(packets, None)
-                except self._av.error.FFmpegError as error:
-                    raise SensorError(f"{shown(self._url)}: broke off ({_reason(error)})") from None
-                if packet is None:
-                    return
-                yield from self._pictures(packet)
+            again = True
+            while again and not self._closed.is_set():
+                again = False
+                for packet in self._packets():
+                    for reading in self._pictures(packet):
+                        again = self._film
+                        yield reading
+                if again:
+                    self._rewind()
 
     def close(self) -> None:
         """See `Driver`."""
         self._closed.set()
 
+    def _packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._container.streams.video[0])
+        while not self._closed.is_set():
+            try:
+                packet = next(packets, None)
+            except self._av.error.FFmpegError as error:
+                raise self._broke_off(error) from None
+            if packet is None:
+                return
+            yield packet
+
+    def _rewind(self) -> None:
+        """To the film's first picture, when the last one has been seen for as long as the others."""
+        rate = self._container.streams.video[0].average_rate
+        self._closed.wait(min(1.0, 1 / float(rate)) if rate else _PICTURE_S)
+        try:
+            self._container.seek(0)
+        except self._av.error.FFmpegError as error:
+            raise self._broke_off(error) from None
+        self._wait = self._pace()
+
+    def _broke_off(self, error: Exception) -> SensorError:
+        return SensorError(f"{shown(self._url)}: broke off ({_reason(error)})")
+
     def _pictures(self, packet: Any) -> Iterator[Reading]:
         try:
             frames = packet.decode()
         except self._av.error.FFmpegError:
+            self._mount.dropped("cannot be decoded", 1)
             return
         for frame in frames:
             self._wait(frame)
@@ -87,6 +119,9 @@ class CameraDriver:
             yield self._mount.reading(arrived_ns, Image(pixels))
 
     def _pace(self) -> Callable[[Any], object]:
+        """Waits until a frame of a film is due."""
+        if not self._film:
+            return lambda _: None
         began: list[float] = []
 
         def wait(frame: Any) -> None:
@@ -96,6 +131,11 @@ class CameraDriver:
                 self._closed.wait(max(0.0, min(1.0, began[0] + frame.time - now)))
 
         return wait
+
+
+def _opened(av: Any, url: str, read_s: float) -> Any:
+    where, kind, options = _request(url)
+    return av.open(where, format=kind, options=options, timeout=(OPEN_S, read_s))
 
 
 def _request(url: str) -> tuple[str, str | None, dict[str, str]]:

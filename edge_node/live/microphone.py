@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +22,8 @@ CHUNK_S = 0.1
 _MAX_HELD, _GONE_S = 50, 2.0
 _DRIFT_NS = 50_000_000
 """How far the count of samples may be from the host's clock before it is set anew."""
+_LOOK_S = 10.0
+"""How often at most the system's devices are listed anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +33,57 @@ class _Heard:
     chunk: AudioChunk
     start_ns: int
     lost: bool
+
+
+@dataclass(slots=True)
+class _Library:
+    """PortAudio, which lists the devices once: one plugged in later is found when the library is begun anew.
+
+    That ends every stream, so it is done while none is open. For a fraction of a second it hides what anyone writes to
+    standard error, so it is not done at each try.
+    """
+
+    streams: int = 0
+    looked_s: float = -_LOOK_S
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def started(self, sound: Any, **options: Any) -> Any:
+        """A stream that runs."""
+        with self.lock:
+            try:
+                stream = _running(sound.InputStream(**options))
+            except (sound.PortAudioError, ValueError):
+                self._look_anew(sound)
+                raise
+            self.streams += 1
+            return stream
+
+    def close(self, stream: Any) -> None:
+        """End a stream."""
+        stream.stop()
+        with self.lock:
+            stream.close()
+            self.streams -= 1
+
+    def _look_anew(self, sound: Any) -> None:
+        if self.streams or time.monotonic() - self.looked_s < _LOOK_S:
+            return
+        for work in (sound._terminate, sound._initialize):  # there is no public way
+            with contextlib.suppress(sound.PortAudioError):
+                work()
+        self.looked_s = time.monotonic()
+
+
+def _running(stream: Any) -> Any:
+    try:
+        stream.start()
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+_LIBRARY = _Library()
 
 
 class MicrophoneDriver:
@@ -55,7 +110,7 @@ class MicrophoneDriver:
     def readings(self) -> Iterator[Reading]:
         """See `Driver`. Two seconds without a sample are a device that is gone."""
         start_ns, quiet_s = 0, 0.0
-        with self._stream:
+        try:
             while not self._closed.is_set():
                 try:
                     heard = self._heard.get(timeout=WAIT_S)
@@ -69,6 +124,8 @@ class MicrophoneDriver:
                     start_ns = heard.start_ns
                 yield self._mount.reading(start_ns, heard.chunk)
                 start_ns += _duration_ns(heard.chunk)
+        finally:
+            _LIBRARY.close(self._stream)
 
     def close(self) -> None:
         """See `Driver`."""
@@ -77,24 +134,27 @@ class MicrophoneDriver:
     def _started(self, sound: Any) -> Any:
         device, rate_hz = unquote(urlsplit(self._url).netloc), self._rate_hz
         try:
-            stream = sound.InputStream(
-                samplerate=rate_hz, channels=1, dtype="int16", blocksize=round(rate_hz * CHUNK_S),
+            return _LIBRARY.started(
+                sound, samplerate=rate_hz, channels=1, dtype="int16", blocksize=round(rate_hz * CHUNK_S),
                 device=None if device == "default" else device, callback=self._take,
             )  # fmt: skip
-            stream.start()
         except (sound.PortAudioError, ValueError) as error:
             raise SensorError(f"{shown(self._url)}: cannot be opened ({' '.join(str(error).split())})") from None
-        return stream
 
     def _take(self, pcm: np.ndarray, _samples: int, _time: Any, status: Any) -> None:
         """Called by the library, in its own thread, with samples (n, 1) int16 that are its own."""
         chunk = AudioChunk(np.array(pcm[:, 0], np.int16), self._rate_hz)
-        self._lost |= bool(status.input_overflow)
+        if status.input_overflow:
+            self._lose()
         try:
             self._heard.put_nowait(_Heard(chunk, self._mount.now_ns() - _duration_ns(chunk), self._lost))
             self._lost = False
         except queue.Full:
-            self._lost = True
+            self._lose()
+
+    def _lose(self) -> None:
+        self._lost = True
+        self._mount.dropped("sound lost", 1)
 
 
 def _duration_ns(chunk: AudioChunk) -> int:

@@ -18,7 +18,8 @@ PORT = 2368
 class VelodyneDriver:
     """A sweep for each turn. Capture time is when the turn's first packet arrived on the host.
 
-    Datagrams that are no data of the model are counted and passed over; the first of each kind is logged.
+    Datagrams that are no data of the model, or are another sensor's while the first one sends, are counted and passed
+    over; the first of each kind is logged.
     """
 
     modality = Modality.LIDAR
@@ -39,6 +40,8 @@ class VelodyneDriver:
     def readings(self) -> Iterator[Reading]:
         """See `Driver`."""
         for data, arrived_ns in self._datagrams.arriving():
+            if self._gatherer.knows(data):
+                self._datagrams.keep()
             for turn in self._gatherer.push(data, arrived_ns):
                 yield self._mount.reading(turn.arrived_ns, sweep(turn, self._model))
             self._datagrams.tell(self._gatherer.refused)

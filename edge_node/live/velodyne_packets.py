@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,13 @@ _PACKET = np.dtype([("blocks", _BLOCK, BLOCKS), ("time_us", "<u4"), ("mode", "u1
 _MAX_PACKETS = 2_048
 """Of one turn: a HDL-32E in dual mode at its slowest sends 724."""
 _MAX_STEP = 500
-"""Between blocks, hundredths of a degree; more is a lost packet."""
+"""Between blocks, hundredths of a degree: what may count towards the usual step."""
+_BACK = 100
+"""How far the azimuth falls where a turn begins, hundredths of a degree; less is the motor's unevenness."""
+_LATE_US = 20_000
+"""How far back a packet is one that another overtook, and no clock that was set."""
+_PAUSE_US, _PAUSE_NS = 250_000, 500_000_000
+"""By the sensor's clock more than the slowest turn, 0.2 s; by the host's more, for a host that is late lost nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +53,8 @@ class Turn:
 class TurnGatherer:
     """Feed it datagrams; it hands back whole turns. `refused` counts those that are no data of this model, by reason.
 
-    A turn ends where the azimuth passes zero; what comes before the first such place is left out.
+    A turn ends where the azimuth falls: at zero, or where a restricted field of view begins again. What comes before
+    the first such place is left out, and so is a turn with a pause in it.
     """
 
     model: VelodyneModel
@@ -56,16 +64,30 @@ class TurnGatherer:
     _arrived_ns: int = 0
     _begun: bool = False
     _azimuth: int = -1
+    _time_us: int = 0
+    _heard_ns: int = 0
+
+    def knows(self, data: bytes) -> bool:
+        """Whether a datagram has the size and the product id of this model's data."""
+        return len(data) == PACKET_BYTES and data[-1] == self.model.product
 
     def push(self, data: bytes, arrived_ns: int) -> Iterator[Turn]:
         """The turn that this datagram completes, if it does."""
         packet = self._checked(data)
         if packet is None:
             return
+        time_us = int(packet["time_us"][0])
+        since_us = int(_since_us(time_us, self._time_us)) if self._azimuth >= 0 else 0
+        if -_LATE_US < since_us < 0:
+            self.refused["out of order"] += 1
+            return
+        if abs(since_us) > _PAUSE_US or abs(arrived_ns - self._heard_ns) > _PAUSE_NS:
+            self._interrupt()
+        self._time_us, self._heard_ns = time_us, arrived_ns
         azimuths = packet["blocks"]["azimuth"][0].astype(np.int64)
         before = np.concatenate([[self._azimuth], azimuths[:-1]])
         self._azimuth = int(azimuths[-1])
-        crossed = np.flatnonzero(before - azimuths > _TURN // 2)
+        crossed = np.flatnonzero(before - azimuths > _BACK)
         if not crossed.size:
             self._hold(packet)
             return
@@ -74,6 +96,12 @@ class TurnGatherer:
             packets = np.concatenate([*self._held, packet] if end else self._held)
             yield Turn(self._arrived_ns if self._held else arrived_ns, packets, self._first, end or BLOCKS)
         self._held, self._first, self._arrived_ns, self._begun = [packet], end, arrived_ns, True
+
+    def _interrupt(self) -> None:
+        """Let go of the turn, which would run on into another one."""
+        if self._held:
+            self.refused["a turn was interrupted"] += len(self._held)
+        self._held, self._begun, self._azimuth = [], False, -1
 
     def _hold(self, packet: np.ndarray) -> None:
         if len(self._held) == _MAX_PACKETS:
@@ -102,6 +130,11 @@ class TurnGatherer:
         return "" if int(packet["mode"][0]) in _MODES else "return mode"
 
 
+def _since_us(time_us: Any, before_us: Any) -> Any:
+    """Microseconds from one time of the hour to another, the shorter way round."""
+    return (time_us - before_us + _HOUR_US // 2) % _HOUR_US - _HOUR_US // 2
+
+
 def sweep(turn: Turn, model: VelodyneModel) -> PointCloud:
     """Points in the sensor's frame (x forward along the azimuth 0, y left, z up), intensity is reflectivity / 255.
 
@@ -112,7 +145,7 @@ def sweep(turn: Turn, model: VelodyneModel) -> PointCloud:
     place = np.arange(BLOCKS)
     start_us = np.where(dual[:, None], place // 2, place) * model.block_us  # (p, 12)
     time_us = packets["time_us"].astype(np.int64)
-    start_us = start_us + ((time_us - time_us[0] + _HOUR_US // 2) % _HOUR_US - _HOUR_US // 2)[:, None]
+    start_us = start_us + _since_us(time_us, time_us[0])[:, None]
     chosen = ~dual[:, None] | (place % 2 == 0)
     chosen[0, : turn.first] = False
     chosen[-1, turn.end :] = False
@@ -137,5 +170,5 @@ def _azimuths(blocks: Float64Array, model: VelodyneModel) -> Float64Array:
     steps = np.diff(blocks, append=blocks[-1]) % _TURN
     usual = steps[(steps > 0) & (steps < _MAX_STEP)]
     step = float(np.median(usual)) if usual.size else 0.0
-    steps = np.where((steps > 0) & (steps < _MAX_STEP), steps, step)
+    steps = np.where((steps > 0) & (steps < 2 * step), steps, step)  # a wider one is a lost packet
     return np.asarray(np.radians((blocks[:, None] + steps[:, None] * model.delays_us / model.block_us) / 100))
