@@ -89,7 +89,7 @@ def data_yaml(task: Task, root: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def recipe() -> DetectorRecipe:
-    return DetectorRecipe(image_size=SIDE, epochs=10, batch=8, learning_rate=0.004, threads=1, scale=0.0, hue=0.0)
+    return DetectorRecipe(image_size=SIDE, epochs=7, batch=8, learning_rate=0.005, threads=1, scale=0.0, hue=0.0)
 
 
 @pytest.fixture(scope="session")
