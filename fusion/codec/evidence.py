@@ -99,11 +99,9 @@ def decode_maps(profile: Profile, gated: GatedMaps) -> list[Int8Array]:
             raise EvidenceError("the checksum of the maps is wrong: they were damaged on the way")
     maps = [np.zeros((level.channels, *gate.shape), np.int8) for level, gate in zip(profile.levels, gates, strict=True)]
     for layer, parts in zip(gated.layers, plan, strict=False):
-        decoded = iter(_decode(layer, parts, coders, counts))
-        for part in parts:
-            clip, gate = profile.levels[part.level].clip, gates[part.level]
-            for channel in range(part.start, part.stop):
-                maps[part.level][channel, gate] = codes_of(next(decoded), gated.step_exponent, clip)
+        for part, symbols in zip(parts, _decode(layer, parts, coders, counts), strict=True):
+            codes = codes_of(symbols, gated.step_exponent, profile.levels[part.level].clip)
+            maps[part.level][part.start : part.stop, gates[part.level]] = codes
     return maps
 
 
@@ -120,9 +118,8 @@ def _code(
 ) -> tuple[bytes, SymbolCoding]:
     """The bytes of a layer's symbols, (K, open) a level, and how they were coded."""
     if not HAS_RANS:
-        return pack_symbols([row for part in parts for row in symbols[part.level][part.start : part.stop]]), (
-            SymbolCoding.ZSTD
-        )
+        plain = [row for part in parts for row in symbols[part.level][part.start : part.stop]]
+        return pack_symbols(plain), SymbolCoding.ZSTD
     channels = []
     for part in parts:
         coder, rows = coders[part.level], symbols[part.level][part.start : part.stop]
@@ -133,16 +130,25 @@ def _code(
 def _decode(
     layer: MapLayer, parts: Sequence[Part], coders: Sequence[LevelCoder], counts: Sequence[int]
 ) -> list[NDArray[np.int32]]:
-    """A layer's symbols, (open,) a channel, all within what the coder's tables know."""
-    rows = [(part.level, channel) for part in parts for channel in range(part.start, part.stop)]
-    largest = [coders[level].largest for level, _ in rows]
+    """A layer's symbols, (channels, open) a part, all within what the coder's tables know."""
+    channels = [(part.level, channel) for part in parts for channel in range(part.start, part.stop)]
     if layer.coding is SymbolCoding.ZSTD:
-        found = unpack_symbols(layer.symbols, [counts[level] for level, _ in rows])
-        if any(np.abs(row).max(initial=0) > most for row, most in zip(found, largest, strict=True)):
+        rows = iter(unpack_symbols(layer.symbols, [counts[level] for level, _ in channels]))
+    else:
+        models = [(coders[level].models[channel], counts[level]) for level, channel in channels]
+        rows = iter(decode_symbols(layer.symbols, models))
+    found = []
+    for part in parts:
+        table = np.empty((part.stop - part.start, counts[part.level]), np.int32)
+        for row in table:
+            row[:] = next(rows)
+        largest = coders[part.level].largest
+        if layer.coding is _RANS:
+            table -= largest  # the coder counts from 0
+        elif np.abs(table).max(initial=0) > largest:
             raise EvidenceError("symbols beyond the profile's clip")
-        return found
-    expected = [(coders[level].models[channel], counts[level]) for level, channel in rows]
-    return [row - most for row, most in zip(decode_symbols(layer.symbols, expected), largest, strict=True)]
+        found.append(table)
+    return found
 
 
 def unpack_gates(profile: Profile, gated: GatedMaps) -> list[BoolArray]:

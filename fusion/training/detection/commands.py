@@ -199,12 +199,19 @@ def _recipe(task: Task, arguments: argparse.Namespace, *, least_epochs: int = 1)
         if given is not None:
             _check_positive(name, given, least_epochs if name == "epochs" else 1)
             recipe = replace(recipe, **{name: given})
+    if arguments.mosaic is not None:
+        if not 0 <= arguments.mosaic <= 1:
+            raise ConfigError(f"--mosaic {arguments.mosaic:g}: give a share from 0 to 1")
+        recipe = replace(recipe, mosaic=arguments.mosaic)
+    if arguments.seed is not None:
+        _check_positive("seed", arguments.seed, 0)
+        recipe = replace(recipe, seed=arguments.seed)
     check_device(recipe.device)
     return recipe
 
 
 def _check_positive(name: str, given: int, least: int = 1) -> None:
-    """Raise `ConfigError`: ultralytics takes 0 epochs for "as many as usual"."""
+    """Raise `ConfigError` for less than `least`: ultralytics takes 0 epochs for "as many as usual"."""
     if given < least:
         raise ConfigError(f"--{name.replace('_', '-')} {given}: give {least} or more")
 

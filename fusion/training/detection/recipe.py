@@ -33,7 +33,7 @@ class DetectorRecipe:
 
 
 RECIPES = {
-    "pcb": DetectorRecipe(image_size=640, epochs=38, seed=0, mosaic=0.5, flip_vertical=0.5, hue=0.0, scale=0.15),
+    "pcb": DetectorRecipe(image_size=320, epochs=6, flip_vertical=0.5, hue=0.0, scale=0.15),
     "yard": DetectorRecipe(image_size=640, epochs=12, learning_rate=0.001, rectangular=True),
 }
 

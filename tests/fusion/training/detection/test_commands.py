@@ -101,6 +101,8 @@ def test_a_teacher_of_another_family_is_refused(
 def test_what_pruning_lacks(refused: Refused, bundle: Path, random_checkpoint, tmp_path: Path) -> None:
     start = random_checkpoint("yolov8n")
     assert "--share 1.0" in refused("prune", "--start", start, "--share", "1")
+    assert "--mosaic 1.5: give a share from 0 to 1" in refused("prune", "--start", start, "--mosaic", "1.5")
+    assert "--seed -1: give 0 or more" in refused("prune", "--start", start, "--seed", "-1")
     assert "--epochs -1: give 0 or more" in refused("prune", "--start", start, "--epochs", "-1")
     assert "a detector learns on cpu or cuda" in refused("prune", "--start", start, "--device", "tpu")
     assert "holds no weights/best.pt" in refused("prune", "--start", bundle, error=InputError)
