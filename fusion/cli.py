@@ -174,6 +174,8 @@ def _add_detector_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, help="side of a detector's training pictures or tiles, in pixels")
     parser.add_argument("--batch", type=int, help="pictures a step of the detector")
     parser.add_argument("--mosaic", type=float, help="share of a detector's pictures put together from four, 0..1")
+    parser.add_argument("--scale", type=float, help="by up to what share a detector's pictures are resized, 0..1")
+    parser.add_argument("--transpose", type=float, help="share of a detector's square pictures with axes swapped, 0..1")
     parser.add_argument("--seed", type=int, help="of a detector's training")
 
 

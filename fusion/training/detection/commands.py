@@ -199,10 +199,12 @@ def _recipe(task: Task, arguments: argparse.Namespace, *, least_epochs: int = 1)
         if given is not None:
             _check_positive(name, given, least_epochs if name == "epochs" else 1)
             recipe = replace(recipe, **{name: given})
-    if arguments.mosaic is not None:
-        if not 0 <= arguments.mosaic <= 1:
-            raise ConfigError(f"--mosaic {arguments.mosaic:g}: give a share from 0 to 1")
-        recipe = replace(recipe, mosaic=arguments.mosaic)
+    for name in ("mosaic", "scale", "transpose"):
+        given = getattr(arguments, name)
+        if given is not None:
+            if not 0 <= given <= 1:
+                raise ConfigError(f"--{name} {given:g}: give a share from 0 to 1")
+            recipe = replace(recipe, **{name: given})
     if arguments.seed is not None:
         _check_positive("seed", arguments.seed, 0)
         recipe = replace(recipe, seed=arguments.seed)

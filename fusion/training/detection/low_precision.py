@@ -35,8 +35,17 @@ class LowPrecisionTrainer(DetectionTrainer):  # type: ignore[misc]
     """`DetectionTrainer` of networks with one head, in bfloat16.
 
     A network that is given and knows the same classes is trained as it is, whatever its widths; of one with other
-    classes what fits is taken over.
+    classes what fits is taken over. `transpose` is the share of training pictures whose axes are swapped.
     """
+
+    def __init__(self, *arguments: Any, transpose: float = 0.0, **options: Any) -> None:
+        self.transpose = transpose
+        super().__init__(*arguments, **options)
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch on the device, pictures (B, 3, H, W) in 0..1, some of them transposed."""
+        batch = super().preprocess_batch(batch)
+        return transposed(batch, torch.rand(len(batch["img"])) < self.transpose) if self.transpose else batch
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
         """The network to be trained: `weights` itself, or one of `cfg` that begins with what fits of `weights`."""
@@ -58,6 +67,19 @@ def _adopted(network: Network) -> Network:
     for parameter in network.parameters():
         parameter.requires_grad = True
     return one_headed(network).train()
+
+
+def transposed(batch: dict[str, Any], chosen: torch.Tensor) -> dict[str, Any]:
+    """The batch with width and height swapped in the pictures `chosen` (B,), and in their boxes.
+
+    `img` (B, 3, S, S), `bboxes` (N, 4) as centre x, y, width, height, `batch_idx` (N,) the picture of each box.
+    """
+    pictures, boxes = batch["img"].clone(), batch["bboxes"].clone()
+    chosen = chosen.to(pictures.device)
+    pictures[chosen] = pictures[chosen].transpose(2, 3)
+    theirs = chosen[batch["batch_idx"].long()]
+    boxes[theirs] = boxes[theirs][:, [1, 0, 3, 2]]
+    return batch | {"img": pictures, "bboxes": boxes}
 
 
 def to_float(value: Any) -> Any:

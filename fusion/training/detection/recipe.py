@@ -12,7 +12,9 @@ class DetectorRecipe:
     """What a run is made of; `image_size` in pixels is the side of a training picture or tile.
 
     `architecture` is one of `fusion.training.detection.architectures.NAMES`, or empty for that of the checkpoint in
-    `start`. `device` is what torch calls it. Both heads of a YOLO26 are not taught: only the one that is exported.
+    `start`. `device` is what torch calls it. `transpose` is the share of square training pictures whose axes are
+    swapped: with flips in both directions, every quarter turn of a picture that has no upright. Both heads of a YOLO26
+    are not taught: only the one that is exported.
     """
 
     architecture: str = DEFAULT
@@ -24,6 +26,7 @@ class DetectorRecipe:
     threads: int = 2
     mosaic: float = 0.0
     flip_vertical: float = 0.0
+    transpose: float = 0.0
     hue: float = 0.015
     scale: float = 0.2
     rectangular: bool = False

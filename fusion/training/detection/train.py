@@ -32,7 +32,8 @@ def train_detector(
 
     The `.pt` is ultralytics' own working file; what is shipped is exported from it. `trainer` is a subclass of
     `LowPrecisionTrainer` that learns from more than labels, `extra` its further arguments. Raises `ConfigError` for an
-    unknown architecture or device, `ModelError` for a checkpoint to start from that cannot be used.
+    unknown architecture or device or for transposing pictures that are not square, `ModelError` for a checkpoint to
+    start from that cannot be used.
     """
     import torch
     from ultralytics import YOLO
@@ -40,6 +41,8 @@ def train_detector(
     from fusion.training.detection.low_precision import LowPrecisionTrainer
 
     check_device(recipe.device)
+    if recipe.transpose and recipe.rectangular:
+        raise ConfigError("a recipe that keeps pictures rectangular cannot transpose them; leave out one of the two")
     torch.set_num_threads(recipe.threads)
     out = out.absolute()  # ultralytics puts a relative folder under one of its own
     last = out / LAST
@@ -53,7 +56,7 @@ def train_detector(
         model.add_callback("on_pretrain_routine_end", partial(_start, Path(recipe.start)))
     model.add_callback("on_pretrain_routine_end", lambda trainer: trainer.model.to(memory_format=torch.channels_last))
     model.train(
-        trainer=trainer or LowPrecisionTrainer,
+        trainer=partial(trainer or LowPrecisionTrainer, transpose=recipe.transpose),
         **_arguments(recipe),
         **(extra or {}),
         data=str(data_yaml),
@@ -116,7 +119,7 @@ def _arguments(recipe: DetectorRecipe) -> dict[str, Any]:
         "warmup_epochs": 0.5,
         "weight_decay": 0.0005,
         "mosaic": recipe.mosaic,
-        "close_mosaic": 2,
+        "close_mosaic": max(2, recipe.epochs // 10),
         "fliplr": 0.5,
         "flipud": recipe.flip_vertical,
         "hsv_h": recipe.hue,

@@ -4,11 +4,14 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 
+from fusion.errors import ConfigError
 from fusion.simulation import Split
 from fusion.simulation.scene_set import write_scene_set
 from fusion.task import Task
 from fusion.training.detection.export import export_detector
+from fusion.training.detection.low_precision import transposed
 from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.sources import image_folder, scene_data
 from fusion.training.detection.train import train_detector
@@ -33,3 +36,21 @@ def test_a_run_ends_where_it_was_told_and_another_goes_on_from_it(
     profile = export_detector(weights, task, seen, Path("weights/yard"))  # too few cells open unless it still detects
     assert [level.channels for level in profile.levels] == [24, 32, 32]
     assert "model.0.conv.weight" in read_weights(Path("weights/yard/detector.onnx"))
+
+
+def test_a_transposed_picture_keeps_its_boxes_on_their_things() -> None:
+    pictures = torch.zeros(3, 3, 40, 40)
+    pictures[:, :, 4:8, 10:30] = 1.0
+    boxes = torch.tensor([[20 / 40, 6 / 40, 20 / 40, 4 / 40]]).repeat(3, 1)
+    batch = {"img": pictures, "bboxes": boxes, "batch_idx": torch.tensor([2.0, 0.0, 1.0]), "cls": torch.ones(3, 1)}
+    swapped = transposed(batch, torch.tensor([True, False, True]))
+    for picture, (x, y, width, height) in zip([2, 0, 1], (swapped["bboxes"] * 40).tolist(), strict=True):
+        inside = swapped["img"][picture, 0, round(y - height / 2) : round(y + height / 2)]
+        assert inside[:, round(x - width / 2) : round(x + width / 2)].sum() == 80
+    assert torch.equal(swapped["bboxes"][2], boxes[2])
+    assert torch.equal(batch["bboxes"], boxes)
+
+
+def test_a_recipe_cannot_transpose_what_is_not_square(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot transpose"):
+        train_detector(tmp_path / "data.yaml", tmp_path, DetectorRecipe(transpose=0.5, rectangular=True))
