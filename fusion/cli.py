@@ -173,6 +173,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_detector_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, help="side of a detector's training pictures or tiles, in pixels")
     parser.add_argument("--batch", type=int, help="pictures a step of the detector")
+    parser.add_argument("--learning-rate", type=float, help="a detector's largest, of AdamW")
     parser.add_argument("--mosaic", type=float, help="share of a detector's pictures put together from four, 0..1")
     parser.add_argument("--scale", type=float, help="by up to what share a detector's pictures are resized, 0..1")
     parser.add_argument("--transpose", type=float, help="share of a detector's square pictures with axes swapped, 0..1")
@@ -280,6 +281,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         type=Path,
         help="fusion: folder of features-train and features-val (default runs/TASK); detector: its pictures",
     )
+    export.add_argument("--made-by", help="the commands that made a checkpoint, for the card of its bundle")
     export.add_argument("--max-loss", type=float, default=0.005, help="what each gated figure may lose in a variant")
     export.add_argument("--threads", type=int, default=2)
     export.set_defaults(run=_export)

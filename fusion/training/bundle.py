@@ -39,6 +39,15 @@ def add_to_card(folder: Path, facts: dict[str, object]) -> None:
     write_card(folder, title, card | facts)
 
 
+def made_elsewhere(folder: Path) -> str:
+    """The commands that made a bundle's detector, when they are not the task's own recipe; else empty."""
+    card = folder / "card.json"
+    if not card.is_file():
+        return ""
+    recipe = json.loads(card.read_text(encoding="utf-8")).get("Recipe", {})
+    return str(recipe.get("made by", ""))
+
+
 def write_digests(folder: Path) -> None:
     """`SHA256SUMS` over every file of the bundle, in `sha256sum`'s form."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fusion.task import Task, tasks_with_weights
-from fusion.training.bundle import bundle_folder
+from fusion.training.bundle import bundle_folder, made_elsewhere
 from fusion.training.ranks import refuse_several
 
 
@@ -19,7 +19,11 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train_all(task: Task, arguments: argparse.Namespace) -> None:
-    _detector(task, arguments)
+    made_by = made_elsewhere(bundle_folder(task, arguments.weights))
+    if made_by:
+        print(f"{task.name}: the detector stays; the recipe here makes none as good. It was made by: {made_by}")
+    else:
+        _detector(task, arguments)
     if task.conditions:
         _fusion(task, arguments)
     _reviewer(task, arguments)

@@ -19,6 +19,18 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # a checkpoint that names an
 SUFFIX = ".pt"
 BEST = Path("weights") / "best.pt"
 LAST = Path("weights") / "last.pt"
+_TOLD = {
+    "image_size": "imgsz",
+    "epochs": "epochs",
+    "batch": "batch",
+    "learning_rate": "lr0",
+    "mosaic": "mosaic",
+    "scale": "scale",
+    "flip_vertical": "flipud",
+    "seed": "seed",
+}
+_FILES = {"started from": "model", "taught by": "distill_model"}
+"""A recipe's words for ultralytics' own; the second name files."""
 
 
 def read_checkpoint(path: Path) -> Network:
@@ -43,6 +55,23 @@ def read_checkpoint(path: Path) -> Network:
         ) from None
     check_detector(network, path)
     return one_headed(network)
+
+
+def how_trained(path: Path) -> dict[str, object]:
+    """What the checkpoint says of its last training, in a recipe's words; nothing where it says nothing.
+
+    Of files it names, the run or the file alone: where they lay means nothing elsewhere.
+    """
+    from ultralytics.nn.tasks import load_checkpoint
+
+    _, stored = load_checkpoint(path)
+    given = _plain(stored.get("train_args") or {})
+    told = {ours: given[theirs] for ours, theirs in _TOLD.items() if given.get(theirs) is not None}
+    return told | {ours: _short(Path(str(given[theirs]))) for ours, theirs in _FILES.items() if given.get(theirs)}
+
+
+def _short(path: Path) -> str:
+    return path.parent.parent.name if path.parent.name == BEST.parent.name else path.name
 
 
 def write_checkpoint(network: Network, path: Path) -> Path:

@@ -16,6 +16,9 @@ from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
 from fusion.training.variants import check_max_loss, refuse_existing, staged
 
+_COUNTS = ("epochs", "batch", "image_size", "seed")
+_SHARES = ("mosaic", "scale", "transpose")
+
 
 def train_detector(task: Task, arguments: argparse.Namespace) -> None:
     """`fusion train detector`: from pictures to the bundle."""
@@ -110,7 +113,7 @@ def _export_checkpoint(
     task: Task, checkpoint: Path, data: Path, out: Path, scratch: Path, arguments: argparse.Namespace
 ) -> None:
     from fusion.training.detection.architectures import named, parameters
-    from fusion.training.detection.checkpoint import read_checkpoint
+    from fusion.training.detection.checkpoint import how_trained, read_checkpoint
     from fusion.training.detection.make import bundle_detector
 
     network = read_checkpoint(checkpoint)
@@ -118,8 +121,11 @@ def _export_checkpoint(
         "architecture": named(network),
         "parameters": parameters(network),
         "checkpoint": checkpoint.name,
+        **how_trained(checkpoint),
         "command": f"fusion export detector --task {task.name}",
     }
+    if arguments.made_by:
+        told["made by"] = arguments.made_by
     found = bundle_detector(
         task, data, checkpoint, out, told, staging=scratch / "staging", test=data, threads=arguments.threads
     )
@@ -194,22 +200,25 @@ def _recipe(task: Task, arguments: argparse.Namespace, *, least_epochs: int = 1)
         recipe = replace(recipe, architecture=architecture)
     elif start.endswith(SUFFIX):
         recipe = replace(recipe, architecture="")
-    for name in ("epochs", "batch", "image_size"):
-        given = getattr(arguments, name)
-        if given is not None:
-            _check_positive(name, given, least_epochs if name == "epochs" else 1)
-            recipe = replace(recipe, **{name: given})
-    for name in ("mosaic", "scale", "transpose"):
-        given = getattr(arguments, name)
-        if given is not None:
-            if not 0 <= given <= 1:
-                raise ConfigError(f"--{name} {given:g}: give a share from 0 to 1")
-            recipe = replace(recipe, **{name: given})
-    if arguments.seed is not None:
-        _check_positive("seed", arguments.seed, 0)
-        recipe = replace(recipe, seed=arguments.seed)
+    given = _given_numbers(arguments, least_epochs)
+    recipe = replace(recipe, **given)  # type: ignore[arg-type]
     check_device(recipe.device)
     return recipe
+
+
+def _given_numbers(arguments: argparse.Namespace, least_epochs: int) -> dict[str, float]:
+    """The numbers of a recipe that the command line gives, by name. Raises `ConfigError` for one that cannot be."""
+    given = {name: getattr(arguments, name) for name in (*_COUNTS, *_SHARES, "learning_rate")}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in _COUNTS:
+        least = {"epochs": least_epochs, "seed": 0}.get(name, 1)
+        _check_positive(name, given.get(name, least), least)
+    for name in _SHARES:
+        if not 0 <= given.get(name, 0) <= 1:
+            raise ConfigError(f"--{name} {given[name]:g}: give a share from 0 to 1")
+    if not 0 < given.get("learning_rate", 0.1) < 1:
+        raise ConfigError(f"--learning-rate {given['learning_rate']:g}: give more than 0 and less than 1")
+    return given
 
 
 def _check_positive(name: str, given: int, least: int = 1) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fusion.cli import main
 from fusion.codec import Profile
 from fusion.errors import ConfigError, InputError, ModelError
+from fusion.training.bundle import made_elsewhere
 from fusion.training.detection.architectures import new_network, parameters
 from fusion.training.detection.warm_start import bundle_network
 
@@ -37,7 +38,8 @@ def test_a_checkpoint_becomes_a_bundle_that_can_be_gone_on_from(
     out = tmp_path / "squares"
     run = taught.parent.parent  # the folder of the run stands for its best
     command = ["export", "detector", "--task", task_file, "--weights", run, "--data", root, "--out", out]
-    assert main([*map(str, command), "--threads", "1"]) == 0
+    made_by = ["--made-by", "fusion distill and then more"]
+    assert main([*map(str, command), "--threads", "1", *made_by]) == 0
     told = capsys.readouterr().out
     assert "on 10 images" in told  # the test split's
     assert f"wrote {out}" in told
@@ -45,6 +47,8 @@ def test_a_checkpoint_becomes_a_bundle_that_can_be_gone_on_from(
     card = json.loads((out / "card.json").read_text())
     assert card["Recipe"]["architecture"] == "yolov8n"
     assert card["Recipe"]["parameters"] == parameters(new_network("yolov8n", 2))
+    assert (card["Recipe"]["epochs"], card["Recipe"]["learning_rate"]) == (7, 0.005)
+    assert made_elsewhere(out) == "fusion distill and then more"
     assert 0.5 < card["Metrics"]["map50"] <= 1
     assert str(tmp_path) not in (out / "card.json").read_text()
     assert {path.name for path in out.iterdir()} == {
@@ -102,6 +106,7 @@ def test_what_pruning_lacks(refused: Refused, bundle: Path, random_checkpoint, t
     start = random_checkpoint("yolov8n")
     assert "--share 1.0" in refused("prune", "--start", start, "--share", "1")
     assert "--mosaic 1.5: give a share from 0 to 1" in refused("prune", "--start", start, "--mosaic", "1.5")
+    assert "--learning-rate 0: give more than 0" in refused("prune", "--start", start, "--learning-rate", "0")
     assert "--seed -1: give 0 or more" in refused("prune", "--start", start, "--seed", "-1")
     assert "--epochs -1: give 0 or more" in refused("prune", "--start", start, "--epochs", "-1")
     assert "a detector learns on cpu or cuda" in refused("prune", "--start", start, "--device", "tpu")
