@@ -37,9 +37,8 @@ from tqdm import tqdm
 from fusion.codec import LAYERS, RATES, Profile, encode_maps, item_gate
 from fusion.evaluation.bootstrap import mean_interval
 from fusion.evaluation.detection import DetectionLog
-from fusion.evaluation.reviewer import escalated
 from fusion.perception.detector import DetectorResult
-from fusion.perception.evidence import crop_pixels, make_evidence
+from fusion.perception.evidence import crop_pixels
 from fusion.preparation import letterbox
 from fusion.recording.pictures.image_folder import LabelledBox
 from fusion.review.crop import decode_crop
@@ -48,6 +47,7 @@ from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.task import Task
 from fusion.training.bundle import bundle_folder
+from fusion.training.rate_card import Escalated, escalated_moments, log_losses, probabilities
 from fusion.training.review_items import Device, ItemRecipe, build_item_cache
 from fusion.training.review_sources import LabelledMoment, YardMoments
 from fusion.types import BoolArray, Box2D, CellWindow, Float64Array, GatedMaps, Image, ItemId, SampleId, UInt8Array
@@ -96,32 +96,30 @@ class Study:
     scenes: list[int] = field(default_factory=list)
     truth: list[Any] = field(default_factory=list)
 
-    def add(self, number: int, moment: LabelledMoment, chosen: list[int], truth: list[Any]) -> None:
+    def add(self, asked: Escalated) -> None:
         """All ways for the chosen items of a moment."""
         device, profile = self.device, self.device.profile
-        found, fused = device.look(number, moment)
+        found, fused = device.look(asked.number, asked.moment)
         items = []
-        for index, answers in zip(chosen, truth, strict=True):
+        for index, answers in zip(asked.chosen, asked.truth, strict=True):
             box = found.detections[index].box
-            name = ItemId(SampleId("bench", "0" * 16, number + 1), index + 1)
+            name = ItemId(SampleId("bench", "0" * 16, asked.number + 1), index + 1)
             for rate in RATES:
-                evidence = make_evidence(
-                    profile, name, device.task, 0, 1, found, fused, index, (), 1.0, {"trunk": profile.sha256}, rate
-                )
+                evidence = device.evidence(name, found, fused, index, rate)
                 self.named.setdefault(rate.name, []).append(len(serialize_evidence(evidence)))
                 row = replace(extract_features(evidence, profile, device.layout), crop=None)
                 self._note("rate", rate.name, self.named[rate.name][-1], row)
                 if rate is RATES[0]:
                     items.append(Item(index, box, *item_gate(profile, box, found.cell_scores), row))
-            self.scenes.append(number)
+            self.scenes.append(asked.number)
             self.truth.append(answers)
         for item in items:
             self._codes(item, found)
             self._packed(item, found)
-            self._crop(item, found, moment)
-            self._regions(item, moment)
+            self._crop(item, found, asked.moment)
+            self._regions(item, asked.moment)
         if items:
-            self._frames(items, moment)
+            self._frames(items, asked.moment)
 
     def _note(self, way: str, setting: str, size: float, row: ReviewFeatures) -> None:
         entry = self.ways.setdefault((way, setting), Way())
@@ -224,13 +222,9 @@ def main() -> None:
     source = replace(source, stems=source.stems[: arguments.scenes])
     build_item_cache(arguments.out / "items", task, weights, source, ItemRecipe())
     cache = ItemCache.load(arguments.out / "items")
-    asked, scene_of = escalated(cache), cache.columns["scene"]
     study = Study(Device.load(task, weights, ItemRecipe()), tuple(arguments.qualities))
-    for number in tqdm(range(len(source)), unit="scene"):
-        rows = np.flatnonzero(scene_of == number)
-        chosen = [int(i) for i in np.flatnonzero(asked[rows])]
-        if chosen:
-            study.add(number, source.load(number), chosen, [cache.columns["truth"][rows[i]] for i in chosen])
+    for asked in escalated_moments(source, cache, most=len(source)):
+        study.add(asked)
     report(study, MiniReviewer.load(str(weights / "reviewer")), arguments.out)
 
 
@@ -240,10 +234,9 @@ def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
     truth, scenes = np.array(study.truth), np.array(study.scenes)
     figures: dict[tuple[str, str], tuple[Float64Array, BoolArray, Float64Array]] = {}
     for key, way in tqdm(study.ways.items(), unit="way", desc="reviewing"):
-        tables = answers(reviewer, way.rows)
-        told = [np.log(np.maximum(table[np.arange(len(truth)), truth[:, i]], 1e-6)) for i, table in enumerate(tables)]
+        tables = probabilities(reviewer, way.rows)
         right = np.asarray((reviewer.choose(tables) == truth).all(1))
-        figures[key] = (np.array(way.bytes), right, -np.mean(told, axis=0))
+        figures[key] = (np.array(way.bytes), right, log_losses(tables, truth))
     reference = figures["codes", f"2^0, {LAYERS}"]
     kept: list[dict[str, Any]] = []
     print(f"{len(truth)} escalated items of {len(np.unique(scenes))} scenes\n")
@@ -271,15 +264,6 @@ def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
     for name, text in rates.items():
         print(f"| {name} | {text} |")
     (out / "rate_accuracy.json").write_text(json.dumps({"ways": kept, "bd_rate": rates}, indent=1) + "\n")
-
-
-def answers(reviewer: MiniReviewer, rows: list[ReviewFeatures], batch: int = 64) -> list[Float64Array]:
-    """Calibrated probabilities (N, options), a table a slot."""
-    parts = [
-        [table.numpy() for table in reviewer.probabilities(rows[start : start + batch])]
-        for start in range(0, len(rows), batch)
-    ]
-    return [np.concatenate(slot) for slot in zip(*parts, strict=True)]
 
 
 Curve = list[tuple[Float64Array, BoolArray, Float64Array]]

@@ -312,6 +312,10 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
             subject.add_argument(
                 "--disturbed", action="store_true", help="with late sensors and a turned camera too; minutes each"
             )
+    told = "what evidence costs and is worth at each of its rates, on held-out data"
+    rates = subjects.add_parser("evidence", parents=[held_out], help=told, description=told)
+    rates.add_argument("--card", action="store_true", help="keep the figures in the bundle's card")
+    rates.set_defaults(run=_evaluate)
     _add_evaluate_boxes(subjects)
 
 

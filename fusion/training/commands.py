@@ -81,6 +81,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
         from fusion.training.reviewers import measure_reviewer
 
         print(measure_reviewer(task, arguments, folder))
+    elif arguments.model == "evidence":
+        from fusion.training.reviewers import measure_evidence
+
+        print(measure_evidence(task, arguments, folder))
     else:
         from fusion.training.fusion_commands import measure_fusion
 

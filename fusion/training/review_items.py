@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from tqdm import tqdm
 
-from fusion.codec import Profile
+from fusion.codec import FULL, Profile, Rate
 from fusion.engines import load_engine
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
@@ -26,7 +26,7 @@ from fusion.review.item_cache import CachedItem, begin_cache, cached_item, shard
 from fusion.review.layout import FeatureLayout, layout_for
 from fusion.task import Task
 from fusion.training.review_sources import LabelledMoment, MomentSource
-from fusion.types import FusedScene, Image, ItemId, SampleId, SensorSlot
+from fusion.types import Evidence, FusedScene, Image, ItemId, SampleId, SensorSlot
 
 SHARD_MOMENTS = 50
 _EPOCH = "cac4e00000000000"
@@ -93,26 +93,23 @@ class Device:
         time_ns = (number + 1) * _APART_NS
         return found, self._fuser.run(time_ns, moment.slots, moment.rig, found) if self._fuser else None
 
+    def evidence(
+        self, item: ItemId, found: DetectorResult, fused: FusedScene | None, index: int, rate: Rate = FULL
+    ) -> Evidence:
+        """What would leave the device about detection `index` of a moment at a rate, by the real evidence codec."""
+        time_ns, models = item.sample.sequence * _APART_NS, {"trunk": self.profile.sha256}
+        return make_evidence(
+            self.profile, item, self.task, time_ns, item.item, found, fused, index, (), 1.0, models, rate
+        )
+
     def items(self, scene: int, number: int, moment: LabelledMoment) -> list[CachedItem]:
         """Every item of a moment, best detection first, through the real evidence codec; `number` as in `look`."""
         found, fused = self.look(number, moment)
-        time_ns, sample = (number + 1) * _APART_NS, SampleId("cache", _EPOCH, number + 1)
+        sample = SampleId("cache", _EPOCH, number + 1)
         candidates = [(found.placement.from_frame(t.box2d), t) for t in moment.truth if t.box2d is not None]
         items = []
         for index, detection in enumerate(found.detections[: self._recipe.most]):
-            evidence = make_evidence(
-                self.profile,
-                ItemId(sample, index + 1),
-                self.task,
-                time_ns,
-                index + 1,
-                found,
-                fused,
-                index,
-                (),
-                1.0,
-                {},
-            )
+            evidence = self.evidence(ItemId(sample, index + 1), found, fused, index)
             features = extract_features(evidence, self.profile, self.layout)
             crop = crop_pixels(moment.image, found.placement, detection.box, self.layout.crop)
             seen = ReviewFeatures(

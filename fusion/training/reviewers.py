@@ -17,7 +17,8 @@ from fusion.review.together import combinations_of, save_together
 from fusion.task import Task
 from fusion.training.bundle import add_to_card, write_digests
 from fusion.training.detection.sources import image_folder
-from fusion.training.review_items import ItemRecipe, build_item_cache
+from fusion.training.rate_card import MOMENTS, escalated_moments, measure_rates
+from fusion.training.review_items import Device, ItemRecipe, build_item_cache
 from fusion.training.review_sources import FolderMoments, MomentSource, YardMoments, held_out
 from fusion.training.reviewer import recipe_for, train_reviewer
 from fusion.training.scene_sets import detector_scenes, given_pictures, held_out_scenes, review_scenes, tuning_scenes
@@ -61,7 +62,27 @@ def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> No
             },
         },
     )
+    add_to_card(folder, {"Evidence by rate, validation": _rates(task, folder, validate, validation)})
     write_digests(folder)
+
+
+def measure_evidence(task: Task, arguments: argparse.Namespace, folder: Path) -> str:
+    """The table of the rates of evidence on held-out items; with `--card` it becomes part of the bundle's card."""
+    out = Path(arguments.out) / f"items-{task.name}-{arguments.split}"
+    source = _test_source(task, arguments)
+    build_item_cache(out, task, folder, source, ItemRecipe(), workers=arguments.threads)
+    told = _rates(task, folder, source, ItemCache.load(out))
+    if arguments.card:
+        add_to_card(folder, {f"Evidence by rate, {arguments.split}": told})
+        write_digests(folder)
+    return "\n".join(f"{name:<8} {line}" for name, line in told.items())
+
+
+def _rates(task: Task, folder: Path, source: MomentSource, cache: ItemCache) -> dict[str, str]:
+    device = Device.load(task, folder, ItemRecipe())
+    moments = escalated_moments(source, cache, most=MOMENTS)
+    items, figures = measure_rates(device, MiniReviewer.load(str(folder / "reviewer")), moments)
+    return {"escalated items": f"{items}"} | {name: found.told() for name, found in figures.items()}
 
 
 def measure_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> str:
