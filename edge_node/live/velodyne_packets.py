@@ -37,6 +37,8 @@ _LATE_US = 20_000
 """How far back a packet is one that another overtook, and no clock that was set."""
 _PAUSE_US, _PAUSE_NS = 250_000, 500_000_000
 """By the sensor's clock more than the slowest turn, 0.2 s; by the host's more, for a host that is late lost nothing."""
+_SLOWEST_US = 200_000
+"""A turn at 5 Hz: what a turn is taken to last before the azimuth has told how fast the sensor turns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,8 @@ class TurnGatherer:
     """Feed it datagrams; it hands back whole turns. `refused` counts those that are no data of this model, by reason.
 
     A turn ends where the azimuth falls: at zero, or where a restricted field of view begins again. What comes before
-    the first such place is left out, and so is a turn with a pause in it.
+    the first such place is left out, and so is a turn with a pause in it that lets the sensor turn on by more than
+    the azimuths tell.
     """
 
     model: VelodyneModel
@@ -64,6 +67,8 @@ class TurnGatherer:
     _arrived_ns: int = 0
     _begun: bool = False
     _azimuth: int = -1
+    _from: int = 0
+    _turn_us: float = _SLOWEST_US
     _time_us: int = 0
     _heard_ns: int = 0
 
@@ -81,10 +86,12 @@ class TurnGatherer:
         if -_LATE_US < since_us < 0:
             self.refused["out of order"] += 1
             return
-        if abs(since_us) > _PAUSE_US or abs(arrived_ns - self._heard_ns) > _PAUSE_NS:
-            self._interrupt()
-        self._time_us, self._heard_ns = time_us, arrived_ns
         azimuths = packet["blocks"]["azimuth"][0].astype(np.int64)
+        unseen = self._azimuth >= 0 and self._turns_unseen(int(azimuths[0]), since_us) > 0
+        if unseen or abs(since_us) > _PAUSE_US or abs(arrived_ns - self._heard_ns) > _PAUSE_NS:
+            self._interrupt()
+        self._time_us, self._heard_ns, self._from = time_us, arrived_ns, int(azimuths[0])
+        self._turn_us = _turn_us(azimuths, self.model) or self._turn_us
         before = np.concatenate([[self._azimuth], azimuths[:-1]])
         self._azimuth = int(azimuths[-1])
         crossed = np.flatnonzero(before - azimuths > _BACK)
@@ -96,6 +103,10 @@ class TurnGatherer:
             packets = np.concatenate([*self._held, packet] if end else self._held)
             yield Turn(self._arrived_ns if self._held else arrived_ns, packets, self._first, end or BLOCKS)
         self._held, self._first, self._arrived_ns, self._begun = [packet], end, arrived_ns, True
+
+    def _turns_unseen(self, azimuth: int, since_us: int) -> int:
+        """Whole turns since the packet before, beyond the part of one between its azimuth and this one's."""
+        return round(since_us / self._turn_us - (azimuth - self._from) % _TURN / _TURN)
 
     def _interrupt(self) -> None:
         """Let go of the turn, which would run on into another one."""
@@ -135,6 +146,17 @@ def _since_us(time_us: Any, before_us: Any) -> Any:
     return (time_us - before_us + _HOUR_US // 2) % _HOUR_US - _HOUR_US // 2
 
 
+def _turn_us(azimuths: np.ndarray, model: VelodyneModel) -> float:
+    """How long a turn takes at the speed at which the azimuth rises in a packet; 0 where it does not."""
+    step = _usual_step(np.diff(azimuths) % _TURN)
+    return _TURN / step * model.block_us if step else 0.0
+
+
+def _usual_step(steps: np.ndarray) -> float:
+    usual = steps[(steps > 0) & (steps < _MAX_STEP)]
+    return float(np.median(usual)) if usual.size else 0.0
+
+
 def sweep(turn: Turn, model: VelodyneModel) -> PointCloud:
     """Points in the sensor's frame (x forward along the azimuth 0, y left, z up), intensity is reflectivity / 255.
 
@@ -168,7 +190,6 @@ def sweep(turn: Turn, model: VelodyneModel) -> PointCloud:
 def _azimuths(blocks: Float64Array, model: VelodyneModel) -> Float64Array:
     """(b, 32) radians, clockwise: a block's azimuth (b,) in hundredths of a degree is that of its first return."""
     steps = np.diff(blocks, append=blocks[-1]) % _TURN
-    usual = steps[(steps > 0) & (steps < _MAX_STEP)]
-    step = float(np.median(usual)) if usual.size else 0.0
+    step = _usual_step(steps)
     steps = np.where((steps > 0) & (steps < 2 * step), steps, step)  # a wider one is a lost packet
     return np.asarray(np.radians((blocks[:, None] + steps[:, None] * model.delays_us / model.block_us) / 100))

@@ -148,6 +148,33 @@ def test_a_pause_ends_no_turn_and_begins_none(late_s):
     assert [len(sweep(turn, MODEL).points) for turn in found] == [900 * 32] * len(found)
 
 
+@pytest.mark.parametrize(("name", "hz"), [("vlp16", 5), ("vlp16", 10), ("vlp16", 20), ("hdl32e", 10)])
+@pytest.mark.parametrize("pause", [0.3, 0.97, 1.02, 1.4, 1.8, 2.5])
+def test_no_pause_joins_two_turns(name, hz, pause):
+    """However long it is, in turns, and wherever in a turn the packets cease."""
+    model = MODELS[name]
+    packets = spun(model, hz, turns=7)
+    times_us = [struct.unpack_from("<I", data, 1200)[0] for data in packets]
+    a_turn = round(len(packets) / 7)
+    for begin in (a_turn, round(1.4 * a_turn), round(1.8 * a_turn)):
+        heard = [d for d, us in zip(packets, times_us, strict=True) if not 0 < us - times_us[begin] < pause * 1e6 / hz]
+        gatherer = TurnGatherer(model)
+        found = [turn for number, data in enumerate(heard) for turn in gatherer.push(data, number)]
+        assert found
+        assert max(float(np.ptp(sweep(turn, model).offsets_s)) for turn in found) < 1.01 / hz
+        assert ("a turn was interrupted" in gatherer.refused) is (pause > 1)
+
+
+@pytest.mark.parametrize("hz", [5, 10, 20])
+@pytest.mark.parametrize("field", [(100, 110), (0, 360)])
+def test_no_field_of_view_is_taken_for_a_pause(hz, field):
+    gatherer = TurnGatherer(MODEL)
+    packets = spun(MODEL, hz, fields=(field,), turns=12)
+    found = [turn for number, data in enumerate(packets) for turn in gatherer.push(data, number)]
+    assert not gatherer.refused
+    assert found
+
+
 def test_a_host_that_is_late_loses_no_turn():
     gatherer = TurnGatherer(MODEL)
     late = [(data, 10**9 + number * 1_327_000 + 400_000_000 * (number > 100)) for number, data in enumerate(turns(3))]
