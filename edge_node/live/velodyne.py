@@ -7,9 +7,10 @@ from typing import Self
 
 from edge_node.live.datagrams import Datagrams
 from edge_node.live.drivers import Mount, address, query, shown
-from edge_node.live.velodyne_models import MODELS, VelodyneModel
-from edge_node.live.velodyne_packets import TurnGatherer, sweep
 from fusion.errors import ConfigError
+from fusion.recording.velodyne.models import MODELS, VelodyneModel
+from fusion.recording.velodyne.sweeps import sweep
+from fusion.recording.velodyne.turns import TurnGatherer
 from fusion.types import Modality, Reading
 
 PORT = 2368

@@ -9,6 +9,7 @@ import numpy as np
 
 from fusion.errors import InputError
 from fusion.geometry import apply
+from fusion.preparation.deskew import deskewed
 from fusion.preparation.ego_motion import EgoMotion
 from fusion.types import BoolArray, Float32Array, Float64Array, PointCloud, Reading
 
@@ -52,8 +53,9 @@ def merge_sweeps(
 ) -> MergedSweeps:
     """Put `sweeps` of one LiDAR, in any order, into the ego frame of `reference_time_ns`.
 
-    A sweep is moved as a whole, from its capture time; points' own offsets only make their dt finer. Points that are
-    not finite and those in `body` at their sweep's time are dropped. Intensities are divided by `full_scale` (readers
+    Points with offsets of their own are moved from where the vehicle was at their own time (`deskewed`), where the
+    motion is known for all of a sweep's; else a sweep is moved as a whole, from its capture time. Points that are not
+    finite and those in `body` at their own time are dropped. Intensities are divided by `full_scale` (readers
     of this project deliver 0..1 already) and cut to 0..1. Raises `InputError` for a reading that is no (N, 4) cloud.
     """
     ordered = sorted(sweeps, key=lambda reading: -reading.capture_time_ns)
@@ -65,13 +67,26 @@ def merge_sweeps(
         if body is not None:
             outside = ~body.holds(points[:, :3])
             points, seconds = points[outside], seconds[outside]
-        moved = motion.moved(reference_time_ns, reading.capture_time_ns)
-        unknown += moved is None
-        if moved is not None and reading.capture_time_ns != reference_time_ns:
-            points[:, :3] = apply(moved, points[:, :3])
+        placed = _placed(points[:, :3], seconds, reading, reference_time_ns, motion)
+        unknown += placed is None
+        points[:, :3] = points[:, :3] if placed is None else placed
         dt = np.minimum(seconds + (reading.capture_time_ns - reference_time_ns) / 1e9, 0.0)
         parts.append(np.concatenate([points, dt[:, None]], axis=1).astype(np.float32))
     return MergedSweeps(np.concatenate(parts), len(ordered), unknown)
+
+
+def _placed(
+    points: Float64Array, seconds: Float64Array, reading: Reading, to_ns: int, motion: EgoMotion
+) -> Float64Array | None:
+    """Points (n, 3) of a sweep, each at `seconds` after its time, in the ego frame of `to_ns`; None for no motion."""
+    if seconds.any():
+        own = deskewed(points, reading.capture_time_ns + np.rint(seconds * 1e9).astype(np.int64), to_ns, motion)
+        if own is not None:
+            return own
+    moved = motion.moved(to_ns, reading.capture_time_ns)
+    if moved is None or reading.capture_time_ns == to_ns:
+        return None if moved is None else points
+    return apply(moved, points)
 
 
 def _sound(reading: Reading) -> tuple[Float64Array, Float64Array]:

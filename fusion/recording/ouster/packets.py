@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from fusion.errors import InputError, RecordingError
+from fusion.recording.capture.capture_file import check_capture
 from fusion.recording.native.stream import Wanted
-from fusion.recording.ouster.pcap_file import check_capture
 from fusion.recording.ouster.scans import SDK_ERRORS, read_metadata, sdk
 from fusion.recording.ros.messages import CLOUD, COMPRESSED, IMAGE, PACKETS, TEXT, decoded, why_not
 from fusion.recording.ros.source import RosSource, first_messages

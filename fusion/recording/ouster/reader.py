@@ -15,10 +15,11 @@ import numpy as np
 from fusion.errors import RecordingError
 from fusion.geometry import Rig
 from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.capture.capture_file import is_capture
 from fusion.recording.content import check_request, content_of
 from fusion.recording.ouster.packets import CapturePackets, PacketSource
-from fusion.recording.ouster.pcap_file import is_capture
 from fusion.recording.ouster.scans import Frame, Scan, ScanMaker, brightness, brightness_scale, clock_note, frames
+from fusion.recording.velodyne.capture import holds_velodyne
 from fusion.task import Task
 from fusion.types import Modality, Reading, Truth
 
@@ -53,8 +54,8 @@ class OusterReader:
 
     @staticmethod
     def can_read(path: Path) -> bool:
-        """A network capture."""
-        return path.is_file() and is_capture(path)
+        """A network capture that does not begin with a Velodyne's packets."""
+        return path.is_file() and is_capture(path) and not holds_velodyne(path)
 
     @classmethod
     def open(cls, path: Path, task: Task | None, split: str | None, *, salvage: bool) -> Self:

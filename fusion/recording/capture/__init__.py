@@ -1,0 +1,1 @@
+"""Network captures: the container, and the UDP datagrams in it."""

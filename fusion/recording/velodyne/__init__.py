@@ -1,0 +1,1 @@
+"""Velodyne LiDARs: their packets, and captures of them."""
