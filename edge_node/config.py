@@ -62,18 +62,13 @@ class EngineSettings(Settings):
         return Path(self.cache) if self.cache else None
 
 
-class LiveSensorSettings(Settings):
-    """A live sensor: `name` is the task's, the scheme of `url` a name of the entry-point group `fusion.drivers`.
+class SupervisedSettings(Settings):
+    """What is opened by its URL and, when it fails, anew after a jittered pause.
 
-    `offset_s` is added to the time of arrival, negative for what a sensor takes to deliver. Nothing for `silent_s` is
-    reported. A sensor that fails is opened anew after a jittered pause of `backoff_first_s`, doubled up to
-    `backoff_max_s`.
+    The pause is `backoff_first_s`, doubled up to `backoff_max_s`.
     """
 
-    name: str
     url: str
-    offset_s: float = Field(default=0.0, ge=-10, le=10)
-    silent_s: float = Field(default=1.0, gt=0)
     backoff_first_s: float = Field(default=0.2, gt=0)
     backoff_max_s: float = Field(default=5.0, gt=0)
 
@@ -85,11 +80,33 @@ class LiveSensorSettings(Settings):
         return value
 
 
+class LiveSensorSettings(SupervisedSettings):
+    """A live sensor: `name` is the task's, the scheme of `url` a name of the entry-point group `fusion.drivers`.
+
+    `offset_s` is added to the time of arrival, negative for what a sensor takes to deliver. Nothing for `silent_s` is
+    reported.
+    """
+
+    name: str
+    offset_s: float = Field(default=0.0, ge=-10, le=10)
+    silent_s: float = Field(default=1.0, gt=0)
+
+
+class TriggerSettings(SupervisedSettings):
+    """What asks for frames of the reference sensor; the scheme of `url` is a name of the group `fusion.triggers`.
+
+    A trigger takes the first frame captured `delay_s` after it or later, and waits for it until `within_s` after that.
+    """
+
+    delay_s: float = Field(default=0.0, ge=0, le=60)
+    within_s: float = Field(default=0.5, gt=0, le=60)
+
+
 class SourceSettings(Settings):
     """Where readings come from: `kind` is a name of the entry-point group `fusion.sources`.
 
-    `live` reads `sensors` and not a `path`; its `rig` is a recording of the device whose calibration counts, and
-    `drop_late_s` 0 is half a second.
+    `live` reads `sensors` and not a `path`, with a `trigger` only those frames of the reference sensor that it asks
+    for; its `rig` is a recording of the device whose calibration counts, and `drop_late_s` 0 is half a second.
     `split` is for recordings that have splits. `run` names one reading of a recording: the same name goes on
     where it stopped, a new one reads it again under new ids. `drop_late_s` > 0 skips frames (as declared gaps)
     once the pipeline is that far behind a paced recording; 0 lets the recording wait.
@@ -98,6 +115,7 @@ class SourceSettings(Settings):
     kind: str = "recording"
     path: Path = Field(default=cast("Path", None))
     sensors: tuple[LiveSensorSettings, ...] = ()
+    trigger: TriggerSettings | None = None
     rig: Path | None = None
     split: str = ""
     pace: Speed = math.inf
@@ -120,6 +138,13 @@ class SourceSettings(Settings):
         if value is not None:
             raise ValueError("live sensors have no path; leave it out, or leave out kind = 'live'")
         return Path()
+
+    @field_validator("trigger")
+    @classmethod
+    def _of_live(cls, value: TriggerSettings | None, info: ValidationInfo) -> TriggerSettings | None:
+        if value and info.data.get("kind") != LIVE:
+            raise ValueError("only for kind = 'live'")
+        return value
 
     @field_validator("loop")
     @classmethod

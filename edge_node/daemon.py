@@ -301,26 +301,30 @@ class Daemon:
 
         Such are a source that is over or delivers nothing, and a full disk.
         """
-        idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
+        idle_s = self._idle_s()
         waits = self._source_over.is_set() or self._blind() or self._worker.waits_for_room
         return not self._worker.failure and (waits or idle_s < self.settings.metrics.stalled_s)
 
     def _blind(self) -> bool:
-        """Whether the reference sensor is live and delivers nothing."""
-        return self._live is not None and self._live.broken(self._factory.reference)
+        """Whether the source is live and its reference sensor, or what triggers it, is down."""
+        return self._live is not None and self._live.blind()
+
+    def _idle_s(self) -> float:
+        """Since when there were readings to take and none was taken."""
+        idle_ns = max(self._runner.progress_ns, self._live.quiet_ns if self._live else 0)
+        return (self._clock.monotonic_ns() - idle_ns) / 1e9
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        """Healthy while readings are taken and the reference sensor is there, or the source is over.
+        """Healthy while readings are taken and the reference sensor and its trigger are there, or the source is over.
 
         The other live sensors and the uplink are told, not judged.
         """
-        idle_s = (self._clock.monotonic_ns() - self._runner.progress_ns) / 1e9
         over = self._source_over.is_set()
         full = self._worker.waits_for_room
         healthy = self._works() and not full and (over or not self._blind())
         return healthy, {
             "source_ended": over,
-            "seconds_since_progress": round(idle_s, 3),
+            "seconds_since_progress": round(self._idle_s(), 3),
             "disk_full": full,
             "power": self.parts.power.told(),
             **({"sensors": self._live.told()} if self._live else {}),

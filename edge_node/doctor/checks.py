@@ -158,7 +158,10 @@ def _check_sensors(settings: EdgeSettings) -> Check:
         LiveSource.open(settings.source, Task.load(settings.task))
     except FusionError as error:
         return Check(State.FAIL, "source", str(error), "mend [[source.sensors]]; docs/sensors.md")
-    named = ", ".join(f"{sensor.name} by {sensor.url.partition(':')[0]}" for sensor in settings.source.sensors)
+    urls = {sensor.name: sensor.url for sensor in settings.source.sensors}
+    if trigger := settings.source.trigger:
+        urls["trigger"] = trigger.url
+    named = ", ".join(f"{name} by {url.partition(':')[0]}" for name, url in urls.items())
     return Check(State.OK, "source", f"live: {named}; whether they deliver is seen when they run")
 
 

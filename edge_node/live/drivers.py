@@ -16,6 +16,7 @@ from fusion.types import Modality, Payload, Reading
 
 ENTRY_POINTS = "fusion.drivers"
 _HARMLESS = {"model", "metadata", "video_size", "framerate", "rate", "count"}
+_HARMLESS |= {"ca", "edge", "bias", "debounce_ms"}
 """Keys of drivers' own settings."""
 WAIT_S = 0.2
 """How long a driver may wait for data before it looks whether it was closed."""
@@ -58,9 +59,9 @@ class Driver(Protocol):
 
 
 class DriverClass(Protocol):
-    """What an entry point of the group names."""
+    """What an entry point of the group names. `modalities` are the sensors it may be opened for."""
 
-    modality: Modality
+    modalities: frozenset[Modality]
 
     def open(self, url: str, mount: Mount) -> Driver:
         """Open it within seconds. Raises `SensorError`, or `ConfigError` for a URL that cannot be meant."""
@@ -68,16 +69,21 @@ class DriverClass(Protocol):
 
 def driver_class(url: str) -> DriverClass:
     """The driver of the URL's scheme. Raises `ConfigError` where there is none."""
+    return cast("DriverClass", registered(url, ENTRY_POINTS))
+
+
+def registered(url: str, group: str) -> Any:
+    """What the URL's scheme names in an entry-point group. Raises `ConfigError` where it names nothing."""
     scheme = url.partition(":")[0].lower()
     try:
         urlsplit(url)
     except ValueError as error:
         raise ConfigError(f"{shown(url)}: {error}") from None
-    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    found = {point.name: point for point in entry_points(group=group)}
     if scheme not in found:
         raise ConfigError(f"{shown(url)}: no driver for {scheme!r}; known: {', '.join(sorted(found))}")
     try:
-        return cast("DriverClass", found[scheme].load())
+        return found[scheme].load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{shown(url)}: the driver of {scheme!r} cannot be imported: {error}") from None
 
@@ -112,12 +118,12 @@ def address(url: str, default_port: int) -> tuple[str, int]:
     return parts.hostname or "0.0.0.0", default_port if port is None else port  # noqa: S104 sensors send to any
 
 
-def library(name: str, url: str) -> Any:
-    """The module `name`, which the driver needs. Raises `SensorError` saying what to install."""
+def library(name: str, url: str, remedy: str = "install fusion-stack[live]") -> Any:
+    """The module `name`, which the driver needs. Raises `SensorError` saying what to do for it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         missing = error.name or name
-        raise SensorError(f"{shown(url)}: needs {missing}, which is missing; install fusion-stack[live]") from None
+        raise SensorError(f"{shown(url)}: needs {missing}, which is missing; {remedy}") from None
     except OSError as error:
         raise SensorError(f"{shown(url)}: {name} needs what the system lacks ({error}); docs/sensors.md") from None

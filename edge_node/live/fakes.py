@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
@@ -22,11 +22,24 @@ class Stage:
     closed: int = 0
     script: queue.Queue[Payload | SensorError | None] = field(default_factory=queue.Queue)
 
+    def given(self, closed: Callable[[], bool]) -> Iterator[Payload]:
+        """What the script has, as it comes, until its end or `closed`."""
+        while not closed():
+            try:
+                given = self.script.get(timeout=WAIT_S)
+            except queue.Empty:
+                continue
+            if given is None:
+                return
+            if isinstance(given, SensorError):
+                raise given
+            yield given
+
 
 class FakeDriver:
     """Delivers what the stage of its URL has."""
 
-    modality = Modality.CAMERA
+    modalities = frozenset({Modality.CAMERA})
     stages: ClassVar[dict[str, Stage]] = {}
 
     def __init__(self, stage: Stage, mount: Mount) -> None:
@@ -35,24 +48,12 @@ class FakeDriver:
     @classmethod
     def open(cls, url: str, mount: Mount) -> Self:
         """Raises `SensorError` where the stage is missing or its sensor is not there."""
-        stage = cls.stages.get(urlsplit(url).netloc)
-        if stage is None or not stage.there:
-            raise SensorError(f"{shown(url)}: no such device")
-        stage.opened += 1
-        return cls(stage, mount)
+        return cls(_stage(url), mount)
 
     def readings(self) -> Iterator[Reading]:
         """See `Driver`."""
-        while not self._closed:
-            try:
-                given = self._stage.script.get(timeout=WAIT_S)
-            except queue.Empty:
-                continue
-            if given is None:
-                return
-            if isinstance(given, SensorError):
-                raise given
-            yield self._mount.reading(self._mount.now_ns(), given)
+        for payload in self._stage.given(lambda: self._closed):
+            yield self._mount.reading(self._mount.now_ns(), payload)
 
     def close(self) -> None:
         """See `Driver`."""
@@ -63,4 +64,34 @@ class FakeDriver:
 class FakeLidarDriver(FakeDriver):
     """The same for sweeps: `fake-lidar://NAME`."""
 
-    modality = Modality.LIDAR
+    modalities = frozenset({Modality.LIDAR})
+
+
+class FakeTrigger:
+    """A part for each entry of the stage's script: `fake://NAME`; None and errors are as those of sensors."""
+
+    def __init__(self, stage: Stage, now_ns: Callable[[], int]) -> None:
+        self._stage, self._now_ns, self._closed = stage, now_ns, False
+
+    @classmethod
+    def open(cls, url: str, now_ns: Callable[[], int]) -> Self:
+        """Raises `SensorError` where the stage is missing or its trigger is not there."""
+        return cls(_stage(url), now_ns)
+
+    def events(self) -> Iterator[int]:
+        """See `Trigger`."""
+        for _ in self._stage.given(lambda: self._closed):
+            yield self._now_ns()
+
+    def close(self) -> None:
+        """See `Trigger`."""
+        self._stage.closed += not self._closed
+        self._closed = True
+
+
+def _stage(url: str) -> Stage:
+    stage = FakeDriver.stages.get(urlsplit(url).netloc)
+    if stage is None or not stage.there:
+        raise SensorError(f"{shown(url)}: no such device")
+    stage.opened += 1
+    return stage

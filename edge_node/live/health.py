@@ -51,6 +51,11 @@ class SensorHealth:
         self.check()
         return self.state in {SensorState.SILENT, SensorState.FAILED}
 
+    def opened(self) -> None:
+        """It works without having delivered yet; for what may be silent for long."""
+        with self._lock:
+            self._become(SensorState.STREAMING, "")
+
     def delivered(self) -> None:
         """Count a reading."""
         with self._lock:

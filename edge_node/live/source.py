@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import random
+import math
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
-from edge_node.config import LiveSensorSettings, SourceSettings
+from edge_node.config import LiveSensorSettings, SourceSettings, TriggerSettings
 from edge_node.live.clock import ArrivalClock
 from edge_node.live.drivers import Driver, DriverClass, Mount, driver_class, shown
-from edge_node.live.handover import HandOver
+from edge_node.live.handover import Handed, HandOver
 from edge_node.live.health import SensorHealth
+from edge_node.live.supervised import Supervised
+from edge_node.live.triggers import TRIGGER, Trigger, TriggerClass, trigger_class
 from fusion.clock import Clock, SystemClock
-from fusion.errors import ConfigError, FusionError, SensorError
+from fusion.errors import ConfigError, SensorError
 from fusion.geometry import Rig
 from fusion.recording.base import open_recording
 from fusion.task import Task
@@ -26,19 +27,18 @@ from fusion.types import AudioChunk, Image, Modality, PointCloud, Reading
 
 DROP_LATE_S = 0.5
 """How old a reference frame may be when its turn comes, where `drop_late_s` does not say."""
-STEADY_S = 5.0
-"""A sensor that streamed that long and fails begins its back-off anew."""
 _STEP_S = 0.1
 _CLOSE_S = 2.0
 _NO_PICTURE = Image(np.zeros((0, 0, 3), np.uint8))
 _PAYLOADS = {Modality.CAMERA: Image, Modality.LIDAR: PointCloud, Modality.SPEECH: AudioChunk}
-_log = logging.getLogger(__name__)
 
 
 class LiveSource:
     """`sensors` by driver class. A live stream cannot be read twice, so `content` is new in each process.
 
     `content`, `continuous`, `sensors` and `rig` are those of `Source`. `declare` is what makes dropped frames gaps.
+    With a `trigger` each frame is another part's, so none continues the one before it. `quiet_ns` is when the source
+    was last seen to have nothing to hand over (monotonic).
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class LiveSource:
         sensors: Sequence[tuple[LiveSensorSettings, DriverClass]],
         task: Task,
         *,
+        trigger: tuple[TriggerSettings, TriggerClass] | None = None,
         rig: Rig | None = None,
         drop_late_s: float = DROP_LATE_S,
         clock: Clock | None = None,
     ) -> None:
         self.content = secrets.token_hex(32)
-        self.continuous = True
+        self.continuous = trigger is None
         self.sensors = frozenset(settings.name for settings, _ in sensors)
         self.rig = rig
         self._task = task
@@ -59,28 +60,38 @@ class LiveSource:
         self._arrival = ArrivalClock(self._clock)
         self._drop_late_s = drop_late_s
         self.healths = {s.name: SensorHealth(s.name, s.silent_s, self._clock) for s, _ in sensors}
-        self._handover = HandOver(self.healths)
-        self._due: dict[int, tuple[int, bool]] = {}
+        if trigger:
+            self.healths[TRIGGER] = SensorHealth(TRIGGER, math.inf, self._clock)
+        self.quiet_ns = 0
+        self._handover = HandOver(self.healths, self._clock)
+        self._due: dict[int, Handed] = {}
         self._asked = threading.Condition()
         self._stop = threading.Event()
-        self._drivers: dict[str, Driver] = {}
-        work: list[tuple[str, Callable[[], None]]] = [("sensors", self._watch)]
-        work += [(f"sensor {s.name}", _bound(self._supervise, s, kind)) for s, kind in sensors]
+        self._supervision: list[Supervised[Any, Any]] = [self._supervised(*sensor) for sensor in sensors]
+        if trigger:
+            self._supervision.append(self._supervised_trigger(*trigger))
+        work = [("sensors", self._watch), *((f"sensor {each.health.name}", each.run) for each in self._supervision)]
         self._threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in work]
 
     @classmethod
     def open(cls, settings: SourceSettings, task: Task) -> Self:
         """Find a driver for each sensor. Raises `ConfigError` naming the sensor; no sensor need be there yet."""
+        trigger = settings.trigger
+        if trigger and TRIGGER in task.sensors:
+            raise ConfigError(f"source.trigger: task {task.name} has a sensor {TRIGGER!r}, which is the trigger's name")
         found = [(sensor, _driver_for(sensor, task)) for sensor in settings.sensors]
         rig = open_recording(settings.rig, task, None).info().rig if settings.rig else None
         if settings.rig and rig is None:
             raise ConfigError(f"source.rig: {settings.rig} has no calibration in it")
-        return cls(found, task, rig=rig, drop_late_s=settings.drop_late_s or DROP_LATE_S)
+        return cls(
+            found, task, rig=rig, drop_late_s=settings.drop_late_s or DROP_LATE_S,
+            trigger=(trigger, trigger_class(trigger.url)) if trigger else None,
+        )  # fmt: skip
 
     def readings(self, cursor: int) -> Iterator[tuple[int, Reading]]:
         """Readings in the order they arrived, numbered on from `cursor`; the first call starts the sensors.
 
-        Ends after `close`, with what is held by then. A dropped frame of the reference sensor is an empty picture
+        Ends after `close`, with what is held by then. A gap in the frames of the reference sensor is an empty picture
         that `hold` refuses.
         """
         if not any(thread.ident for thread in self._threads):
@@ -89,10 +100,13 @@ class LiveSource:
         while True:
             self._let_the_last_frame_go()
             over = self._stop.is_set()
+            if over:
+                self._handover.end()
             handed = self._handover.take(0.0 if over else _STEP_S)
             if handed is None and over:
                 return
             if handed is None:
+                self.quiet_ns = self._clock.monotonic_ns()
                 continue
             cursor += 1
             name, reading = self._handover.reference, handed.reading
@@ -101,38 +115,42 @@ class LiveSource:
                 reading = Reading(name, modality, handed.capture_time_ns, _NO_PICTURE)
             if reading.sensor == name:
                 with self._asked:
-                    self._due[reading.capture_time_ns] = handed.arrived_ns, handed.reading is None
+                    self._due[reading.capture_time_ns] = handed
             yield cursor, reading
 
     def declare(self, reference: str) -> None:
-        """Make each dropped frame of `reference` a gap: whoever reads asks `hold` of each of its frames, once."""
+        """Make each dropped frame of `reference` a gap: whoever reads asks `hold` of each of its frames, once.
+
+        It is this sensor whose frames a trigger asks for.
+        """
         self._handover.reference = reference
 
     def hold(self, capture_time_ns: int) -> str:
         """Why the reference frame of that time is to be skipped; empty when it is to be processed."""
         with self._asked:
-            arrived_ns, dropped = self._due.pop(capture_time_ns, (0, False))
+            handed = self._due.pop(capture_time_ns, None)
             self._asked.notify()
-        if dropped:
-            return "overtaken by a newer frame"
-        if arrived_ns and self._clock.monotonic_ns() - arrived_ns > self._drop_late_s * 1e9:
+        if handed is None or handed.why:
+            return handed.why if handed else ""
+        if self._clock.monotonic_ns() - handed.arrived_ns > self._drop_late_s * 1e9:
             self.healths[self._handover.reference].dropped("too late")
             return f"more than {self._drop_late_s:g} s behind"
         return ""
 
     def told(self) -> dict[str, dict[str, Any]]:
-        """How each sensor stands, by name."""
+        """How each sensor stands, by name, and the trigger."""
         return {name: health.told() for name, health in self.healths.items()}
 
-    def broken(self, sensor: str) -> bool:
-        """Whether a sensor delivers nothing."""
-        return sensor in self.healths and self.healths[sensor].broken
+    def blind(self) -> bool:
+        """Whether no frames can come, for the reference sensor or the trigger is down."""
+        needed = (self._handover.reference, TRIGGER)
+        return any(self.healths[name].broken for name in needed if name in self.healths)
 
     def close(self) -> None:
         """Close every sensor; waits two seconds at most for their threads."""
         self._stop.set()
-        for driver in list(self._drivers.values()):
-            driver.close()
+        for each in self._supervision:
+            each.close()
         ends = self._clock.monotonic_ns() + _CLOSE_S * 1e9
         for thread in self._threads:
             if thread.ident:
@@ -149,42 +167,29 @@ class LiveSource:
             for health in self.healths.values():
                 health.check()
 
-    def _supervise(self, settings: LiveSensorSettings, kind: DriverClass) -> None:
-        health, failures, jitter = self.healths[settings.name], 0, random.Random()
-        while not self._stop.is_set():
-            began = self._clock.monotonic_ns()
-            why = self._stream(settings, kind, health)
-            if self._stop.is_set():
-                return
-            health.failed(why)
-            steady = self._clock.monotonic_ns() - began > STEADY_S * 1e9
-            failures = 1 if steady else failures + 1
-            pause = min(settings.backoff_max_s, settings.backoff_first_s * 2 ** min(failures - 1, 20))
-            self._stop.wait(pause * jitter.uniform(0.5, 1.0))
-            health.restarted()
+    def _supervised(self, settings: LiveSensorSettings, kind: DriverClass) -> Supervised[Driver, Reading]:
+        health = self.healths[settings.name]
+        mount = Mount(settings.name, self._task.sensors[settings.name], self._arrival.now_ns, health.dropped)
+        return Supervised(
+            settings, health, self._clock, lambda: kind.open(settings.url, mount), lambda driver: driver.readings(),
+            lambda reading: self._pass_on(settings, mount, reading, health),
+        )  # fmt: skip
 
-    def _stream(self, settings: LiveSensorSettings, kind: DriverClass, health: SensorHealth) -> str:
-        """Open the sensor and pass on what it delivers; why it ended."""
-        name, where = settings.name, shown(settings.url)
-        mount = Mount(name, self._task.sensors[name], self._arrival.now_ns, health.dropped)
-        try:
-            driver = self._drivers[name] = kind.open(settings.url, mount)
-            try:
-                if self._stop.is_set():
-                    return ""
-                for reading in driver.readings():
-                    if self._stop.is_set():
-                        break
-                    self._pass_on(settings, mount, reading, health)
-            finally:
-                driver.close()
-                del self._drivers[name]
-        except FusionError as error:
-            return str(error)
-        except Exception as error:  # noqa: BLE001 one driver's defect must not end the others
-            _log.debug("driver of %s", where, exc_info=True)
-            return f"{where}: a defect in its driver: {type(error).__name__}: {' '.join(str(error).split())}"
-        return f"{where}: the stream ended"
+    def _supervised_trigger(self, settings: TriggerSettings, kind: TriggerClass) -> Supervised[Trigger, int]:
+        health = self.healths[TRIGGER]
+
+        def opening() -> Trigger:
+            trigger = kind.open(settings.url, self._arrival.now_ns)
+            health.opened()
+            return trigger
+
+        def ask(time_ns: int) -> None:
+            due_ns = time_ns + round(settings.delay_s * 1e9)
+            wait_ns = due_ns - self._arrival.now_ns() + round(settings.within_s * 1e9)
+            if self._handover.ask(due_ns, self._clock.monotonic_ns() + wait_ns):
+                health.delivered()
+
+        return Supervised(settings, health, self._clock, opening, lambda trigger: trigger.events(), ask)
 
     def _pass_on(self, settings: LiveSensorSettings, mount: Mount, reading: Reading, health: SensorHealth) -> None:
         if (reading.sensor, reading.modality) != (mount.name, mount.modality):
@@ -198,16 +203,13 @@ class LiveSource:
         self._handover.put(reading, self._clock.monotonic_ns())
 
 
-def _bound(work: Callable[..., None], *arguments: object) -> Callable[[], None]:
-    return lambda: work(*arguments)
-
-
 def _driver_for(settings: LiveSensorSettings, task: Task) -> DriverClass:
     if settings.name not in task.sensors:
         known = ", ".join(task.sensors)
         raise ConfigError(f"source.sensors: task {task.name} has no sensor {settings.name!r}; it has {known}")
     kind, wanted = driver_class(settings.url), task.sensors[settings.name].modality
-    if kind.modality is not wanted:
-        what = f"a {kind.modality.value} where {settings.name!r} is a {wanted.value}"
+    if wanted not in kind.modalities:
+        found = " or ".join(sorted(modality.value for modality in kind.modalities))
+        what = f"a {found} where {settings.name!r} is a {wanted.value}"
         raise ConfigError(f"source.sensors: {shown(settings.url)} is {what}")
     return kind

@@ -35,11 +35,11 @@ class Slow(FakePerception):
 class Device:
     """A daemon whose camera and LiDAR are played at 50 Hz beside it; `conduct` ends it."""
 
-    def __init__(self, folder, stages: dict[str, Stage], port: int, *, stalled_s: float = 30) -> None:
+    def __init__(self, folder, stages: dict[str, Stage], port: int, *, stalled_s: float = 30, **source) -> None:
         self.stages, self.port = stages, port
         self.settings = EdgeSettings(
             device="cart-1",
-            source={"kind": "live", "sensors": [eye(silent_s=0.5), spin()]},
+            source={"kind": "live", "sensors": [eye(silent_s=0.5), spin()], **source},
             spool={"path": folder / "spool.db", "keep_free_bytes": 0},
             uplink={"address": "127.0.0.1:1"},
             drain={"grace_s": 1.0},
@@ -126,6 +126,8 @@ def test_a_full_disk_is_told_and_no_reason_for_a_new_start(tmp_path, stages, fre
         assert device.daemon._works()
         full.clear()
         until(lambda: device.get("/healthz")[0] == 200)
+        seen = device.sensor("front")["frames"]
+        until(lambda: device.sensor("front")["frames"] > seen + 20)
 
     assert len(device.play(conduct)) > 5
     assert device.query("SELECT sum(count) FROM gaps")[0][0] > 5  # 50 frames a second went by
@@ -192,3 +194,45 @@ def test_every_frame_is_a_sample_or_a_declared_gap(tmp_path, stages, free_port):
     gaps = dict(device.query("SELECT reason, sum(count) FROM gaps GROUP BY reason"))
     assert gaps["overtaken by a newer frame"] == frames["drops"]["overtaken by a newer one"] > 20
     assert device.daemon.summary["samples"] + sum(gaps.values()) == frames["frames"]
+
+
+def test_every_trigger_is_a_sample_or_a_declared_gap(tmp_path, stages, free_port):
+    trigger = {"url": "fake://bell", "backoff_first_s": 0.01, "backoff_max_s": 0.02}
+    device = Device(tmp_path, stages, free_port, stalled_s=0.5, trigger=trigger)
+    bell = stages["bell"].script
+
+    def ring() -> None:
+        rung = device.sensor("trigger")["frames"]
+        bell.put(picture())
+        until(lambda: device.sensor("trigger")["frames"] > rung)
+
+    def conduct() -> None:
+        for _ in range(10):
+            ring()
+        device.playing.discard("spin")
+        until(lambda: device.sensor("roof")["state"] == "silent")
+        time.sleep(1)  # nothing is asked for, which is no standstill
+        assert device.get("/healthz")[0] == 200
+        device.playing.discard("eye")
+        until(stages["eye"].script.empty)
+        time.sleep(0.1)
+        ring()
+        until(lambda: device.sensor("trigger")["drops"] == {"a trigger without a frame": 1})
+        device.playing.add("eye")
+        until(lambda: device.get("/healthz")[0] == 200)
+        stages["bell"].there = False
+        bell.put(SensorError("fake://bell: the wire is cut"))
+        until(lambda: device.get("/healthz")[0] == 503)
+        assert 'fusion_edge_sensor_state{sensor="trigger",state="failed"} 1.0' in device.get("/metrics")[1]
+        stages["bell"].there = True
+        until(lambda: device.get("/healthz")[0] == 200)
+        ring()
+
+    device.play(conduct)
+    summary, gaps = device.daemon.summary, dict(device.query("SELECT reason, sum(count) FROM gaps GROUP BY reason"))
+    asked, front = summary["sensors"]["trigger"], summary["sensors"]["front"]
+    assert asked["frames"] == 12 == summary["samples"] + sum(gaps.values())
+    assert gaps["a trigger without a frame"] >= 1
+    assert asked["restarts"] >= 1
+    passed_on = front["frames"] - front["drops"]["not asked for"]
+    assert passed_on == 12 - gaps["a trigger without a frame"]

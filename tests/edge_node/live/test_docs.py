@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edge_node.config import EdgeSettings
 from edge_node.live.drivers import ENTRY_POINTS, driver_class
+from edge_node.live.triggers import ENTRY_POINTS as TRIGGERS
+from edge_node.live.triggers import trigger_class
 from fusion.config import load_toml
 from fusion.task import Task
 
@@ -16,15 +18,15 @@ PAGE = (Path(__file__).parents[3] / "docs" / "sensors.md").read_text(encoding="u
 
 def test_the_example_loads_and_its_sensors_are_the_tasks(tmp_path):
     path = tmp_path / "edge.toml"
-    path.write_text(re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1])
+    path.write_text("\n".join(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)))
     settings = load_toml(path, EdgeSettings)
     task = Task.load(settings.task)
-    assert [task.sensors[s.name].modality for s in settings.source.sensors] == [
-        driver_class(s.url).modality for s in settings.source.sensors
-    ]
+    for sensor in settings.source.sensors:
+        assert task.sensors[sensor.name].modality in driver_class(sensor.url).modalities
+    assert trigger_class(settings.source.trigger.url)
 
 
 def test_every_driver_is_told():
-    names = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    names = {point.name for group in (ENTRY_POINTS, TRIGGERS) for point in entry_points(group=group)}
     told = set(re.findall(r"`([a-z0-9]+)://", PAGE))
     assert names - {"fake", "fake-lidar"} == told

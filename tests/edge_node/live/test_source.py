@@ -90,7 +90,7 @@ def test_a_driver_that_delivers_something_else_is_told(live, stages):
     stages["eye"].script.put(sweep().points)
     stages["spin"].script.put(sweep())
     take(readings, 1)
-    until(lambda: source.broken("front"))
+    until(lambda: source.healths["front"].broken)
     assert source.told()["front"]["why"] == "fake://eye: delivered ndarray as camera"
 
 
