@@ -33,7 +33,7 @@ demo: install-demo ## edge daemon and cloud service on the bundled recording, th
 
 test: install lint ## lint, types, import rules, proto freshness, tests
 	$(RUN) --no-sync python -m fusion.wire.generate --check
-	$(RUN) --no-sync pytest
+	OMP_NUM_THREADS=1 $(RUN) --no-sync pytest -n logical --maxprocesses 4 --dist loadgroup
 
 lint: install ## ruff, mypy --strict, import rules
 	$(RUN) --no-sync ruff check .
