@@ -81,10 +81,10 @@ class Broker:
                 raise EOFError
         elif kind == SUBSCRIBE:
             topic, _ = _text(body, 2)
+            self.subscribed.append((client, topic))  # before it is told: who is told publishes at once
             client.sendall(bytes([SUBACK << 4, 3, *body[:2], _REFUSED if topic in self.forbidden else body[-1]]))
             if topic in self.retained:
                 self._publish(client, topic, self.retained[topic], retain=True)
-            self.subscribed.append((client, topic))
         elif kind == PUBACK:
             self.acknowledged += 1
         elif kind == PINGREQ:
