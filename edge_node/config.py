@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from fusion.config import NOT_SHOWN, Settings
@@ -35,6 +35,7 @@ def _speed(value: Any) -> Any:
 Speed = Annotated[float, BeforeValidator(_speed)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
+RateName = Literal["full", "lean", "coarse", "least"]
 
 
 class EngineSettings(Settings):
@@ -193,7 +194,7 @@ class ScreeningSettings(Settings):
     sides must be to disagree. `onset_s` is how long a track must have been seen before any reason but being asked for
     counts. A track's situation is sent once in `repeat_s`; one that is only suspect again is sent anew only when its
     probability has risen by `suspect_rise`. Evidence is sent at `finest_rate`, and at a coarser one the less is left of
-    the byte budget; `budget_bytes_per_s` 0 is no budget.
+    the byte budget, down to `coarsest_rate`; `budget_bytes_per_s` 0 is no budget.
     """
 
     uncertain_below: Share = 0.5
@@ -207,9 +208,17 @@ class ScreeningSettings(Settings):
     seed: int = 0
     onset_s: Seconds = 0.2
     repeat_s: Seconds = 10.0
-    finest_rate: Literal["full", "lean", "coarse", "least"] = "full"
+    finest_rate: RateName = "full"
+    coarsest_rate: RateName = "least"
     budget_bytes_per_s: float = Field(default=0.0, ge=0)
     budget_burst_bytes: int = Field(default=65536, ge=1)
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        names = get_args(RateName)
+        if names.index(self.coarsest_rate) < names.index(self.finest_rate):
+            raise ValueError(f"coarsest_rate: {self.coarsest_rate!r} is finer than finest_rate {self.finest_rate!r}")
+        return self
 
 
 class SpoolSettings(Settings):

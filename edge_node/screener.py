@@ -98,10 +98,11 @@ class Screener:
     _sent: dict[int, dict[Situation, _Sent]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        finest, coarsest = (
+            RATES.index(rate_named(name)) for name in (self.settings.finest_rate, self.settings.coarsest_rate)
+        )
         self.budget = ByteBudget(
-            self.settings.budget_bytes_per_s,
-            self.settings.budget_burst_bytes,
-            RATES[RATES.index(rate_named(self.settings.finest_rate)) :],
+            self.settings.budget_bytes_per_s, self.settings.budget_burst_bytes, RATES[finest : coarsest + 1]
         )
 
     def decide(self, time_ns: int, candidates: Sequence[Candidate]) -> list[Decision]:

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from edge_node.budget import ByteBudget
 from edge_node.config import ScreeningSettings
@@ -98,6 +99,15 @@ def test_no_limit_is_always_the_finest_that_the_settings_allow():
         rates = [grant.rate for _ in range(30) if (grant := limited.budget.admit())]
         assert rates[0] == finest
         assert [RATES.index(rate) for rate in rates] == sorted(RATES.index(rate) for rate in rates)
+
+
+def test_no_item_goes_out_coarser_than_the_settings_allow():
+    budget = Screener(ScreeningSettings(coarsest_rate="lean", budget_bytes_per_s=1)).budget
+    granted = [grant.rate.name for _ in range(200) if (grant := budget.admit())]
+    assert set(granted) == {"full", "lean"}
+    assert budget.admit() is None  # shed instead
+    with pytest.raises(ValidationError, match="coarsest_rate: 'full' is finer than finest_rate 'coarse'"):
+        ScreeningSettings(finest_rate="coarse", coarsest_rate="full")
 
 
 def test_a_snapshot_goes_on_and_one_of_before_there_were_rates_is_read():
