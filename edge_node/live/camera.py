@@ -37,7 +37,7 @@ class CameraDriver:
     where a stream is joined in the middle, and counted. A file is played at its own speed, over and over.
     """
 
-    modalities = frozenset({Modality.CAMERA})
+    modality = Modality.CAMERA
 
     def __init__(self, url: str, mount: Mount, container: Any, av: Any) -> None:
         self._url, self._mount, self._container, self._av = url, mount, container, av

@@ -39,7 +39,7 @@ class Stage:
 class FakeDriver:
     """Delivers what the stage of its URL has."""
 
-    modalities = frozenset({Modality.CAMERA})
+    modality = Modality.CAMERA
     stages: ClassVar[dict[str, Stage]] = {}
 
     def __init__(self, stage: Stage, mount: Mount) -> None:
@@ -64,7 +64,7 @@ class FakeDriver:
 class FakeLidarDriver(FakeDriver):
     """The same for sweeps: `fake-lidar://NAME`."""
 
-    modalities = frozenset({Modality.LIDAR})
+    modality = Modality.LIDAR
 
 
 class FakeTrigger:

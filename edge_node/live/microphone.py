@@ -93,7 +93,7 @@ class MicrophoneDriver:
     gap, and set anew when it is 50 ms from the host's clock or sound was lost.
     """
 
-    modalities = frozenset({Modality.SPEECH})
+    modality = Modality.SPEECH
 
     def __init__(self, url: str, mount: Mount) -> None:
         self._url, self._mount, self._closed = url, mount, threading.Event()

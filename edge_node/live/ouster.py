@@ -23,7 +23,7 @@ class OusterDriver:
     not the sensor's are counted and passed over; the first of each kind is logged.
     """
 
-    modalities = frozenset({Modality.LIDAR})
+    modality = Modality.LIDAR
 
     def __init__(self, url: str, mount: Mount, info: Any, path: Path) -> None:
         self._url, self._mount, self._info = url, mount, info

@@ -208,8 +208,7 @@ def _driver_for(settings: LiveSensorSettings, task: Task) -> DriverClass:
         known = ", ".join(task.sensors)
         raise ConfigError(f"source.sensors: task {task.name} has no sensor {settings.name!r}; it has {known}")
     kind, wanted = driver_class(settings.url), task.sensors[settings.name].modality
-    if wanted not in kind.modalities:
-        found = " or ".join(sorted(modality.value for modality in kind.modalities))
-        what = f"a {found} where {settings.name!r} is a {wanted.value}"
+    if kind.modality is not wanted:
+        what = f"a {kind.modality.value} where {settings.name!r} is a {wanted.value}"
         raise ConfigError(f"source.sensors: {shown(settings.url)} is {what}")
     return kind

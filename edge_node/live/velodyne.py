@@ -23,7 +23,7 @@ class VelodyneDriver:
     over; the first of each kind is logged.
     """
 
-    modalities = frozenset({Modality.LIDAR})
+    modality = Modality.LIDAR
 
     def __init__(self, url: str, mount: Mount, model: VelodyneModel) -> None:
         self._mount, self._model = mount, model
