@@ -7,9 +7,11 @@ with boxes after suppression. They take turns in blocks of pictures, each first 
 median over blocks of the rival's time by ours. How many clear boxes both sides share tells that they do the same job.
 For the yard the whole perception of camera, LiDAR and microphone is measured as well.
 
-    python benchmarks/edge.py [--threads 2] [--blocks 12] [--block 10] [--pcb FOLDER] [--json FILE]
+    python benchmarks/edge.py [--threads 2] [--blocks 12] [--block 10] [--pcb FOLDER] [--variant TASK=FOLDER]
 
-`--pcb` is a DeepPCB folder; without one the pcb detector sees made pictures of natural statistics.
+`--pcb` is a DeepPCB folder; without one the pcb detector sees made pictures of natural statistics. Both sides compute
+in the precision that OpenVINO takes by itself: bfloat16 where the processor has it. `--variant` is what
+`fusion export detector --precision int8` let through, measured beside the others.
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ def measure(task: Task, samples: Sequence[Sample], options: argparse.Namespace) 
     rows: list[dict[str, Any]] = []
     for backend in ("onnxruntime", "openvino"):
         settings = EngineSettings(
-            backend=backend, threads=options.threads, precision="f32", score_floor=FLOOR, max_iou=IOU,
+            backend=backend, threads=options.threads, precision="auto", score_floor=FLOOR, max_iou=IOU,
             max_iou_across=1.0, max_detections=MOST,
         )  # fmt: skip
         detector = load_detector(task, folder, settings)
@@ -172,6 +174,9 @@ def measure(task: Task, samples: Sequence[Sample], options: argparse.Namespace) 
             Way("ultralytics predict", lambda i, p=predict: p(pixels[i])),
             Way("detector, maps, conditions", lambda i, d=detector: d.run(images[i])),
         ]
+        if variant := options.variant.get(task.name):
+            fewer_bits = load_detector(task, variant, settings)
+            ways.append(Way("the same, its int8 variant", lambda i, d=fewer_bits: d.run(images[i])))
         if (folder / FUSER).is_file():
             perception = load_perception(task, camera, folder, settings)
             ways.append(Way("camera + LiDAR + voice", lambda i, p=perception: p.fuse(samples[i], p.detect(samples[i]))))
@@ -211,8 +216,10 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--block", type=int, default=10, help="pictures a block")
     parser.add_argument("--pcb", type=Path, help="a DeepPCB folder")
+    parser.add_argument("--variant", action="append", default=[], metavar="TASK=FOLDER")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    options.variant = {name: Path(folder) for name, _, folder in (given.partition("=") for given in options.variant)}
     import torch
 
     torch.set_num_threads(options.threads)
