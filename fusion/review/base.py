@@ -9,6 +9,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fusion.errors import ConfigError, ModelError
 from fusion.task import Task
 from fusion.types import Evidence, ItemId, SlotAnswer
@@ -74,8 +77,8 @@ def load_reviewer(name: str) -> Reviewer:
     found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if scheme not in found:
         raise ConfigError(f"reviewer {name!r}: no reviewer is called {scheme!r}; known: {', '.join(sorted(found))}")
-    if "/" in argument and "://" not in argument and not Path(argument).exists():  # told before torch is imported
-        raise ModelError(f"reviewer {name}: there is no folder {argument}")
+    if argument.startswith((".", "/")) and not Path(argument.partition("?")[0]).exists():  # before torch is imported
+        raise ModelError(f"reviewer {name}: there is no folder {argument.partition('?')[0]}")
     return _class_of(found[scheme]).load(argument)
 
 
@@ -90,6 +93,21 @@ def _class_of(point: EntryPoint) -> type[Reviewer]:
 def serves(reviewer: Reviewer, profile: str) -> bool:
     """Whether `reviewer` reads evidence of this trunk profile."""
     return profile in reviewer.profiles or ANY_PROFILE in reviewer.profiles
+
+
+def slot_answers(
+    task: Task, tables: Sequence[NDArray[np.floating]], chosen: NDArray[np.int64]
+) -> list[dict[str, SlotAnswer]]:
+    """Every row's answers from probabilities (B, options) a slot and the `chosen` options (B, slots)."""
+    return [
+        {
+            slot.name: SlotAnswer(
+                slot.options[int(chosen[row, column])], dict(zip(slot.options, table[row].tolist(), strict=True))
+            )
+            for column, (slot, table) in enumerate(zip(task.slots, tables, strict=True))
+        }
+        for row in range(len(chosen))
+    ]
 
 
 def check_answers(task: Task, answers: Mapping[str, SlotAnswer]) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusion.errors import EvidenceError, ModelError, UnknownProfileError
-from fusion.review.base import PreparedItem
+from fusion.review.base import PreparedItem, slot_answers
 from fusion.review.batch import collate
 from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
 from fusion.review.features import ReviewFeatures, extract_features
@@ -95,14 +95,7 @@ class MiniReviewer:
         if not rows:
             return []
         tables = [p.numpy() for p in self.probabilities(rows)]
-        chosen = self.choose(tables)
-        return [
-            {
-                slot.name: _answer(slot.options, table[i].tolist(), int(chosen[i, column]))
-                for column, (slot, table) in enumerate(zip(self.task.slots, tables, strict=True))
-            }
-            for i in range(len(rows))
-        ]
+        return slot_answers(self.task, tables, self.choose(tables))
 
     def choose(self, tables: Sequence[NDArray[np.floating]]) -> Combinations:
         """Option indices (B, slots) of the most probable answers that go together."""
@@ -126,7 +119,3 @@ class MiniReviewer:
     def _logits(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
         batch = collate(rows, self._files.network.layout).to(self._device)
         return list(self._files.network(batch, self._prefix))
-
-
-def _answer(options: Sequence[str], probabilities: Sequence[float], chosen: int) -> SlotAnswer:
-    return SlotAnswer(options[chosen], dict(zip(options, probabilities, strict=True)))

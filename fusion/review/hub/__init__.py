@@ -1,0 +1,1 @@
+"""Pretrained vision-language models of the Hugging Face hub as reviewers."""

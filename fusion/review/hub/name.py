@@ -1,0 +1,46 @@
+"""What follows `hf:` in a reviewer's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import parse_qsl
+
+from pydantic import Field, ValidationError
+
+from fusion.config import Settings
+from fusion.errors import ConfigError
+
+
+class HubName(Settings):
+    """`NAME-OR-PATH?task=TASK`, and how the model is run.
+
+    `where` is a folder, or a name of the hub that is in the local cache or can be fetched. `side` pixels a side is what
+    crops are scaled to before the model's own processor sees them.
+    """
+
+    where: str = Field(min_length=1)
+    task: str
+    side: int = Field(default=224, ge=28, le=1024)
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @classmethod
+    def parse(cls, argument: str) -> Self:
+        """Read it. Raises `ConfigError` that says what is missing or unknown."""
+        where, _, asked = argument.partition("?")
+        given = dict(parse_qsl(asked, keep_blank_values=True))
+        if "task" not in given:
+            raise ConfigError(f"reviewer hf:{argument}: whose questions? give hf:{where or 'NAME-OR-PATH'}?task=TASK")
+        try:
+            return cls.model_validate({"where": where, **given})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ConfigError(f"reviewer hf:{argument}: {field}: {first['msg']}") from None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder meant, None for a name of the hub."""
+        path = Path(self.where)
+        return path if path.is_dir() else None

@@ -1,0 +1,174 @@
+"""A pretrained vision-language model as a reviewer: evidence or pixels in, scores of labels out, in one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion.review.batch import CROP_MEAN, CROP_SPREAD, EvidenceBatch
+from fusion.review.hub import attention
+from fusion.review.hub.families import CROSS, GRID, Family
+from fusion.review.hub.prompt import HubPrompt
+from fusion.review.hub.rows import RowBuilder, VisualRows
+from fusion.review.projector import EvidenceProjector
+
+
+class HubNetwork(nn.Module):
+    """A row is `[before][visual tokens][after][tree of answers]`; `before` is shared by all rows and computed once.
+
+    The visual tokens are maps, fused tokens, crop and opinion, whichever it has; without a `projector` the crop alone.
+    """
+
+    def __init__(self, family: Family, prompt: HubPrompt, projector: EvidenceProjector | None) -> None:
+        super().__init__()
+        self.vlm = family.model
+        self.projector = projector
+        self.prompt = prompt
+        self._family = family
+        attention.register()
+        if family.kind not in CROSS:
+            family.text.config._attn_implementation = attention.NAME
+        tree = prompt.tree
+        self._ids = {
+            "before": torch.tensor(prompt.before, dtype=torch.int64),
+            "after": torch.tensor(prompt.after, dtype=torch.int64),
+            "tree": torch.from_numpy(tree.ids),
+        }
+        self._sees, self._depths = torch.from_numpy(tree.sees()), torch.from_numpy(tree.depths)
+
+    @property
+    def crop_tokens(self) -> int:
+        """Visual tokens of a crop."""
+        return self.prompt.picture_tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._family.head.weight.device
+
+    def prefix_cache(self) -> attention.Prefix:
+        """Keys and values of what all rows share; nothing for a family that cannot share it exactly."""
+        before = self._ids["before"].to(self.device)
+        if self._family.kind in CROSS or not len(before):
+            return []
+        causal = torch.ones(len(before), len(before), dtype=torch.bool, device=self.device).tril()
+        told = self._family.text(input_ids=before[None], attention_mask=causal[None, None], use_cache=True)
+        return [(layer.keys, layer.values) for layer in told.past_key_values.layers]
+
+    def visual(self, batch: EvidenceBatch) -> VisualRows:
+        """The visual tokens of a batch, in the model's width."""
+        rows, dtype = RowBuilder(batch.size, self.device), self.vlm.dtype
+        if self.projector is not None and len(batch.map_rows):
+            rows.add(batch.map_rows, self.projector.project_maps(batch.maps).to(dtype))
+        if self.projector is not None and len(batch.token_rows):
+            projected = self.projector.project_tokens(batch.tokens, batch.token_index)
+            rows.add_ragged(batch.token_rows, batch.token_index, projected.to(dtype))
+        if len(batch.crop_rows):
+            pictures = ((batch.crops * CROP_SPREAD + CROP_MEAN) * 255).round().to(torch.uint8)
+            seen = self._family.see(pictures)
+            rows.add(batch.crop_rows, seen.features, seen.grid, seen.blank)
+        if self.projector is not None:
+            everyone = torch.arange(batch.size, device=self.device)
+            rows.add(everyone, self.projector.project_opinion(batch.opinion).to(dtype)[:, None])
+        return rows.done()
+
+    def forward(self, batch: EvidenceBatch, prefix: attention.Prefix | None = None) -> list[Tensor]:
+        """Scores (B, options) float32 a slot, of which a softmax makes probabilities."""
+        prefix = self.prefix_cache() if prefix is None else prefix
+        visual = self.visual(batch)
+        hidden = self._across(visual) if self._family.kind in CROSS else self._among(visual, prefix)
+        return self._labels(hidden)
+
+    def _among(self, visual: VisualRows, prefix: attention.Prefix) -> Tensor:
+        """Hidden states (B, N, width) of the tree, visual tokens standing in the text."""
+        width, (rows, longest) = self._family.width, visual.values.shape[:2]
+        words = self._words("after", "tree").expand(rows, -1, -1)
+        inputs = torch.cat([visual.values[..., :width], words], 1)
+        positions = len(prefix and self._ids["before"]) + self._positions(visual)
+        given: dict[str, Any] = {
+            "position_ids": positions.permute(2, 0, 1) if self._family.kind in GRID else positions[..., 0]
+        }
+        if self._family.deep:
+            marks = nn.functional.pad(visual.valid, (0, words.shape[1]))
+            layers = torch.split(visual.values[..., width:][visual.valid], width, -1)
+            given |= {"visual_pos_masks": marks, "deepstack_visual_embeds": layers}
+        mask = self._mask(visual.valid)
+        with attention.shared(prefix):
+            told = self._family.text(inputs_embeds=inputs, attention_mask=mask, use_cache=False, **given)
+        hidden: Tensor = told.last_hidden_state
+        return hidden[:, longest + len(self._ids["after"]) :]
+
+    def _across(self, visual: VisualRows) -> Tensor:
+        """The same where text attends to visual tokens in layers of their own; text before the picture does not."""
+        image = torch.tensor([self._family.image_token] * self.prompt.picture_tokens, device=self.device)
+        before = len(self._ids["before"])
+        words = torch.cat([self._words("before"), self._embedded(image)[None], self._words("after", "tree")], 1)
+        rows, length = len(visual.counts), words.shape[1]
+        linear = length - len(self._depths)
+        steps = torch.arange(linear, device=self.device)
+        positions = torch.cat([steps, linear + self._depths.to(self.device)])
+        sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
+        sees[linear:, linear:] = self._sees.to(self.device)
+        looks = (torch.arange(length, device=self.device) >= before).to(words.dtype)[None, None, :, None]
+        barred = (~visual.valid)[:, None, None, :].to(words.dtype) * torch.finfo(words.dtype).min
+        told = self._family.text(
+            inputs_embeds=words.expand(rows, -1, -1),
+            attention_mask=sees[None, None].expand(rows, -1, -1, -1),
+            position_ids=positions[None],
+            cross_attention_states=visual.values,
+            cross_attention_mask=(barred * looks).expand(rows, 1, length, -1),
+            full_text_row_masked_out_mask=looks.expand(rows, 1, -1, 1),
+            use_cache=False,
+        )
+        hidden: Tensor = told.last_hidden_state
+        return hidden[:, linear:]
+
+    def _positions(self, visual: VisualRows) -> Tensor:
+        """(B, L, 3) behind the shared text: where the visual tokens stand, then text, then the tree by its depths."""
+        text, depths = len(self._ids["after"]), self._depths.to(self.device)
+        steps = torch.cat([torch.arange(text, device=self.device), text + depths])
+        words = (visual.spans[:, None] + steps)[..., None].expand(-1, -1, 3)
+        return torch.cat([visual.offsets, words], 1)
+
+    def _mask(self, valid: Tensor) -> Tensor:
+        """(B, 1, L, L): which query sees which key of its own row."""
+        longest, tree = valid.shape[1], len(self._depths)
+        length = longest + len(self._ids["after"]) + tree
+        sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
+        sees[length - tree :, length - tree :] = self._sees.to(self.device)
+        keys = nn.functional.pad(valid, (0, length - longest), value=True)
+        return (sees[None] & keys[:, None])[:, None]
+
+    def _labels(self, hidden: Tensor) -> list[Tensor]:
+        """Scores a slot from hidden states (B, N, width) of the tree."""
+        whole: dict[int, Tensor] = {}
+
+        def logarithm(at: int, token: int) -> Tensor:
+            if at not in whole:
+                whole[at] = torch.log_softmax(self._family.head(hidden[:, at]).float(), -1)
+            return whole[at][:, token]
+
+        scores = []
+        for slot in self.prompt.tree.labels:
+            first = [label[0] for label in slot]
+            told = self._read(hidden[:, first[0].at], [step.token for step in first])
+            deeper = [[logarithm(step.at, step.token) for step in label[1:]] for label in slot]
+            added = [torch.stack(parts).sum(0) if parts else torch.zeros_like(told[:, 0]) for parts in deeper]
+            scores.append(told + torch.stack(added, 1))
+        return scores
+
+    def _read(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
+        """Logits (B, n) float32 of a few tokens of the vocabulary."""
+        head, chosen = self._family.head, torch.tensor(tokens, device=self.device)
+        bias = None if head.bias is None else head.bias[chosen]
+        return nn.functional.linear(hidden, head.weight[chosen], bias).float()
+
+    def _words(self, *parts: str) -> Tensor:
+        return self._embedded(torch.cat([self._ids[part] for part in parts]).to(self.device))[None]
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.vlm.get_input_embeddings()(ids)
+        return embedded

@@ -1,0 +1,67 @@
+"""What a pretrained model reads around the evidence: its own chat template, the task's questions, the label tree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image as Picture
+
+from fusion.errors import ModelError
+from fusion.review.hub.label_tree import LabelTree, build_tree
+from fusion.task import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HubPrompt:
+    """Token ids before and after the visual tokens, how many of those a picture has, and the tree of answers."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    picture_tokens: int
+    tree: LabelTree
+
+
+def question(task: Task) -> str:
+    """What is asked, in words: the task's prompt, each slot with its options, and the form of the answer."""
+    asked = [f"- {slot.name}: {slot.question} One of: {', '.join(slot.options)}." for slot in task.slots]
+    form = ", ".join(f'"{slot.name}": "..."' for slot in task.slots)
+    return "\n".join([task.prompt, *asked, f"Answer as JSON: {{{form}}}"])
+
+
+def stems(task: Task) -> list[str]:
+    """How an answer to each slot begins. Slots are asked side by side, so each is the first of its own object."""
+    return [f'{{{json.dumps(slot.name)}: "' for slot in task.slots]
+
+
+def build_prompt(task: Task, processor: Any, image_token: int, side: int, *, image_first: bool) -> HubPrompt:
+    """The prompt of `task` for pictures of `side` x `side` pixels.
+
+    Questions come before the picture, so that they are in what all rows share; `image_first` turns that round.
+    Raises `ModelError` where the processor spreads one picture over several places.
+    """
+    parts = [{"type": "text", "text": question(task)}, {"type": "image"}]
+    content = parts[::-1] if image_first else parts
+    try:
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"its processor has no usable chat template ({error})") from None
+    ids = processor(text=text, images=[Picture.new("RGB", (side, side), "grey")], add_special_tokens=False)
+    row = [int(token) for token in _first(ids["input_ids"])]
+    places = [index for index, token in enumerate(row) if token == image_token]
+    if not places or places != list(range(places[0], places[-1] + 1)):
+        raise ModelError(
+            "its processor does not put a picture's tokens in one place; splitting of pictures must be off"
+        )
+    tokenizer = processor.tokenizer
+
+    def tokenize(answer: str) -> list[int]:
+        return [int(token) for token in tokenizer.encode(answer, add_special_tokens=False)]
+
+    tree = build_tree(stems(task), [slot.options for slot in task.slots], tokenize)
+    return HubPrompt(tuple(row[: places[0]]), tuple(row[places[-1] + 1 :]), len(places), tree)
+
+
+def _first(rows: Any) -> list[Any]:
+    return list(rows[0]) if isinstance(rows[0], list | tuple) or hasattr(rows[0], "__len__") else list(rows)

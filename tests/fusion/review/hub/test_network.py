@@ -1,0 +1,98 @@
+"""Every family gives, through our one forward, what its own pixel path gives label by label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from fusion.review.batch import EvidenceBatch, to_pixels
+from fusion.review.hub.families import CROSS, Family
+from fusion.review.hub.network import HubNetwork
+from fusion.review.hub.prompt import build_prompt, question, stems
+from fusion.review.hub.tiny import TINY_FAMILIES, save_tiny
+from fusion.review.hub.tiny import TINY_SIDE as SIDE
+from fusion.task import Task
+
+TOLERANCE = 2e-5
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return Task.load("yard")
+
+
+@pytest.fixture(scope="module", params=TINY_FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(request.param, tmp_path_factory.mktemp("hub") / request.param)
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path, task: Task) -> HubNetwork:
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    family = Family(model, AutoProcessor.from_pretrained(folder))
+    prompt = build_prompt(task, family.processor, family.image_token, SIDE, image_first=family.kind in CROSS)
+    return HubNetwork(family, prompt, None)
+
+
+def pictures(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (count, SIDE, SIDE, 3), np.uint8)
+
+
+def batch(crops: np.ndarray) -> EvidenceBatch:
+    none = torch.zeros(0, dtype=torch.int64)
+    return EvidenceBatch(torch.zeros(len(crops), 0), (), none, torch.zeros(0, 0), none, none,
+                         to_pixels(torch.from_numpy(crops)), torch.arange(len(crops)))  # fmt: skip
+
+
+@torch.inference_mode()
+def probabilities(network: HubNetwork, crops: np.ndarray) -> list[torch.Tensor]:
+    return [torch.softmax(scores, 1) for scores in network(batch(crops))]
+
+
+@torch.inference_mode()
+def by_itself(model: Any, processor: Any, task: Task, crop: np.ndarray, *, image_first: bool) -> list[torch.Tensor]:
+    """Each option written out behind the prompt and read by the model's ordinary pixel path, one forward an option."""
+    parts = [{"type": "text", "text": question(task)}, {"type": "image"}]
+    content = parts[::-1] if image_first else parts
+    chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    image = torch.from_numpy(crop).permute(2, 0, 1)
+    told = []
+    for stem, slot in zip(stems(task), task.slots, strict=True):
+        scores = []
+        for option in slot.options:
+            inputs = processor(text=chat + stem + option, images=[image], add_special_tokens=False, return_tensors="pt")
+            behind = processor.tokenizer.encode(stem + option, add_special_tokens=False)
+            logits = torch.log_softmax(model(**inputs).logits[0].float(), -1)[-len(behind) - 1 : -1]
+            assert inputs["input_ids"][0, -len(behind) :].tolist() == behind
+            scores.append(logits[torch.arange(len(behind)), behind].sum())
+        told.append(torch.softmax(torch.stack(scores), 0))
+    return told
+
+
+def test_injected_equals_the_pixel_path(folder: Path, network: HubNetwork, task: Task) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    if hasattr(processor.image_processor, "do_image_splitting"):
+        processor.image_processor.do_image_splitting = False
+    crops = pictures(2)
+    ours = probabilities(network, crops)
+    for row, crop in enumerate(crops):
+        theirs = by_itself(model, processor, task, crop, image_first=model.config.model_type in CROSS)
+        for slot, mine, usual in zip(task.slots, ours, theirs, strict=True):
+            assert torch.allclose(mine[row], usual, atol=TOLERANCE), (slot.name, mine[row], usual)
+    assert not torch.allclose(ours[0][0], ours[0][1], atol=100 * TOLERANCE), "the pictures make no difference"
+
+
+def test_a_row_does_not_depend_on_its_batch_mates(network: HubNetwork) -> None:
+    crops = pictures(5)
+    together = probabilities(network, crops)
+    other = probabilities(network, np.concatenate([crops[:1], pictures(3, seed=1), crops[4:]]))
+    alone = probabilities(network, crops[:1])
+    for whole, mixed, single in zip(together, other, alone, strict=True):
+        assert torch.allclose(whole[0], single[0], atol=TOLERANCE)
+        assert torch.allclose(whole[[0, 4]], mixed[[0, 4]], atol=TOLERANCE)

@@ -1,0 +1,84 @@
+"""`hf:` by its name, from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fusion.codec.synthetic import synthetic_profile
+from fusion.errors import ConfigError, EvidenceError, ModelError
+from fusion.review.base import check_answers
+from fusion.review.hub.reviewer import HubReviewer
+from fusion.review.hub.tiny import save_tiny
+from fusion.review.synthetic import synthetic_evidence
+from fusion.task import Task
+from fusion.types import Box2D, Evidence, PixelCrop
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("smolvlm", tmp_path_factory.mktemp("hub") / "tiny-smolvlm")
+
+
+@pytest.fixture(scope="module")
+def reviewer(folder: Path) -> HubReviewer:
+    return HubReviewer.load(f"{folder}?task=yard&side=56")
+
+
+def item(seed: int, *, pixels: bool) -> Evidence:
+    evidence = synthetic_evidence(Task.load("yard"), synthetic_profile(task="yard"), seed)[0]
+    picture = np.random.default_rng(seed).integers(0, 255, (80, 80, 3), np.uint8)
+    crop = PixelCrop(cv2.imencode(".png", picture)[1].tobytes(), "png", Box2D(0, 0, 80, 80))
+    return replace(evidence, pixels=crop if pixels else None)
+
+
+def test_with_pixels_it_answers_and_without_it_does_not_know(reviewer: HubReviewer) -> None:
+    rows = [item(1, pixels=True), item(2, pixels=False), item(3, pixels=True)]
+    prepared = [reviewer.prepare(row) for row in rows]
+    assert [row.tokens for row in prepared] == [reviewer.cost(row) for row in rows]
+    assert prepared[1].tokens == 1 < prepared[0].tokens
+    answers = reviewer.score(prepared)
+    for answered in answers:
+        check_answers(reviewer.task, answered)
+    for slot in reviewer.task.slots:
+        assert set(answers[1][slot.name].probabilities.values()) == {1 / len(slot.options)}
+        assert answers[0][slot.name].confidence > 1 / len(slot.options)
+    assert answers[0] != answers[2]
+    alone = reviewer.score(prepared[2:])[0]
+    for name, answer in alone.items():
+        assert answer.probabilities == pytest.approx(answers[2][name].probabilities, abs=1e-5)
+
+
+def test_the_name_carries_the_weights(reviewer: HubReviewer, tmp_path: Path) -> None:
+    assert reviewer.name.startswith("hf:tiny-smolvlm@")
+    other = HubReviewer.load(f"{save_tiny('smolvlm', tmp_path / 'tiny-smolvlm', seed=1)}?task=yard&side=56")
+    assert other.name != reviewer.name
+
+
+def test_bad_pictures_and_other_tasks_are_refused(reviewer: HubReviewer) -> None:
+    whole = item(1, pixels=True)
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        reviewer.prepare(replace(whole, pixels=PixelCrop(b"no picture", "jpeg", Box2D(0, 0, 9, 9))))
+    with pytest.raises(EvidenceError, match="task 'pcb'"):
+        reviewer.prepare(replace(whole, task="pcb"))
+
+
+def test_names_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
+    for name, told in {
+        f"{folder}": r"whose questions\? give hf:.*\?task=TASK",
+        f"{folder}?task=yard&side=3": "side: .*greater than or equal to 28",
+        f"{folder}?task=yard&speed=9": "speed: ",
+        f"{folder}?task=yard&device=tpu": "device: ",
+    }.items():
+        with pytest.raises(ConfigError, match=told):
+            HubReviewer.load(name)
+    with pytest.raises(ModelError, match="no weights as safetensors"):
+        HubReviewer.load(f"{tmp_path}?task=yard")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        HubReviewer.load(f"{tmp_path}?task=yard")
