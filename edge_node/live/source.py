@@ -208,7 +208,7 @@ def _driver_for(settings: LiveSensorSettings, task: Task) -> DriverClass:
         known = ", ".join(task.sensors)
         raise ConfigError(f"source.sensors: task {task.name} has no sensor {settings.name!r}; it has {known}")
     kind, wanted = driver_class(settings.url), task.sensors[settings.name].modality
-    if kind.modality is not wanted:
+    if kind.modality and kind.modality is not wanted:
         what = f"a {kind.modality.value} where {settings.name!r} is a {wanted.value}"
         raise ConfigError(f"source.sensors: {shown(settings.url)} is {what}")
     return kind
