@@ -22,7 +22,7 @@ def test_the_example_loads_and_its_sensors_are_the_tasks(tmp_path):
     settings = load_toml(path, EdgeSettings)
     task = Task.load(settings.task)
     for sensor in settings.source.sensors:
-        assert driver_class(sensor.url).modality is task.sensors[sensor.name].modality
+        assert driver_class(sensor.url).modality in {None, task.sensors[sensor.name].modality}
     assert trigger_class(settings.source.trigger.url)
 
 

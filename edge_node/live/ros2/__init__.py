@@ -1,0 +1,5 @@
+"""Live sensors and odometry from ROS 2 topics."""
+
+from edge_node.live.ros2.driver import Ros2Driver
+
+__all__ = ["Ros2Driver"]
