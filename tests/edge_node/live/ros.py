@@ -232,6 +232,20 @@ def cloud(points: np.ndarray, stamp_ns: int = 0) -> SimpleNamespace:
     )  # fmt: skip
 
 
+def pose(x: float, yaw: float = 0.0) -> SimpleNamespace:
+    turn = SimpleNamespace(x=0.0, y=0.0, z=np.sin(yaw / 2), w=np.cos(yaw / 2))
+    return SimpleNamespace(position=SimpleNamespace(x=x, y=0.0, z=0.0), orientation=turn)
+
+
+def odometry(x: float, stamp_ns: int = 0, yaw: float = 0.0) -> SimpleNamespace:
+    covered = SimpleNamespace(pose=pose(x, yaw), covariance=np.zeros(36))
+    return SimpleNamespace(header=header(stamp_ns, "odom"), child_frame_id="base_link", pose=covered)
+
+
+def stamped_pose(x: float, stamp_ns: int = 0, yaw: float = 0.0) -> SimpleNamespace:
+    return SimpleNamespace(header=header(stamp_ns, "odom"), pose=pose(x, yaw))
+
+
 def audio(pcm: np.ndarray, stamp_ns: int | None = None) -> SimpleNamespace:
     plain = SimpleNamespace(data=array.array("B", pcm.astype("<i2").tobytes()))
     return plain if stamp_ns is None else SimpleNamespace(header=header(stamp_ns), audio=plain)
