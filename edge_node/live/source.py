@@ -78,6 +78,8 @@ class LiveSource:
         if odometry and rig:
             self._supervision.append(self._supervised_odometry(*odometry, rig))
         work = [("sensors", self._watch), *((f"sensor {each.health.name}", each.run) for each in self._supervision)]
+        if self._deskew:
+            work.append(("deskew", self._deskew.run))
         self._threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in work]
 
     @classmethod
@@ -161,8 +163,9 @@ class LiveSource:
 
     def close(self) -> None:
         """Close every sensor; waits two seconds at most for their threads."""
-        if self._deskew:
-            self._deskew.release(all_of_them=True)
+        if self._deskew and self._threads[-1].ident:  # what waits there is handed over before the reader ends
+            self._deskew.end()
+            self._threads[-1].join(_STEP_S)
         self._stop.set()
         for each in self._supervision:
             each.close()
@@ -181,8 +184,6 @@ class LiveSource:
         while not self._stop.wait(_STEP_S):
             for health in self.healths.values():
                 health.check()
-            if self._deskew:
-                self._deskew.release()
 
     def _supervised(self, settings: LiveSensorSettings, kind: DriverClass) -> Supervised[Driver, Reading]:
         health = self.healths[settings.name]
@@ -232,7 +233,7 @@ class LiveSource:
             moved = reading.capture_time_ns + round(settings.offset_s * 1e9)
             reading = replace(reading, capture_time_ns=moved)
         health.delivered()
-        put = self._deskew.sweep if self._deskew and reading.modality is Modality.LIDAR else self._handover.put
+        put = self._deskew.sweep if self._deskew and mount.name in self._deskew.places else self._handover.put
         put(reading, self._clock.monotonic_ns())
 
 

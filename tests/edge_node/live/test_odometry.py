@@ -15,7 +15,7 @@ from edge_node.live.deskew import LiveDeskew
 from edge_node.live.fakes import FakeDriver, FakeLidarDriver, FakeOdometry
 from edge_node.live.ros2 import Ros2Odometry
 from fusion.clock import ManualClock
-from fusion.errors import ConfigError
+from fusion.errors import ConfigError, InputError
 from fusion.geometry import Rig, rigid, rotation_z
 from fusion.recording.base import EgoPose
 from fusion.task import Task
@@ -57,6 +57,12 @@ class Bench:
     def drive(self, *times_ms: float) -> None:
         for ms in times_ms:
             self.deskew.pose(driven(ms))
+        self.deskew.work()
+
+    def sweep(self, begin_ms: float = 0, late_ms: float = 0) -> None:
+        """One arrives now, or `late_ms` ago."""
+        self.deskew.sweep(sweep(begin_ms), self.clock.monotonic_ns() - round(late_ms * MS))
+        self.deskew.work()
 
 
 def is_still(reading: Reading) -> bool:
@@ -68,35 +74,35 @@ def is_still(reading: Reading) -> bool:
 def test_a_sweep_waits_for_the_pose_that_covers_it():
     bench = Bench()
     bench.drive(-20, 20, 60, 99)
-    bench.deskew.sweep(sweep(), START - 7)
+    bench.sweep(late_ms=7)
     assert bench.passed == []
     bench.drive(105)
     ((reading, arrived_ns),) = bench.passed
     assert is_still(reading)
-    assert (arrived_ns, reading.capture_time_ns, bench.counts) == (START - 7, START, {})
-    bench.deskew.sweep(sweep(), 8)
+    assert (arrived_ns, reading.capture_time_ns, bench.counts) == (START - 7 * MS, START, {})
+    bench.sweep()
     assert len(bench.passed) == 2
 
 
 def test_sweeps_keep_their_order():
     bench = Bench()
     bench.drive(*range(-20, 200, 20))
-    bench.deskew.sweep(sweep(100), START + 1)
-    bench.deskew.sweep(sweep(0), START + 2)
+    bench.sweep(100, late_ms=2)
+    bench.sweep(0, late_ms=1)
     assert bench.passed == []
     bench.drive(201)
-    assert [arrived_ns for _, arrived_ns in bench.passed] == [START + 1, START + 2]
+    assert [START - arrived_ns for _, arrived_ns in bench.passed] == [2 * MS, 1 * MS]
 
 
 def test_a_sweep_does_not_wait_for_ever():
     bench = Bench()
     bench.drive(-20, 50)
-    bench.deskew.sweep(sweep(), bench.clock.monotonic_ns())
+    bench.sweep()
     bench.clock.advance(90 * MS)
-    bench.deskew.release()
+    bench.deskew.work()
     assert bench.passed == []
     bench.clock.advance(20 * MS)
-    bench.deskew.release()
+    bench.deskew.work()
     assert bench.passed[0][0].payload.offsets_s is not None
     assert bench.counts == {"sweep not covered": 1}
 
@@ -109,10 +115,26 @@ def test_a_sweep_does_not_wait_for_ever():
 def test_a_sweep_that_poses_do_not_cover_is_passed_on_at_once(poses_ms):
     bench = Bench()
     bench.drive(*poses_ms)
-    bench.deskew.sweep(sweep(), bench.clock.monotonic_ns())
+    bench.sweep()
     covered = poses_ms == [-20, -20, 120]
     assert is_still(bench.passed[0][0]) is covered
     assert bench.counts == ({} if covered else {"sweep not covered": 1})
+
+
+def test_poses_before_the_clock_was_set_do_not_count():
+    bench = Bench()
+    bench.drive(10_000, -20, 120)
+    bench.sweep()
+    assert is_still(bench.passed[0][0])
+
+
+def test_what_is_no_pose_is_refused():
+    bench = Bench()
+    with pytest.raises(InputError, match="is no \\(4, 4\\) of finite numbers"):
+        bench.deskew.pose(EgoPose(START, np.full((4, 4), np.nan)))
+    bench.drive(-20, 120)
+    bench.sweep()
+    assert is_still(bench.passed[0][0])
 
 
 def test_a_sweep_without_point_times_is_counted():
@@ -120,15 +142,31 @@ def test_a_sweep_without_point_times_is_counted():
     bench.drive(-20, 120)
     plain = Reading("roof", Modality.LIDAR, START, PointCloud(np.zeros((1, 4), np.float32)))
     bench.deskew.sweep(plain, 1)
+    bench.deskew.work()
     assert bench.passed == [(plain, 1)]
     assert bench.counts == {"sweep without point times": 1}
 
 
-def test_what_waits_at_the_end_is_passed_on():
+def test_a_machine_that_is_too_slow_passes_sweeps_on_as_they_were():
     bench = Bench()
-    bench.drive(-20, 50)
-    bench.deskew.sweep(sweep(), bench.clock.monotonic_ns())
-    bench.deskew.release(all_of_them=True)
+    for pose in (-20, 120):
+        bench.deskew.pose(driven(pose))
+    for _ in range(6):
+        bench.deskew.sweep(sweep(), START)
+    bench.deskew.work()
+    assert [is_still(reading) for reading, _ in bench.passed] == [False] * 2 + [True] * 4
+    assert bench.counts == {"no time for a sweep": 2}
+
+
+def test_its_thread_ends_with_what_waits_passed_on():
+    bench = Bench()
+    thread = threading.Thread(target=bench.deskew.run)
+    thread.start()
+    bench.deskew.pose(driven(-20))
+    bench.deskew.pose(driven(50))
+    bench.deskew.sweep(sweep(), START)
+    bench.deskew.end()
+    thread.join(5)
     assert len(bench.passed) == 1
 
 
