@@ -103,11 +103,22 @@ class TriggerSettings(SupervisedSettings):
     within_s: float = Field(default=0.5, gt=0, le=60)
 
 
+class OdometrySettings(SupervisedSettings):
+    """What tells how the device moves; the scheme of `url` is a name of the group `fusion.odometry`.
+
+    `offset_s` is added to the times of its poses. Nothing for `silent_s` is reported.
+    """
+
+    offset_s: float = Field(default=0.0, ge=-10, le=10)
+    silent_s: float = Field(default=1.0, gt=0)
+
+
 class SourceSettings(Settings):
     """Where readings come from: `kind` is a name of the entry-point group `fusion.sources`.
 
     `live` reads `sensors` and not a `path`, with a `trigger` only those frames of the reference sensor that it asks
-    for; its `rig` is a recording of the device whose calibration counts, and `drop_late_s` 0 is half a second.
+    for; its `rig` is a recording of the device whose calibration counts, and `drop_late_s` 0 is half a second. With
+    `odometry` the device's own motion is taken out of LiDAR sweeps.
     `split` is for recordings that have splits. `run` names one reading of a recording: the same name goes on
     where it stopped, a new one reads it again under new ids. `drop_late_s` > 0 skips frames (as declared gaps)
     once the pipeline is that far behind a paced recording; 0 lets the recording wait.
@@ -117,6 +128,7 @@ class SourceSettings(Settings):
     path: Path = Field(default=cast("Path", None))
     sensors: tuple[LiveSensorSettings, ...] = ()
     trigger: TriggerSettings | None = None
+    odometry: OdometrySettings | None = None
     rig: Path | None = None
     split: str = ""
     pace: Speed = math.inf
@@ -140,9 +152,9 @@ class SourceSettings(Settings):
             raise ValueError("live sensors have no path; leave it out, or leave out kind = 'live'")
         return Path()
 
-    @field_validator("trigger")
+    @field_validator("trigger", "odometry")
     @classmethod
-    def _of_live(cls, value: TriggerSettings | None, info: ValidationInfo) -> TriggerSettings | None:
+    def _of_live(cls, value: SupervisedSettings | None, info: ValidationInfo) -> SupervisedSettings | None:
         if value and info.data.get("kind") != LIVE:
             raise ValueError("only for kind = 'live'")
         return value

@@ -159,8 +159,9 @@ def _check_sensors(settings: EdgeSettings) -> Check:
     except FusionError as error:
         return Check(State.FAIL, "source", str(error), "mend [[source.sensors]]; docs/sensors.md")
     urls = {sensor.name: sensor.url for sensor in settings.source.sensors}
-    if trigger := settings.source.trigger:
-        urls["trigger"] = trigger.url
+    for name, asked in (("trigger", settings.source.trigger), ("odometry", settings.source.odometry)):
+        if asked:
+            urls[name] = asked.url
     named = ", ".join(f"{name} by {url.partition(':')[0]}" for name, url in urls.items())
     return Check(State.OK, "source", f"live: {named}; whether they deliver is seen when they run")
 

@@ -15,7 +15,10 @@ from fusion.task import Sensor
 from fusion.types import Modality, Payload, Reading
 
 ENTRY_POINTS = "fusion.drivers"
-_HARMLESS = {"model", "metadata", "video_size", "framerate", "rate", "count", "ca", "edge", "bias", "debounce_ms"}
+_HARMLESS = {
+    *("model", "metadata", "video_size", "framerate", "rate", "count", "ca", "edge", "bias", "debounce_ms"),
+    *("domain", "qos", "stamp"),
+}
 """Keys of drivers' and triggers' own settings."""
 WAIT_S = 0.2
 """How long a driver may wait for data before it looks whether it was closed."""
@@ -58,9 +61,9 @@ class Driver(Protocol):
 
 
 class DriverClass(Protocol):
-    """What an entry point of the group names."""
+    """What an entry point of the group names. `modality` None: of whatever kind the sensor is that it is opened for."""
 
-    modality: Modality
+    modality: Modality | None
 
     def open(self, url: str, mount: Mount) -> Driver:
         """Open it within seconds. Raises `SensorError`, or `ConfigError` for a URL that cannot be meant."""
@@ -117,12 +120,12 @@ def address(url: str, default_port: int) -> tuple[str, int]:
     return parts.hostname or "0.0.0.0", default_port if port is None else port  # noqa: S104 sensors send to any
 
 
-def library(name: str, url: str) -> Any:
-    """The module `name`, which the driver needs. Raises `SensorError` saying what to install."""
+def library(name: str, url: str, remedy: str = "install fusion-stack[live]") -> Any:
+    """The module `name`, which the driver needs. Raises `SensorError` saying what to do for it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         missing = error.name or name
-        raise SensorError(f"{shown(url)}: needs {missing}, which is missing; install fusion-stack[live]") from None
+        raise SensorError(f"{shown(url)}: needs {missing}, which is missing; {remedy}") from None
     except OSError as error:
         raise SensorError(f"{shown(url)}: {name} needs what the system lacks ({error}); docs/sensors.md") from None

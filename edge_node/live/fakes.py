@@ -1,28 +1,29 @@
-"""A sensor that a test plays: `fake://NAME` is the stage of that name."""
+"""A sensor, a trigger or odometry that a test plays: `fake://NAME` is the stage of that name."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from edge_node.live.drivers import WAIT_S, Mount, shown
 from fusion.errors import SensorError
-from fusion.types import Modality, Payload, Reading
+from fusion.recording.base import EgoPose
+from fusion.types import Modality, Reading
 
 
 @dataclass(slots=True)
 class Stage:
-    """What the sensor does: `there` or not, payloads or a `SensorError` in `script`, None for the stream's end."""
+    """What it does: `there` or not; payloads, poses or a `SensorError` in `script`, None for the stream's end."""
 
     there: bool = True
     opened: int = 0
     closed: int = 0
-    script: queue.Queue[Payload | SensorError | None] = field(default_factory=queue.Queue)
+    script: queue.Queue[Any] = field(default_factory=queue.Queue)
 
-    def given(self, closed: Callable[[], bool]) -> Iterator[Payload]:
+    def given(self, closed: Callable[[], bool]) -> Iterator[Any]:
         """What the script has, as it comes, until its end or `closed`."""
         while not closed():
             try:
@@ -65,6 +66,27 @@ class FakeLidarDriver(FakeDriver):
     """The same for sweeps: `fake-lidar://NAME`."""
 
     modality = Modality.LIDAR
+
+
+class FakeOdometry:
+    """Delivers the poses that the stage of its URL has."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._closed = stage, False
+
+    @classmethod
+    def open(cls, url: str, _now_ns: Callable[[], int], _dropped: Callable[[str, int], None]) -> Self:
+        """Raises `SensorError` where the stage is missing or its odometry is not there."""
+        return cls(_stage(url))
+
+    def poses(self) -> Iterator[EgoPose]:
+        """See `Odometry`."""
+        yield from self._stage.given(lambda: self._closed)
+
+    def close(self) -> None:
+        """See `Odometry`."""
+        self._stage.closed += not self._closed
+        self._closed = True
 
 
 class FakeTrigger:

@@ -14,14 +14,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from edge_node.live.drivers import WAIT_S, Mount, library, shown
+from edge_node.live.sound import SoundTimes, duration_ns
 from fusion.errors import SensorError
 from fusion.types import AudioChunk, Modality, Reading
 
 CHUNK_S = 0.1
 """As the reader of sound files makes them."""
 _MAX_HELD, _GONE_S = 50, 2.0
-_DRIFT_NS = 50_000_000
-"""How far the count of samples may be from the host's clock before it is set anew."""
 _LOOK_S = 10.0
 """How often at most the system's devices are listed anew."""
 
@@ -89,8 +88,7 @@ _LIBRARY = _Library()
 class MicrophoneDriver:
     """Chunks of mono 16-bit sound at the task's rate.
 
-    Capture time is that of the first sample: counted from the first chunk's arrival, so that chunks meet without a
-    gap, and set anew when it is 50 ms from the host's clock or sound was lost.
+    Capture time is that of the first sample (`SoundTimes`).
     """
 
     modality = Modality.SPEECH
@@ -109,7 +107,7 @@ class MicrophoneDriver:
 
     def readings(self) -> Iterator[Reading]:
         """See `Driver`. Two seconds without a sample are a device that is gone."""
-        start_ns, quiet_s = 0, 0.0
+        times, quiet_s = SoundTimes(), 0.0
         try:
             while not self._closed.is_set():
                 try:
@@ -120,10 +118,7 @@ class MicrophoneDriver:
                         raise SensorError(f"{shown(self._url)}: broke off (the device delivers no sound)") from None
                     continue
                 quiet_s = 0.0
-                if heard.lost or abs(heard.start_ns - start_ns) > _DRIFT_NS:
-                    start_ns = heard.start_ns
-                yield self._mount.reading(start_ns, heard.chunk)
-                start_ns += _duration_ns(heard.chunk)
+                yield self._mount.reading(times.start_ns(heard.chunk, heard.start_ns, lost=heard.lost), heard.chunk)
         finally:
             _LIBRARY.close(self._stream)
 
@@ -147,7 +142,7 @@ class MicrophoneDriver:
         if status.input_overflow:
             self._lose()
         try:
-            self._heard.put_nowait(_Heard(chunk, self._mount.now_ns() - _duration_ns(chunk), self._lost))
+            self._heard.put_nowait(_Heard(chunk, self._mount.now_ns() - duration_ns(chunk), self._lost))
             self._lost = False
         except queue.Full:
             self._lose()
@@ -155,7 +150,3 @@ class MicrophoneDriver:
     def _lose(self) -> None:
         self._lost = True
         self._mount.dropped("sound lost", 1)
-
-
-def _duration_ns(chunk: AudioChunk) -> int:
-    return round(len(chunk.pcm) * 1e9 / chunk.sample_rate_hz)

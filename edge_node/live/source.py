@@ -11,17 +11,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from edge_node.config import LiveSensorSettings, SourceSettings, TriggerSettings
+from edge_node.config import LiveSensorSettings, OdometrySettings, SourceSettings, TriggerSettings
 from edge_node.live.clock import ArrivalClock
+from edge_node.live.deskew import LiveDeskew
 from edge_node.live.drivers import Driver, DriverClass, Mount, driver_class, shown
 from edge_node.live.handover import Handed, HandOver
 from edge_node.live.health import SensorHealth
+from edge_node.live.odometry import ODOMETRY, Odometry, OdometryClass, odometry_class
 from edge_node.live.supervised import Supervised
 from edge_node.live.triggers import TRIGGER, Trigger, TriggerClass, trigger_class
 from fusion.clock import Clock, SystemClock
 from fusion.errors import ConfigError, SensorError
 from fusion.geometry import Rig
-from fusion.recording.base import open_recording
+from fusion.recording.base import EgoPose, open_recording
 from fusion.task import Task
 from fusion.types import AudioChunk, Image, Modality, PointCloud, Reading
 
@@ -37,8 +39,9 @@ class LiveSource:
     """`sensors` by driver class. A live stream cannot be read twice, so `content` is new in each process.
 
     `content`, `continuous`, `sensors` and `rig` are those of `Source`. `declare` is what makes dropped frames gaps.
-    With a `trigger` each frame is another part's, so none continues the one before it. `quiet_ns` is when the source
-    was last seen to have nothing to hand over (monotonic).
+    With a `trigger` each frame is another part's, so none continues the one before it. With `odometry` the device's
+    own motion is taken out of sweeps, whose LiDARs the `rig` must place. `quiet_ns` is when the source was last seen
+    to have nothing to hand over (monotonic).
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class LiveSource:
         task: Task,
         *,
         trigger: tuple[TriggerSettings, TriggerClass] | None = None,
+        odometry: tuple[OdometrySettings, OdometryClass] | None = None,
         rig: Rig | None = None,
         drop_late_s: float = DROP_LATE_S,
         clock: Clock | None = None,
@@ -70,7 +74,12 @@ class LiveSource:
         self._supervision: list[Supervised[Any, Any]] = [self._supervised(*sensor) for sensor in sensors]
         if trigger:
             self._supervision.append(self._supervised_trigger(*trigger))
+        self._deskew: LiveDeskew | None = None
+        if odometry and rig:
+            self._supervision.append(self._supervised_odometry(*odometry, rig))
         work = [("sensors", self._watch), *((f"sensor {each.health.name}", each.run) for each in self._supervision)]
+        if self._deskew:
+            work.append(("deskew", self._deskew.run))
         self._threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in work]
 
     @classmethod
@@ -79,13 +88,19 @@ class LiveSource:
         trigger = settings.trigger
         if trigger and TRIGGER in task.sensors:
             raise ConfigError(f"source.trigger: task {task.name} has a sensor {TRIGGER!r}, which is the trigger's name")
+        odometry = settings.odometry
+        if odometry and ODOMETRY in task.sensors:
+            raise ConfigError(f"source.odometry: task {task.name} has a sensor {ODOMETRY!r}, which is odometry's name")
         found = [(sensor, _driver_for(sensor, task)) for sensor in settings.sensors]
         rig = open_recording(settings.rig, task, None).info().rig if settings.rig else None
         if settings.rig and rig is None:
             raise ConfigError(f"source.rig: {settings.rig} has no calibration in it")
+        if odometry:
+            _check_places([sensor.name for sensor in settings.sensors], task, rig)
         return cls(
             found, task, rig=rig, drop_late_s=settings.drop_late_s or DROP_LATE_S,
             trigger=(trigger, trigger_class(trigger.url)) if trigger else None,
+            odometry=(odometry, odometry_class(odometry.url)) if odometry else None,
         )  # fmt: skip
 
     def readings(self, cursor: int) -> Iterator[tuple[int, Reading]]:
@@ -138,7 +153,7 @@ class LiveSource:
         return ""
 
     def told(self) -> dict[str, dict[str, Any]]:
-        """How each sensor stands, by name, and the trigger."""
+        """How each sensor stands, by name, and the trigger and odometry."""
         return {name: health.told() for name, health in self.healths.items()}
 
     def blind(self) -> bool:
@@ -148,6 +163,9 @@ class LiveSource:
 
     def close(self) -> None:
         """Close every sensor; waits two seconds at most for their threads."""
+        if self._deskew and self._threads[-1].ident:  # what waits there is handed over before the reader ends
+            self._deskew.end()
+            self._threads[-1].join(_STEP_S)
         self._stop.set()
         for each in self._supervision:
             each.close()
@@ -191,6 +209,21 @@ class LiveSource:
 
         return Supervised(settings, health, self._clock, opening, lambda trigger: trigger.events(), ask)
 
+    def _supervised_odometry(
+        self, settings: OdometrySettings, kind: OdometryClass, rig: Rig
+    ) -> Supervised[Odometry, EgoPose]:
+        health = self.healths[ODOMETRY] = SensorHealth(ODOMETRY, settings.silent_s, self._clock)
+        deskew = self._deskew = LiveDeskew(rig.ego_from_lidar, self._clock, health.dropped, self._handover.put)
+
+        def take(pose: EgoPose) -> None:
+            health.delivered()
+            deskew.pose(replace(pose, time_ns=pose.time_ns + round(settings.offset_s * 1e9)))
+
+        return Supervised(
+            settings, health, self._clock, lambda: kind.open(settings.url, self._arrival.now_ns, health.dropped),
+            lambda odometry: odometry.poses(), take,
+        )  # fmt: skip
+
     def _pass_on(self, settings: LiveSensorSettings, mount: Mount, reading: Reading, health: SensorHealth) -> None:
         if (reading.sensor, reading.modality) != (mount.name, mount.modality):
             raise SensorError(f"{shown(settings.url)}: delivered {reading.modality} of {reading.sensor!r}")
@@ -200,7 +233,17 @@ class LiveSource:
             moved = reading.capture_time_ns + round(settings.offset_s * 1e9)
             reading = replace(reading, capture_time_ns=moved)
         health.delivered()
-        self._handover.put(reading, self._clock.monotonic_ns())
+        put = self._deskew.sweep if self._deskew and mount.name in self._deskew.places else self._handover.put
+        put(reading, self._clock.monotonic_ns())
+
+
+def _check_places(names: Sequence[str], task: Task, rig: Rig | None) -> None:
+    """Raise `ConfigError` unless there are LiDARs among `names` and the rig places them."""
+    lidars = [name for name in names if task.sensors[name].modality is Modality.LIDAR]
+    if not lidars:
+        raise ConfigError("source.odometry: takes the device's motion out of sweeps; source.sensors has no LiDAR")
+    if missing := [name for name in lidars if rig is None or name not in rig.ego_from_lidar]:
+        raise ConfigError(f"source.odometry: give a source.rig whose calibration says where {missing[0]!r} sits")
 
 
 def _driver_for(settings: LiveSensorSettings, task: Task) -> DriverClass:
@@ -208,7 +251,7 @@ def _driver_for(settings: LiveSensorSettings, task: Task) -> DriverClass:
         known = ", ".join(task.sensors)
         raise ConfigError(f"source.sensors: task {task.name} has no sensor {settings.name!r}; it has {known}")
     kind, wanted = driver_class(settings.url), task.sensors[settings.name].modality
-    if kind.modality is not wanted:
+    if kind.modality and kind.modality is not wanted:
         what = f"a {kind.modality.value} where {settings.name!r} is a {wanted.value}"
         raise ConfigError(f"source.sensors: {shown(settings.url)} is {what}")
     return kind

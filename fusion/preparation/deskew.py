@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion.geometry import apply, invert
 from fusion.preparation.ego_motion import EgoMotion, rotation_vector
-from fusion.types import Float64Array
+from fusion.types import Float32Array, Float64Array, PointCloud
 
 
 def deskewed(points: Float64Array, times_ns: NDArray[np.int64], to_ns: int, motion: EgoMotion) -> Float64Array | None:
@@ -33,6 +35,27 @@ def deskewed(points: Float64Array, times_ns: NDArray[np.int64], to_ns: int, moti
         turned = _turned(points[its], rotation_vector(begin[:3, :3].T @ end[:3, :3]), share)
         placed[its] = turned @ begin[:3, :3].T + begin[:3, 3] + share[:, None] * (end[:3, 3] - begin[:3, 3])
     return apply(invert(here), placed)
+
+
+def point_times_ns(time_ns: int, offsets_s: Float32Array | Float64Array) -> NDArray[np.int64]:
+    """When each point of a sweep was measured, (n,), by its `offsets_s` (n,) from the sweep's capture time."""
+    return time_ns + np.rint(offsets_s.astype(np.float64) * 1e9).astype(np.int64)
+
+
+def still_sweep(cloud: PointCloud, time_ns: int, ego_from_lidar: Float64Array, motion: EgoMotion) -> PointCloud | None:
+    """A sweep captured at `time_ns` as if every point had been measured then, so without offsets; sensor frame.
+
+    None where the motion does not cover the times of all its points (`deskewed`).
+    """
+    if cloud.offsets_s is None:
+        return cloud
+    times_ns = point_times_ns(time_ns, cloud.offsets_s)
+    placed = deskewed(apply(ego_from_lidar, cloud.points[:, :3].astype(np.float64)), times_ns, time_ns, motion)
+    if placed is None:
+        return None
+    points = cloud.points.copy()
+    points[:, :3] = apply(invert(ego_from_lidar), placed)
+    return replace(cloud, points=points, offsets_s=None)
 
 
 def _turned(points: Float64Array, vector: Float64Array, share: Float64Array) -> Float64Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fusion.errors import InputError
 from fusion.geometry import apply
-from fusion.preparation.deskew import deskewed
+from fusion.preparation.deskew import deskewed, point_times_ns
 from fusion.preparation.ego_motion import EgoMotion
 from fusion.types import BoolArray, Float32Array, Float64Array, PointCloud, Reading
 
@@ -80,7 +80,7 @@ def _placed(
 ) -> Float64Array | None:
     """Points (n, 3) of a sweep, each at `seconds` after its time, in the ego frame of `to_ns`; None for no motion."""
     if seconds.any():
-        own = deskewed(points, reading.capture_time_ns + np.rint(seconds * 1e9).astype(np.int64), to_ns, motion)
+        own = deskewed(points, point_times_ns(reading.capture_time_ns, seconds), to_ns, motion)
         if own is not None:
             return own
     moved = motion.moved(to_ns, reading.capture_time_ns)

@@ -80,15 +80,23 @@ def stamp_ns(channel: RosChannel, data: memoryview) -> int:
         raise InputError(f"a {channel.type} message of {len(data)} bytes")
     if channel.encoding == CDR and not data[1] & 1:
         layout = struct.Struct(">4xiI")
-    seconds, nanoseconds = layout.unpack_from(data)
-    if seconds < 0 or nanoseconds >= 1_000_000_000:
-        raise InputError(f"its stamp is {seconds} s and {nanoseconds} ns")
-    return int(seconds * 1_000_000_000 + nanoseconds)
+    return _time_ns(*layout.unpack_from(data))
+
+
+def header_ns(header: Any) -> int:
+    """The time in the header of a decoded message, 0 when it has none; raises `InputError` for one that is no time."""
+    return _time_ns(header.stamp.sec, header.stamp.nanosec)
 
 
 def frame_of(header: Any) -> str:
     """The frame of a header; ROS 1 names may begin with a slash that means nothing."""
     return str(header.frame_id).lstrip("/")
+
+
+def _time_ns(seconds: int, nanoseconds: int) -> int:
+    if seconds < 0 or nanoseconds >= 1_000_000_000:
+        raise InputError(f"its stamp is {seconds} s and {nanoseconds} ns")
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 @cache

@@ -139,7 +139,11 @@ class _Frames:
 
 
 def _matrix(transform: Any) -> Float64Array:
-    move, turn = transform.translation, transform.rotation
+    return rigid_of(transform.translation, transform.rotation)
+
+
+def rigid_of(move: Any, turn: Any) -> Float64Array:
+    """The (4, 4) transform of a translation and a quaternion as ROS has them. Raises `InputError` for what is none."""
     moved = np.array([move.x, move.y, move.z])
     if not np.isfinite(moved).all():
         raise InputError("a translation that is not finite")

@@ -96,14 +96,33 @@ def find_topics(source: RosSource) -> RosTopics:
 
 def read_payload(topic: RosTopic, channel: RosChannel, data: memoryview, time_ns: int) -> tuple[Payload, int]:
     """What a message of the topic carries, and how many points of it were dropped. Raises `InputError`."""
-    message = decoded(channel, data)
-    if channel.type == CLOUD:
-        return read_cloud(message, topic.rule, time_ns)
-    if channel.type == IMAGE:
+    return payload_of(channel.type, decoded(channel, data), topic.rule, time_ns)
+
+
+def payload_of(kind: str, message: Any, rule: FieldRule, time_ns: int) -> tuple[Payload, int]:
+    """What a decoded message of the type `kind`, stamped `time_ns`, carries, and how many points of it were dropped.
+
+    `rule` says how sweeps are read. The message may be any object with ROS's field names whose arrays are buffers.
+    Raises `InputError`.
+    """
+    if kind == CLOUD:
+        return read_cloud(message, rule, time_ns)
+    if kind == IMAGE:
         return read_raw(message), 0
-    if channel.type == COMPRESSED:
+    if kind == COMPRESSED:
         return read_compressed(message), 0
-    return read_sound(_sound(channel, message)), 0
+    return read_sound(sound_bytes(kind, message)), 0
+
+
+def why_no_camera(message: Any) -> str:
+    """Why a topic of pictures with this first message is no camera's; empty when it is one."""
+    why = why_no_picture(message)
+    return f"depth, {why}" if getattr(message, "encoding", "") in _DEPTH else why
+
+
+def sound_bytes(kind: str, message: Any) -> Any:
+    """The bytes of a sound message of the type `kind`."""
+    return message.audio.data if kind == STAMPED_AUDIO else message.data
 
 
 def capture_ns(channel: RosChannel, message: RawMessage) -> tuple[int, bool]:
@@ -126,15 +145,15 @@ def _objection(source: RosSource, number: int, first: RawMessage | None) -> str:
     except InputError:
         return ""  # it is told where it is read
     if channel.type in {IMAGE, COMPRESSED}:
-        why = why_no_picture(message)
-        return f"depth, {why}" if getattr(message, "encoding", "") in _DEPTH else why
+        return why_no_camera(message)
     if MODALITIES[channel.type] is not Modality.SPEECH:
         return ""
     info = _audio_info(source, channel.namespace)
     if info is not None:
         return why_no_sound(info, [])
     some = islice(source.messages(Wanted(channels=frozenset({number}))), LOOKED_AT)
-    return why_no_sound(None, [(raw.time_ns, bytes(_sound(channel, decoded(channel, raw.data)))) for raw in some])
+    heard = [(raw.time_ns, sound_bytes(channel.type, decoded(channel, raw.data))) for raw in some]
+    return why_no_sound(None, [(time_ns, bytes(data)) for time_ns, data in heard])
 
 
 def _audio_info(source: RosSource, namespace: str) -> Any | None:
@@ -163,7 +182,3 @@ def _topic(name: str, channel: RosChannel, first: RawMessage) -> RosTopic:
     except InputError:
         return plain
     return RosTopic(name, Mounted(modality, channel.topic, frame, size))
-
-
-def _sound(channel: RosChannel, message: Any) -> Any:
-    return message.audio.data if channel.type == STAMPED_AUDIO else message.data

@@ -32,7 +32,7 @@ def sweep() -> PointCloud:
 
 @pytest.fixture
 def stages(monkeypatch) -> dict[str, Stage]:
-    found = {"eye": Stage(), "spin": Stage(), "bell": Stage()}
+    found = {"eye": Stage(), "spin": Stage(), "bell": Stage(), "wheels": Stage()}
     monkeypatch.setattr(FakeDriver, "stages", found)
     return found
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edge_node.config import EdgeSettings
 from edge_node.live.drivers import ENTRY_POINTS, driver_class
+from edge_node.live.odometry import ENTRY_POINTS as ODOMETRY
+from edge_node.live.odometry import odometry_class
 from edge_node.live.triggers import ENTRY_POINTS as TRIGGERS
 from edge_node.live.triggers import trigger_class
 from fusion.config import load_toml
@@ -22,11 +24,12 @@ def test_the_example_loads_and_its_sensors_are_the_tasks(tmp_path):
     settings = load_toml(path, EdgeSettings)
     task = Task.load(settings.task)
     for sensor in settings.source.sensors:
-        assert driver_class(sensor.url).modality is task.sensors[sensor.name].modality
+        assert driver_class(sensor.url).modality in {None, task.sensors[sensor.name].modality}
     assert trigger_class(settings.source.trigger.url)
+    assert odometry_class(settings.source.odometry.url)
 
 
 def test_every_driver_is_told():
-    names = {point.name for group in (ENTRY_POINTS, TRIGGERS) for point in entry_points(group=group)}
+    names = {point.name for group in (ENTRY_POINTS, TRIGGERS, ODOMETRY) for point in entry_points(group=group)}
     told = set(re.findall(r"`([a-z0-9]+)://", PAGE))
     assert names - {"fake", "fake-lidar"} == told

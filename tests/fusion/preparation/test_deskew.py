@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion.geometry import Rig, apply, invert, rigid, rotation_z
-from fusion.preparation.deskew import deskewed
+from fusion.preparation.deskew import deskewed, still_sweep
 from fusion.preparation.ego_motion import EgoMotion
 from fusion.preparation.sweeps import merge_sweeps
 from fusion.recording import open_recording
@@ -76,6 +76,18 @@ def test_a_recording_with_point_times_and_poses_gives_straight_walls(tmp_path):
         assert (bend(merged.points[:, :3], at_s) < 1e-3, merged.uncompensated) == (True, 0)
         still = merge_sweeps([reading], PLACED, START_NS + round(at_s * 1e9))
         assert bend(still.points[:, :3], at_s) > 0.5
+
+
+def test_a_sweep_made_still_in_its_own_frame_is_what_a_recordings_is():
+    reading, motion = sweep(np.linspace(0, TURN_S, 500)), EgoMotion.of(poses(50))
+    still = still_sweep(reading.payload, START_NS, PLACED, motion)
+    merged = merge_sweeps([reading], PLACED, START_NS, motion)
+    assert np.allclose(apply(PLACED, still.points[:, :3]), merged.points[:, :3], atol=1e-4)
+    assert bend(apply(PLACED, still.points[:, :3]), 0.0) < 1e-3
+    assert (still.points[:, 3] == 1).all()
+    assert still.offsets_s is None
+    assert still_sweep(still, START_NS, PLACED, EgoMotion()) is still
+    assert still_sweep(reading.payload, START_NS, PLACED, EgoMotion.of(poses(50, until_s=0.08))) is None
 
 
 def test_a_sweep_that_goes_on_after_the_last_place_is_moved_as_a_whole():
