@@ -60,24 +60,31 @@ class Process:
     def until(self, condition: Callable[[], object], seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
+            assert self._process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
             time.sleep(0.02)
 
     def more_samples(self, count: int) -> None:
         seen = self.metrics()["fusion_edge_samples_total"]
         self.until(lambda: self.metrics()["fusion_edge_samples_total"] >= seen + count)
 
+    def log(self) -> str:
+        return self._log.read_text()
+
     def lines(self, text: str) -> list[tuple[float, str]]:
         """(monotonic seconds by the daemon, message) of the log's lines with `text` in them."""
-        found = (line.partition(" ") for line in self._log.read_text().splitlines() if text in line)
+        found = (line.partition(" ") for line in self.log().splitlines() if text in line)
         return [(float(at), message) for at, _, message in found]
 
     def end(self) -> dict:
         """The run's summary, once SIGTERM ended it well."""
         self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(60) == 0, self._log.read_text()
-        assert "Traceback" not in self._log.read_text()
+        return self.ended(0)
+
+    def ended(self, code: int) -> dict:
+        """The run's summary, once it ended with exit code `code`."""
+        assert self._process.wait(90) == code, self.log()
+        assert "Traceback" not in self.log()
         return json.loads(self._summary.read_text())
 
     def kill(self) -> None:

@@ -1,15 +1,17 @@
-"""`edge-node run` as a process, on a LiDAR that stamps wrongly: told within two seconds, and samples go on."""
+"""`edge-node run` as a process on recordings with faults: told within two seconds, and nothing is lost of the rest."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fusion.recording import open_recording
 from fusion.recording.native.writer import RecordingWriter
-from fusion.types import Modality
+from fusion.types import Image, Modality, Reading
 
 from .edge_process import YARD
 
@@ -20,8 +22,8 @@ FRAMES, WRONG = 35, range(15, 25)
 S = 10**9
 
 
-def skewed(path: Path, stamp: Callable[[int], int]) -> Path:
-    """The first 3.5 s of the bundled recording, the stamps of ten sweeps in its middle as `stamp` makes them."""
+def changed(path: Path, change: Callable[[int, Reading], Reading]) -> Path:
+    """The first 3.5 s of the bundled recording, each of a sensor's readings, by its number, as `change` makes it."""
     reader = open_recording(YARD)
     number = dict.fromkeys(("front", "roof", "mic"), -1)
     with RecordingWriter(path, reader.info().rig, "yard") as writer:
@@ -30,10 +32,19 @@ def skewed(path: Path, stamp: Callable[[int], int]) -> Path:
             number[reading.sensor] += 1
             if number[reading.sensor] == FRAMES:
                 break
-            wrong = reading.sensor == "roof" and number["roof"] in WRONG
-            time_ns = stamp(reading.capture_time_ns) if wrong else reading.capture_time_ns
-            write[reading.modality](reading.sensor, time_ns, reading.payload)
+            given = change(number[reading.sensor], reading)
+            write[given.modality](given.sensor, given.capture_time_ns, given.payload)
     return path
+
+
+def skewed(path: Path, stamp: Callable[[int], int]) -> Path:
+    """Such a recording with the stamps of ten sweeps in its middle as `stamp` makes them."""
+
+    def change(number: int, reading: Reading) -> Reading:
+        wrong = reading.sensor == "roof" and number in WRONG
+        return replace(reading, capture_time_ns=stamp(reading.capture_time_ns)) if wrong else reading
+
+    return changed(path, change)
 
 
 def late(time_ns: int) -> int:
@@ -73,3 +84,18 @@ def test_wrong_stamps_in_a_recording_are_told_in_time_and_never_paired(start, tm
     assert samples[-1][1]["roof"] == ["present", 0]
     after = [time_ns for time_ns, _ in samples if time_ns > samples[0][0] + WRONG[0] * S // 10]
     assert after, "samples go on"
+
+
+def test_half_a_jpeg_in_a_recording_is_told_with_its_place_and_what_came_before_it_is_kept(start, tmp_path):
+    def change(number: int, reading: Reading) -> Reading:
+        if reading.sensor != "front" or number != WRONG[0]:
+            return reading
+        whole = reading.payload
+        return replace(reading, payload=Image(whole.pixels, whole.encoded[: len(whole.encoded) // 2], whole.encoding))
+
+    path = changed(tmp_path / "half.mcap", change)
+    process = start(f'[source]\npath = "{path}"\npace = "realtime"\n')
+    summary = process.ended(3)
+    (line,) = [message for message in process.log().splitlines() if "half.mcap" in message]
+    assert re.search(r"half.mcap: message \d+ \(/camera/front\) at byte \d+: .*cut short", line)
+    assert summary["samples"] + summary["gaps"] == WRONG[0]
