@@ -14,7 +14,8 @@ JUMP_NS = 5_000_000_000
 class StampFault(StrEnum):
     """A reading's stamp: seen already, before the one before it, a jump away from it, or too far from the frames'.
 
-    A jump is its clock being set, or nothing coming for so long. What is too far from the frames joins none of them.
+    A jump is its clock being set; or nothing coming for so long, where no other sensor shows that time went on. What is
+    too far from the frames joins none of them.
     """
 
     DUPLICATE = "duplicate"

@@ -134,14 +134,22 @@ class Synchronizer:
             self._notice_early(name, *gone)
 
     def _notice_disorder(self, name: str, stamp: int, last: int | None) -> StampFault | None:
-        """Count what is wrong with a stamp after the sensor's newest; what it is."""
+        """What is wrong with a stamp after the sensor's newest. It is counted, but for a mere pause of the sensor."""
         if last is None or last < stamp <= last + JUMP_NS:
             return None
         fault = StampFault.DUPLICATE if stamp == last else StampFault.OUT_OF_ORDER
         if abs(stamp - last) > JUMP_NS:
             fault = StampFault.CLOCK_SET
-        self.counts.add(name, fault, stamp - last)
+        if stamp < last or fault is not StampFault.CLOCK_SET or not self._is_time(name, stamp):
+            self.counts.add(name, fault, stamp - last)
         return fault
+
+    def _is_time(self, name: str, stamp: int) -> bool:
+        """Whether another sensor than `name` has been at that time, too."""
+        newest = {self.reference: self._last_frame_ns}
+        newest |= {other: track.newest_ns for other, track in self._tracks.items()}
+        newest |= {other: window.last_ns for other, window in self._audio.items()}
+        return any(at is not None and abs(stamp - at) <= JUMP_NS for other, at in newest.items() if other != name)
 
     def _notice_late(self, name: str, heard: int, stamp: int) -> None:
         """Count a reading too old for every frame to come, though frames came since the sensor's last one."""

@@ -45,7 +45,7 @@ class Process:
 
     def told(self) -> dict:
         try:
-            with urllib.request.urlopen(f"http://{self._listen}/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self._listen}/healthz", timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return json.load(error)
@@ -53,8 +53,13 @@ class Process:
             return {}
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://{self._listen}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://{self._listen}/metrics", timeout=60) as answer:
+                    lines = answer.read().decode().splitlines()
+                break
+            except urllib.error.HTTPError:  # its spool is too busy to answer
+                time.sleep(0.1)
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
     def until(self, condition: Callable[[], object], seconds: float = 90) -> None:

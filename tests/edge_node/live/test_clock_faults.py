@@ -39,16 +39,21 @@ class Skewed(FakeLidarDriver):
             yield self._mount.reading(Skewed.stamp(reading.capture_time_ns), reading.payload)
 
 
-def samples(device: Device) -> float:
-    """How many the daemon says it made."""
-    lines = device.get("/metrics")[1].splitlines()
-    return next((float(line.split()[1]) for line in lines if line.startswith("fusion_edge_samples_total ")), 0.0)
+def progress(device: Device) -> tuple[float, float]:
+    """How many samples it says it made, and how many sweeps came."""
+    wanted = ("fusion_edge_samples_total", 'fusion_edge_sensor_frames_total{sensor="roof"}')
+    while True:  # while it is too busy it says nothing
+        pairs = [line.rsplit(" ", 1) for line in device.get("/metrics")[1].splitlines()]
+        told = {pair[0]: float(pair[1]) for pair in pairs if pair[0] in wanted}
+        if len(told) == len(wanted):
+            return told[wanted[0]], told[wanted[1]]
+        time.sleep(0.05)
 
 
 def more_samples(device: Device, count: int = 20) -> None:
-    """Wait until that many more were made, and as many sweeps came."""
-    seen, swept = samples(device), device.sensor("roof")["frames"]
-    until(lambda: samples(device) > seen + count and device.sensor("roof")["frames"] > swept + count, 60)
+    """Wait until that many more samples were made, and as many sweeps came."""
+    began = progress(device)
+    until(lambda: all(now > then + count for now, then in zip(progress(device), began, strict=True)), 60)
 
 
 def check_books(device: Device, slots: list[dict]) -> None:
@@ -90,7 +95,9 @@ def test_a_clock_that_is_set_by_an_hour_is_told_and_samples_go_on(tmp_path, stag
     (jump,) = [step for step in steps if abs(step) > 5e9]
     assert jump == pytest.approx(hours * HOUR_S * 1e9, abs=5e9)
     assert all(step > 0 for step in steps if step != jump)
-    assert device.daemon.summary["synchronizer"]["by_sensor"]["front"] == {"clock_set": 1}
+    told = device.daemon.summary["synchronizer"]
+    assert all(kinds == {"clock_set": 1} for kinds in told["by_sensor"].values())
+    assert told["clock_set"] >= 1
 
 
 def test_a_device_that_boots_in_1970_works_and_follows_once_its_clock_is_set(tmp_path, stages, free_port, caplog):

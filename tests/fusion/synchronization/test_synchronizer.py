@@ -185,6 +185,24 @@ def test_a_camera_that_pauses_is_no_fault_of_the_other_sensors():
     assert sync.counts.faults == {}
 
 
+def test_a_sensor_that_comes_back_after_long_is_no_clock_that_was_set():
+    frames = [front(ms) for ms in range(0, 20_000, 500)]
+    sync = yard()
+    run(sync, [front(0), mic(0), roof(10), *frames[1:], roof(19_510), mic(19_400), front(19_600)])
+    assert sync.counts.faults == {}
+    sweeps = [roof(ms) for ms in range(0, 20_000, 500)]
+    sync = yard()
+    done = run(sync, [front(0), *sweeps, front(19_600)])
+    assert [one.fresh for one in done] == [False, True]  # though it is none, too much time went by for tracks
+    assert sync.counts.faults == {}
+
+
+def test_a_clock_set_forward_is_told_once_and_one_that_then_agrees_with_the_others_is_right():
+    sync = yard()
+    run(sync, [front(0), roof(10), front(3_600_000), roof(3_600_010), front(3_600_100)])
+    assert sync.counts.faults == {"front": {StampFault.CLOCK_SET: 1}}
+
+
 def test_sensors_that_follow_a_clock_together_are_in_no_frames_window_for_no_longer_than_that():
     """The order in which they meet a clock that was set does not matter."""
     before = [one for ms in range(0, 1000, 100) for one in (roof(ms + 7_200_000), front(ms + 7_200_000))]
