@@ -242,10 +242,10 @@ class Daemon:
             "edge_rss_mb": round(now, 1),
             "edge_rss_peak_mb": round(peak, 1),
             "edge_start_s": self._start_s,
-            "synchronizer": asdict(self._factory.counts),
+            "synchronizer": self._factory.stamps.summary(),
             "uplink": {"state": self._uplink.state.value, "reason": self._uplink.reason, **asdict(self._uplink.counts)},
             **self.parts.power.summary(),
-            **({"sensors": self._live.told()} if self._live else {}),
+            **self._live_told(),
             "clock_offset_ms": round(offset.offset_ns / 1e6, 3) if offset else None,
             "clock_offset_error_ms": round(offset.error_ns / 1e6, 3) if offset else None,
         }
@@ -256,11 +256,12 @@ class Daemon:
     def _serve_metrics(self, stack: contextlib.ExitStack) -> Callable[[Record], None]:
         if not self.settings.metrics.listen:
             return lambda _: None
-        from edge_node.metrics import Metrics, MetricsServer
+        from edge_node.metrics import Metrics, MetricsServer, StampCollector
         from edge_node.power.collector import PowerCollector
 
         metrics = Metrics()
         metrics.registry.register(PowerCollector(self.parts.power))
+        metrics.registry.register(StampCollector(self._factory.stamps))
         if self._live:
             from edge_node.live.collector import SensorCollector
 
@@ -309,6 +310,10 @@ class Daemon:
         """Whether the source is live and its reference sensor, or what triggers it, is down."""
         return self._live is not None and self._live.blind()
 
+    def _live_told(self) -> dict[str, Any]:
+        """How live sensors and the clock they are stamped by stand; nothing of another source."""
+        return {"sensors": self._live.told(), "clock": self._live.clock_told()} if self._live else {}
+
     def _idle_s(self) -> float:
         """Since when there were readings to take and none was taken."""
         idle_ns = max(self._runner.progress_ns, self._live.quiet_ns if self._live else 0)
@@ -327,7 +332,8 @@ class Daemon:
             "seconds_since_progress": round(self._idle_s(), 3),
             "disk_full": full,
             "power": self.parts.power.told(),
-            **({"sensors": self._live.told()} if self._live else {}),
+            **self._live_told(),
+            "stamps": self._factory.stamps.told(),
             "uplink": self._uplink.state.value,
             "uplink_reason": self._uplink.reason,
         }

@@ -10,17 +10,18 @@ from edge_node.pipeline import Pipeline, Stages
 from edge_node.screener import Screener
 from edge_node.sources import Source
 from edge_node.spool import Record, Resume
+from edge_node.stamps import StampBook
 from edge_node.tracker import Tracker
 from fusion.clock import Clock
 from fusion.errors import RecordingError
-from fusion.synchronization import SyncCounts, Synchronizer
+from fusion.synchronization import Synchronizer
 from fusion.task import Task
 
 
 class PipelineFactory:
     """Makes a pipeline a run or lap. The tracker lives on between them, so that no track number is used twice.
 
-    `reference` is the sensor whose frames make samples, `counts` what was out of order in all of them. Raises
+    `reference` is the sensor whose frames make samples, `stamps` what was wrong with stamps in all of them. Raises
     `RecordingError` when the source has nothing from the reference sensor.
     """
 
@@ -28,7 +29,7 @@ class PipelineFactory:
         self, settings: EdgeSettings, task: Task, source: Source, perception: Perception, clock: Clock
     ) -> None:
         self.settings = settings
-        self.counts = SyncCounts()
+        self.stamps = StampBook(clock, continuous=source.continuous)
         self._task, self._source, self._perception, self._clock = task, source, perception, clock
         self.reference = Synchronizer.of_task(task, settings.synchronizer).reference
         if source.sensors and self.reference not in source.sensors:
@@ -50,7 +51,7 @@ class PipelineFactory:
             self._tracker.forget()
             self._screener.forget()
         synchronizer = Synchronizer.of_task(self._task, self.settings.synchronizer)
-        synchronizer.counts = self.counts
+        synchronizer.counts = self.stamps.counts
         return Pipeline(
             Stages(synchronizer, self._perception, self._tracker, self._screener), resume, store, self._clock,
             device=self.settings.device, epoch=epoch, sequence=sequence, rig=self._source.rig,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from edge_node.miss_rate import MissRate
 from edge_node.spool import Record, SampleRecord
+from edge_node.stamps import StampBook
 from edge_node.uplink import LinkState
 from fusion.errors import FusionError, UnavailableError
 
@@ -25,6 +28,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         name = "fusion_edge_"
         self.samples = Counter(name + "samples", "Samples decided on", registry=registry)
+        self.slots = Counter(
+            name + "slots", "Samples by how they had a sensor", ["sensor", "availability"], registry=registry
+        )
         self.items = Counter(name + "items", "Items by what was decided on the device", ["state"], registry=registry)
         self.reasons = Counter(name + "reasons", "Why items were to be sent", ["reason"], registry=registry)
         self.edge = Histogram(name + "decision_seconds", "Decoded sample to decision", buckets=_FAST, registry=registry)
@@ -48,6 +54,8 @@ class Metrics:
         if not isinstance(record, SampleRecord):
             return
         self.samples.inc()
+        for sensor, (availability, _) in record.slots.items():
+            self.slots.labels(sensor, availability.value).inc()
         self.edge.observe(record.timing.edge / 1e9)
         self.engine.observe(record.timing.engine / 1e9)
         for item in record.items:
@@ -66,6 +74,23 @@ class Metrics:
         """Mark the state the uplink is in."""
         for state in LinkState:
             self.uplink.labels(state.value).set(int(state is now))
+
+
+class StampCollector(Collector):
+    """Tells what was wrong with readings' stamps, whenever it is scraped."""
+
+    def __init__(self, book: StampBook) -> None:
+        self._book = book
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The metric there is now."""
+        faults = CounterMetricFamily(
+            "fusion_edge_stamp_faults", "Readings with a wrong stamp", labels=["sensor", "fault"]
+        )
+        for sensor, kinds in self._book.told().items():
+            for fault, count in kinds.items():
+                faults.add_metric([sensor, fault], count)
+        yield faults
 
 
 class _Server(ThreadingHTTPServer):

@@ -66,3 +66,7 @@ class OffsetEstimate:
         offset = ((peer_received_ns - sent_ns) + (peer_sent_ns - received_ns)) // 2
         round_trip = (received_ns - sent_ns) - (peer_sent_ns - peer_received_ns)
         return cls(offset, max(0, round_trip + 1) // 2)
+
+    def contradicts(self, other: OffsetEstimate) -> bool:
+        """Whether not both can be true of the same clocks: one of the clocks was set between them."""
+        return abs(self.offset_ns - other.offset_ns) > self.error_ns + other.error_ns

@@ -32,4 +32,7 @@ class SensorCollector(Collector):
             restarts.add_metric([sensor], now["restarts"])
             for reason, count in now["drops"].items():
                 drops.add_metric([sensor, reason], count)
-        yield from (state, frames, restarts, drops)
+        clock = self._source.clock_told()
+        steps = CounterMetricFamily("fusion_edge_clock_steps", "How often the host's clock was set", clock["steps"])
+        unset = GaugeMetricFamily("fusion_edge_clock_unset", "1 while the host's clock was never set", clock["unset"])
+        yield from (state, frames, restarts, drops, steps, unset)

@@ -156,6 +156,10 @@ class LiveSource:
         """How each sensor stands, by name, and the trigger and odometry."""
         return {name: health.told() for name, health in self.healths.items()}
 
+    def clock_told(self) -> dict[str, Any]:
+        """How the host's wall clock stands, by which all sensors are stamped: see `ArrivalClock.told`."""
+        return self._arrival.told()
+
     def blind(self) -> bool:
         """Whether no frames can come, for the reference sensor or the trigger is down."""
         needed = (self._handover.reference, TRIGGER)
@@ -182,6 +186,7 @@ class LiveSource:
 
     def _watch(self) -> None:
         while not self._stop.wait(_STEP_S):
+            self._arrival.now_ns()  # a clock that was set is noticed also while nothing comes
             for health in self.healths.values():
                 health.check()
 

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from edge_node.config import UplinkSettings
 from edge_node.spool import SpoolWorker
 from edge_node.uplink.diagnosis import Diagnosis, LinkState, diagnose
+from edge_node.uplink.peer_clock import PeerClock
 from edge_node.uplink.session import Ending, Identity, Session, Stream, UplinkCounts
 from fusion.clock import Clock, OffsetEstimate
 from fusion.errors import FusionError, OverloadedError, SpoolError, UnavailableError
@@ -44,13 +45,18 @@ class Uplink:
         self.state = LinkState.STARTING
         self.reason = ""
         self.counts = UplinkCounts()
-        self.offset: OffsetEstimate | None = None
         self._settings, self._identity, self._spool, self._clock = settings, identity, spool, clock
         self._connect = connect or self._channel
         self._jitter = jitter or random.Random()
+        self._peer_clock = PeerClock(clock)
         self._wake = asyncio.Event()
         self._ending = Ending()
         self._failures = 0
+
+    @property
+    def offset(self) -> OffsetEstimate | None:
+        """The service's clock minus ours; None before it was asked."""
+        return self._peer_clock.best
 
     async def run(self) -> None:
         """Hold streams until `finish` or `leave` is through. Raises `SpoolError` only: the rest is waited out."""
@@ -88,20 +94,17 @@ class Uplink:
         async with self._connect() as stream:
             session = Session(
                 stream, self._identity, self._settings, self._spool, self._clock, self.counts, self._wake,
-                self._ending, self.offset,
+                self._ending, self._peer_clock,
             )  # fmt: skip
             await session.open()
             self.counts.streams += 1
             self._failures = 0
-            self.offset = session.offset
-            self._change(Diagnosis(LinkState.CONNECTED, _told(session.offset)))
+            self._change(Diagnosis(LinkState.CONNECTED, _told(self.offset)))
             try:
                 await session.run()
             except UnavailableError:
                 if not session.said_goodbye:
                     raise
-            finally:
-                self.offset = session.offset
             if session.draining:
                 self._change(Diagnosis(LinkState.DRAINING, "the service goes away"))
             return not session.draining

@@ -18,15 +18,15 @@ from typing import Protocol, TypeVar
 from edge_node.config import UplinkSettings
 from edge_node.spool import OutboxRow, Spool, SpoolWorker
 from edge_node.uplink.answers import verdict_json
+from edge_node.uplink.peer_clock import PeerClock
 from edge_node.uplink.window import Window
-from fusion.clock import Clock, OffsetEstimate
+from fusion.clock import Clock
 from fusion.errors import EvidenceError, OverloadedError, ProtocolError, UnavailableError, UnknownProfileError
 from fusion.review import ANY_PROFILE
 from fusion.types import ItemId, ItemState, SendReason, Verdict
 from fusion.wire import PROTOCOL_VERSION
 from fusion.wire.convert import parse_evidence
 from fusion.wire.messages import (
-    ClockPing,
     ClockPong,
     DeviceMessage,
     Draining,
@@ -110,7 +110,7 @@ class Session:
     counts: UplinkCounts
     wake: asyncio.Event
     ending: Ending
-    offset: OffsetEstimate | None = None
+    peer_clock: PeerClock
     draining: bool = False
     _window: Window = field(init=False)
     _asides: deque[DeviceMessage] = field(default_factory=deque)
@@ -129,7 +129,7 @@ class Session:
         profiles = tuple(sorted({*waiting, me.profile}))
         try:
             async with asyncio.timeout(self.settings.connect_timeout_s):
-                ping = ClockPing(self.clock.wall_ns())
+                ping = self.peer_clock.ping()
                 await self.stream.send(Hello(me.device, me.epoch, me.task, profiles, dict(me.models), ping))
                 welcome = await self.stream.receive()
         except TimeoutError:
@@ -141,7 +141,7 @@ class Session:
                 f"the service speaks version {welcome.protocol_version} of the protocol, this device {PROTOCOL_VERSION}"
             )
         if welcome.pong:
-            self._estimate(welcome.pong)
+            self.peer_clock.answered(welcome.pong)
         self._served = None if ANY_PROFILE in welcome.profiles else frozenset(welcome.profiles)
         if self._served is not None and (unserved := [name for name in profiles if name not in self._served]):
             _log.warning("the service does not serve the trunk %s; its evidence stays in the spool", unserved[0][:12])
@@ -252,7 +252,7 @@ class Session:
                 raise UnavailableError(f"no answer to an item within {self.settings.ack_timeout_s:g} s")
             if now - pinged_ns >= self.settings.ping_s * 1e9 and not self._leaving:
                 pinged_ns = now
-                self._say(ClockPing(self.clock.wall_ns()))
+                self._say(self.peer_clock.ping())
 
     async def _read_all(self) -> None:
         while True:
@@ -274,7 +274,7 @@ class Session:
         elif isinstance(message, PixelRequest):
             await self._show(message)
         elif isinstance(message, ClockPong):
-            self._estimate(message)
+            self.peer_clock.answered(message)
         elif isinstance(message, Draining):
             self.draining = True
             self.wake.set()
@@ -317,11 +317,6 @@ class Session:
         """Have the writer send something beside the submissions."""
         self._asides.append(message)
         self.wake.set()
-
-    def _estimate(self, pong: ClockPong) -> None:
-        found = OffsetEstimate.from_exchange(pong.ping_sent_ns, pong.received_ns, pong.sent_ns, self.clock.wall_ns())
-        if self.offset is None or found.error_ns <= self.offset.error_ns:
-            self.offset = found
 
     async def _ask(self, action: Callable[[Spool], T]) -> T:
         return await asyncio.wrap_future(self.spool.call(action))

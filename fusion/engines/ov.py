@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +28,7 @@ class OpenVinoEngine:
     def precisions(cls) -> tuple[Precision, ...]:
         """f32, and bf16 where the processor computes in it."""
         try:
-            import openvino as ov
+            ov = library()
         except ImportError:
             return ()
         found = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -40,7 +41,7 @@ class OpenVinoEngine:
         `cache` keeps what is compiled, so that the next start is faster.
         """
         try:
-            import openvino as ov
+            ov = library()
         except ImportError:
             raise ModelError(f"{path}: openvino is not installed; install fusion-stack[edge]") from None
         options: dict[str, Any] = {
@@ -79,6 +80,18 @@ class OpenVinoEngine:
         except Exception as error:  # noqa: BLE001 its errors have no root of their own
             raise ModelError(f"{self._path}: openvino failed ({reason(error)})") from None
         return dict(zip(self._outputs, values, strict=True))
+
+
+def library() -> Any:
+    """OpenVINO without its telemetry, which tells Google Analytics of each import, from a fork of this very process.
+
+    Raises `ImportError` where it is not installed.
+    """
+    silenced: dict[str, Any] = sys.modules
+    silenced.setdefault("openvino_telemetry", None)  # as if it were not installed, which OpenVINO can do with
+    import openvino
+
+    return openvino
 
 
 def _read(core: Any, path: Path) -> Any:

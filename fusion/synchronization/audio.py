@@ -24,19 +24,22 @@ class AudioWindow:
     window_s: float
     _chunks: deque[tuple[int, int, AudioChunk]] = field(default_factory=lambda: deque(maxlen=4096))
 
-    def push(self, cursor: int, reading: Reading) -> bool:
-        """Keep a chunk; True when it came out of order. Raises `InputError` on another sample rate."""
+    @property
+    def last_ns(self) -> int | None:
+        """When the chunk that came last begins, None when there is none."""
+        return self._chunks[-1][1] if self._chunks else None
+
+    def push(self, cursor: int, reading: Reading) -> None:
+        """Keep a chunk. Raises `InputError` on another sample rate."""
         chunk = reading.payload
         if not isinstance(chunk, AudioChunk) or chunk.sample_rate_hz != self.sample_rate_hz:
             rate = getattr(chunk, "sample_rate_hz", 0)
             raise InputError(f"sensor {self.sensor}: sound at {rate} Hz where the task says {self.sample_rate_hz} Hz")
-        start = reading.capture_time_ns
-        backwards = bool(self._chunks) and start <= self._chunks[-1][1]
-        if backwards and self._chunks[-1][1] - start > (SLACK_S + self.window_s) * 1e9:
+        start, last = reading.capture_time_ns, self.last_ns
+        if last is not None and last - start > (SLACK_S + self.window_s) * 1e9:
             self._chunks.clear()
         self._chunks.append((cursor, start, chunk))
         self._trim()
-        return backwards
 
     @property
     def cursors(self) -> Iterator[int]:

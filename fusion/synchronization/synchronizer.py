@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 from fusion.errors import ConfigError
 from fusion.synchronization.audio import AudioWindow
+from fusion.synchronization.counts import JUMP_NS, StampFault, SyncCounts
 from fusion.synchronization.settings import SynchronizerSettings
+from fusion.synchronization.track import Track
 from fusion.task import Task
 from fusion.types import Availability, Gap, Modality, Reading, SensorSlot
-
-JUMP_NS = 5_000_000_000
-"""A step of one sensor's stamps beyond this is its clock being set, not a late delivery."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,44 +36,6 @@ class Aligned:
 
 
 @dataclass(slots=True)
-class SyncCounts:
-    """Readings that were not in order, by kind."""
-
-    duplicate: int = 0
-    out_of_order: int = 0
-    clock_set: int = 0
-    unknown_sensor: int = 0
-    waited_out: int = 0
-
-
-@dataclass(slots=True)
-class _Track:
-    """One sensor's newest readings, oldest first, as (cursor, reading)."""
-
-    readings: deque[tuple[int, Reading]]
-
-    @property
-    def newest_ns(self) -> int | None:
-        return self.readings[-1][1].capture_time_ns if self.readings else None
-
-    def insert(self, cursor: int, reading: Reading) -> None:
-        position = len(self.readings)
-        while position and self.readings[position - 1][1].capture_time_ns > reading.capture_time_ns:
-            position -= 1
-        if len(self.readings) == self.readings.maxlen:
-            if position == 0:
-                return
-            self.readings.popleft()
-            position -= 1
-        self.readings.insert(position, (cursor, reading))
-
-    def nearest(self, time_ns: int, ahead_ns: int) -> Reading | None:
-        """The reading nearest to `time_ns`, not newer than `ahead_ns` after it; of two, the older."""
-        known = [r for _, r in self.readings if r.capture_time_ns <= time_ns + ahead_ns]
-        return min(known, key=lambda r: (abs(r.capture_time_ns - time_ns), r.capture_time_ns), default=None)
-
-
-@dataclass(slots=True)
 class Synchronizer:
     """Feed it readings with `push`; it hands back samples, and gaps for frames it had to refuse.
 
@@ -86,16 +47,17 @@ class Synchronizer:
     settings: SynchronizerSettings
     sample_rate_hz: int = 16_000
     counts: SyncCounts = field(default_factory=SyncCounts)
-    _tracks: dict[str, _Track] = field(init=False)
+    _tracks: dict[str, Track] = field(init=False)
     _audio: dict[str, AudioWindow] = field(init=False)
     _waiting: deque[tuple[int, Reading]] = field(default_factory=deque)
     _last_frame_ns: int | None = None
+    _last_cursor: int = 0
     _fresh: bool = False
 
     def __post_init__(self) -> None:
         others = {name: kind for name, kind in self.sensors.items() if name != self.reference}
         depth = self.settings.depth
-        self._tracks = {n: _Track(deque(maxlen=depth)) for n, m in others.items() if m is not Modality.SPEECH}
+        self._tracks = {n: Track(deque(maxlen=depth)) for n, m in others.items() if m is not Modality.SPEECH}
         self._audio = {
             n: AudioWindow(n, self.sample_rate_hz, self.settings.audio_window_s)
             for n, m in others.items()
@@ -122,8 +84,9 @@ class Synchronizer:
         if name == self.reference:
             return self._frame(cursor, reading)
         if name in self._audio:
-            if self._audio[name].push(cursor, reading):
-                self.counts.out_of_order += 1
+            window = self._audio[name]
+            self._notice_disorder(name, reading.capture_time_ns, window.last_ns)
+            window.push(cursor, reading)
         else:
             self._other(self._tracks[name], cursor, reading)
         return self._release()
@@ -135,9 +98,9 @@ class Synchronizer:
     def skip(self, cursor: int, frame: Reading, reason: str) -> list[Aligned | Gap]:
         """Pass over a frame of the reference sensor, though time passes: what waits is handed back, then its gap."""
         done = self.flush()
-        last = self._last_frame_ns
+        last, self._last_cursor = self._last_frame_ns, cursor
         if last is not None and abs(frame.capture_time_ns - last) > JUMP_NS:
-            self.counts.clock_set += 1
+            self._notice_disorder(self.reference, frame.capture_time_ns, last)
             self._fresh = True
             last = None
         self._last_frame_ns = max(frame.capture_time_ns, last or 0)
@@ -145,32 +108,64 @@ class Synchronizer:
 
     def _frame(self, cursor: int, reading: Reading) -> list[Aligned | Gap]:
         stamp, last = reading.capture_time_ns, self._last_frame_ns
+        self._last_cursor = cursor
+        fault = self._notice_disorder(self.reference, stamp, last)
         done: list[Aligned | Gap] = []
-        if last is not None and abs(stamp - last) > JUMP_NS:
-            self.counts.clock_set += 1
+        if fault is StampFault.CLOCK_SET:
             done = self.flush()
             self._fresh = True
-        elif last is not None and stamp <= last:
-            duplicate = stamp == last
-            self.counts.duplicate += duplicate
-            self.counts.out_of_order += not duplicate
-            done = self.flush()
-            return [*done, Gap(cursor, cursor, "duplicate frame" if duplicate else "frame out of order")]
+        elif fault:
+            why = "duplicate frame" if fault is StampFault.DUPLICATE else "frame out of order"
+            return [*self.flush(), Gap(cursor, cursor, why)]
         self._last_frame_ns = stamp
         self._waiting.append((cursor, reading))
         return done + self._release()
 
-    def _other(self, track: _Track, cursor: int, reading: Reading) -> None:
-        stamp, newest = reading.capture_time_ns, track.newest_ns
-        if newest is not None and abs(stamp - newest) > JUMP_NS:
-            self.counts.clock_set += 1
-            track.readings.clear()
-        elif any(r.capture_time_ns == stamp for _, r in track.readings):
-            self.counts.duplicate += 1
+    def _other(self, track: Track, cursor: int, reading: Reading) -> None:
+        name, stamp = reading.sensor, reading.capture_time_ns
+        if any(r.capture_time_ns == stamp for _, r in track.readings):
+            self.counts.add(name, StampFault.DUPLICATE, 0)
             return
-        elif newest is not None and stamp < newest:
-            self.counts.out_of_order += 1
-        track.insert(cursor, reading)
+        if self._notice_disorder(name, stamp, track.newest_ns) is StampFault.CLOCK_SET:
+            track.readings.clear()
+        else:
+            self._notice_late(name, track.heard, stamp)
+        if gone := track.insert(cursor, reading):
+            self._notice_early(name, *gone)
+
+    def _notice_disorder(self, name: str, stamp: int, last: int | None) -> StampFault | None:
+        """What is wrong with a stamp after the sensor's newest. It is counted, but for a mere pause of the sensor."""
+        if last is None or last < stamp <= last + JUMP_NS:
+            return None
+        fault = StampFault.DUPLICATE if stamp == last else StampFault.OUT_OF_ORDER
+        if abs(stamp - last) > JUMP_NS:
+            fault = StampFault.CLOCK_SET
+        if stamp < last or fault is not StampFault.CLOCK_SET or not self._is_time(name, stamp):
+            self.counts.add(name, fault, stamp - last)
+        return fault
+
+    def _is_time(self, name: str, stamp: int) -> bool:
+        """Whether another sensor than `name` has been at that time, too."""
+        newest = {self.reference: self._last_frame_ns}
+        newest |= {other: track.newest_ns for other, track in self._tracks.items()}
+        newest |= {other: window.last_ns for other, window in self._audio.items()}
+        return any(at is not None and abs(stamp - at) <= JUMP_NS for other, at in newest.items() if other != name)
+
+    def _notice_late(self, name: str, heard: int, stamp: int) -> None:
+        """Count a reading too old for every frame to come, though frames came since the sensor's last one."""
+        if self._last_frame_ns is None or heard > self._last_cursor:
+            return
+        frame = self._waiting[0][1].capture_time_ns if self._waiting else self._last_frame_ns
+        if stamp < frame - _ns(self.settings.late_ms):
+            self.counts.add(name, StampFault.OUT_OF_WINDOW, stamp - frame)
+
+    def _notice_early(self, name: str, cursor: int, gone: Reading) -> None:
+        """Count a reading that gave way while still too new for the frames that came after it."""
+        frame = self._last_frame_ns
+        if frame is None or cursor > self._last_cursor:
+            return
+        if gone.capture_time_ns > frame + _ns(self.settings.ahead_ms):
+            self.counts.add(name, StampFault.OUT_OF_WINDOW, gone.capture_time_ns - frame)
 
     def _release(self) -> list[Aligned | Gap]:
         done: list[Aligned | Gap] = []
@@ -189,7 +184,7 @@ class Synchronizer:
         stamps = [track.newest_ns for track in self._tracks.values() if track.newest_ns is not None]
         return max([self._waiting[-1][1].capture_time_ns, *stamps])
 
-    def _may_improve(self, track: _Track, stamp: int) -> bool:
+    def _may_improve(self, track: Track, stamp: int) -> bool:
         """Whether a sensor that is alive has not yet delivered up to the frame."""
         newest = track.newest_ns
         return newest is not None and stamp - _ns(self.settings.late_ms) <= newest < stamp

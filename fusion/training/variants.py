@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fusion.engines import Array, Engine
+from fusion.engines.ov import library
 from fusion.errors import ConfigError, InputError, ModelError
 
 INT8, BF16 = "int8", "bf16"
@@ -63,9 +64,7 @@ def able_backends(precision: str) -> list[str]:
 
 def openvino_has_bf16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this processor, rather than saying so and using float32."""
-    import openvino as ov
-
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def paired_latency(whole: Engine, less: Engine, inputs: Sequence[Mapping[str, Array]]) -> dict[str, float]:

@@ -183,5 +183,5 @@ def test_time_passes_while_frames_are_skipped():
         bench.pipeline.skip(cursor, frame, "over the power budget")
     bench.play([frames[99]], 100)
     bench.pipeline.finish()
-    assert bench.synchronizer.counts.clock_set == 0
+    assert bench.synchronizer.counts.faults == {}
     assert sum(type(r).__name__ == "SampleRecord" for r in bench.records) == 4

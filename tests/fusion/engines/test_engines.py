@@ -167,3 +167,16 @@ def test_inputs_may_be_read_only_and_are_left_as_they_are(backend, graph):
     kept[:] = 0
     np.testing.assert_array_equal(engine.run({"images": frozen, "flag": FLAG})["mean"], first)
     np.testing.assert_array_equal(frozen, IMAGES)
+
+
+def test_openvino_reports_to_nobody():
+    """Left to itself it sends an event at each import, from a child forked off the process, which may outlive it."""
+    pytest.importorskip("openvino")
+    program = (
+        "import sys\n"
+        "from fusion.engines.ov import OpenVinoEngine\n"
+        "OpenVinoEngine.precisions()\n"
+        "print('openvino' in sys.modules, any(name.startswith('openvino_telemetry.') for name in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.errors import ConfigError, InputError
-from fusion.synchronization import Aligned, Synchronizer, SynchronizerSettings
+from fusion.synchronization import Aligned, StampFault, Synchronizer, SynchronizerSettings
 from fusion.task import Task
 from fusion.types import AudioChunk, Availability, Gap, Image, Modality, PointCloud, Reading
 
@@ -134,14 +134,85 @@ def test_duplicates_and_disorder_are_counted_and_frames_become_gaps():
         Gap(2, 2, "duplicate frame"),
         Gap(3, 3, "frame out of order"),
     ]
-    assert (sync.counts.duplicate, sync.counts.out_of_order) == (2, 2)
+    assert sync.counts.faults == {
+        "front": {StampFault.DUPLICATE: 1, StampFault.OUT_OF_ORDER: 1},
+        "roof": {StampFault.DUPLICATE: 1, StampFault.OUT_OF_ORDER: 1},
+    }
 
 
 def test_a_set_clock_starts_afresh_instead_of_refusing_everything():
     sync = yard()
     done = run(sync, [front(100_000), front(1000), front(1100)])
     assert [(one.time_ns // MS, one.fresh) for one in done] == [(100_000, False), (1000, True), (1100, False)]
-    assert sync.counts.clock_set == 1
+    assert sync.counts.total(StampFault.CLOCK_SET) == 1
+
+
+def test_a_fault_is_told_as_it_is_counted_with_how_far_the_stamp_is_off():
+    sync, told = yard(), []
+    sync.counts.noticed = lambda *fault: told.append(fault)
+    run(sync, [front(1000), roof(1000), front(1100), roof(550), mic(9000), mic(9000), roof(3_601_000), front(1200)])
+    assert told == [
+        ("roof", StampFault.OUT_OF_ORDER, -450 * MS),
+        ("roof", StampFault.OUT_OF_WINDOW, -550 * MS),
+        ("mic", StampFault.DUPLICATE, 0),
+        ("roof", StampFault.CLOCK_SET, 3_600_000 * MS),
+    ]
+
+
+@pytest.mark.parametrize("behind_ms", [600, 3_600_000])
+def test_a_sensor_whose_readings_come_too_late_for_every_frame_is_counted(behind_ms):
+    sync = yard()
+    readings = [one for ms in range(4_000_000, 4_001_000, 100) for one in (front(ms), roof(ms - behind_ms))]
+    done = run(sync, readings)
+    assert {one.slots["roof"].availability for one in done} == {Availability.ABSENT}
+    assert sync.counts.faults == {"roof": {StampFault.OUT_OF_WINDOW: 10}}
+
+
+@pytest.mark.parametrize("ahead_ms", [2000, 3_600_000])
+def test_a_sensor_ahead_of_the_frames_is_counted_once_its_readings_give_way_unused(ahead_ms):
+    sync = yard(depth=4)
+    readings = [one for ms in range(0, 1000, 100) for one in (roof(ms + ahead_ms), front(ms))]
+    done = run(sync, readings)
+    assert {one.slots["roof"].availability for one in done} == {Availability.ABSENT}
+    assert sync.counts.faults == {"roof": {StampFault.OUT_OF_WINDOW: 6}}
+
+
+def test_a_camera_that_pauses_is_no_fault_of_the_other_sensors():
+    sync = yard(depth=4)
+    sweeps = [roof(ms) for ms in range(1000, 4500, 100)]
+    done = run(sync, [front(990), *sweeps, front(4450), roof(4500), front(4550), roof(4600)])
+    assert [one.slots["roof"].availability for one in done][1:] == [Availability.PRESENT] * 2
+    assert sync.counts.faults == {}
+
+
+def test_a_sensor_that_comes_back_after_long_is_no_clock_that_was_set():
+    frames = [front(ms) for ms in range(0, 20_000, 500)]
+    sync = yard()
+    run(sync, [front(0), mic(0), roof(10), *frames[1:], roof(19_510), mic(19_400), front(19_600)])
+    assert sync.counts.faults == {}
+    sweeps = [roof(ms) for ms in range(0, 20_000, 500)]
+    sync = yard()
+    done = run(sync, [front(0), *sweeps, front(19_600)])
+    assert [one.fresh for one in done] == [False, True]  # though it is none, too much time went by for tracks
+    assert sync.counts.faults == {}
+
+
+def test_a_clock_set_forward_is_told_once_and_one_that_then_agrees_with_the_others_is_right():
+    sync = yard()
+    run(sync, [front(0), roof(10), front(3_600_000), roof(3_600_010), front(3_600_100)])
+    assert sync.counts.faults == {"front": {StampFault.CLOCK_SET: 1}}
+
+
+def test_sensors_that_follow_a_clock_together_are_in_no_frames_window_for_no_longer_than_that():
+    """The order in which they meet a clock that was set does not matter."""
+    before = [one for ms in range(0, 1000, 100) for one in (roof(ms + 7_200_000), front(ms + 7_200_000))]
+    sweeps_first = [roof(3_600_000), roof(3_600_050), *(front(3_600_060), roof(3_600_070))]
+    frames_first = [front(3_600_000), front(3_600_050), *(roof(3_600_060), front(3_600_070))]
+    for after in (sweeps_first, frames_first):
+        sync = yard()
+        done = run(sync, before + after)
+        assert done[-1].slots["roof"].availability is Availability.PRESENT
+        assert sync.counts.faults == {"front": {StampFault.CLOCK_SET: 1}, "roof": {StampFault.CLOCK_SET: 1}}
 
 
 def test_readings_of_unknown_sensors_are_counted():
