@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fusion.codec import RATES
 from fusion.review.batch import EvidenceBatch, to_pixels
 from fusion.review.item_cache import ItemCache
-from fusion.types import BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +20,22 @@ class Disturbance:
     """How rows are disturbed. Shares are of rows; noise is in standard deviations of each feature.
 
     Lanes are left out so that the reviewer can do without any of them, and the fused heads' opinions so that it
-    does not merely repeat them. `flips` mirrors maps and crop: only for tasks where left and right mean nothing.
+    does not merely repeat them. `coarse_rates` come as sent at a rate below the finest, each as often as the others.
+    `flips` mirrors maps and crop: only for tasks where left and right mean nothing.
     """
 
     without_maps: float = 0.15
     without_tokens: float = 0.15
     without_heads: float = 0.15
     with_pixels: float = 0.4
+    coarse_rates: float = 0.5
     noise: float = 0.05
     brightness: float = 0.15
     shift_pixels: int = 4
     flips: bool = False
 
 
-UNDISTURBED = Disturbance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, flips=False)
+UNDISTURBED = Disturbance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, flips=False)
 
 
 def batches(
@@ -60,11 +62,16 @@ def disturbed_batch(
     mapped = everyone[rng.random(count) >= disturbance.without_maps]
     spoken = (rng.random(count) >= disturbance.without_tokens) & (columns["token_count"][rows] > 0)
     turns = rng.integers(0, 4 if disturbance.flips else 1, count)
+    rates = np.where(rng.random(count) < disturbance.coarse_rates, rng.integers(1, len(RATES), count), 0)
     maps = tuple(
-        _noisy(_flipped(_floats(columns[f"maps{level}"][rows[mapped]]), turns[mapped], 1), disturbance.noise, rng)
+        _noisy(
+            _flipped(torch.from_numpy(cache.maps(level, rows[mapped], rates[mapped])), turns[mapped], 1),
+            disturbance.noise,
+            rng,
+        )
         for level in range(len(cache.layout.strides))
     )
-    tokens, token_rows, token_index = _tokens(cache, rows, spoken)
+    tokens, token_rows, token_index = _tokens(cache, rows, rates, everyone[spoken])
     opinion = _floats(columns["opinion"][rows])
     opinion[torch.from_numpy(rng.random(count) < disturbance.without_heads), cache.layout.heads] = 0.0
     seen = everyone if pixels else everyone[:0]
@@ -86,12 +93,15 @@ def _floats(values: NDArray[np.floating]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _tokens(cache: ItemCache, rows: NDArray[np.int64], spoken: BoolArray) -> tuple[Tensor, Tensor, Tensor]:
-    counts = np.where(spoken, cache.columns["token_count"][rows], 0)
-    token_rows = np.repeat(np.arange(len(rows)), counts)
-    token_index = np.concatenate([np.arange(n) for n in counts]) if len(counts) else counts
-    values = cache.columns["tokens"][rows[token_rows], token_index]
-    return _floats(values), torch.from_numpy(token_rows), torch.from_numpy(token_index)
+def _tokens(
+    cache: ItemCache, rows: NDArray[np.int64], rates: NDArray[np.int64], spoken: NDArray[np.int64]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The tokens of the batch's places `spoken`, with the place each belongs to and its own place in its item."""
+    tables = cache.tokens(rows[spoken], rates[spoken])
+    counts = np.array([len(table) for table in tables], np.int64)
+    values = np.concatenate([np.zeros((0, cache.layout.token_width), np.float32), *tables])
+    index = np.concatenate([np.zeros(0, np.int64), *(np.arange(count) for count in counts)])
+    return torch.from_numpy(values), torch.from_numpy(np.repeat(spoken, counts)), torch.from_numpy(index)
 
 
 def _noisy(values: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
