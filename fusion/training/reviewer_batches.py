@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from torch import Tensor
 from fusion.codec import RATES
 from fusion.review.batch import EvidenceBatch, to_pixels
 from fusion.review.item_cache import ItemCache
+from fusion.types import UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Disturbance:
 
     Lanes are left out so that the reviewer can do without any of them, and the fused heads' opinions so that it
     does not merely repeat them. `coarse_rates` come as sent at a rate below the finest, each as often as the others.
-    `flips` mirrors maps and crop: only for tasks where left and right mean nothing.
+    Of the crops, `recompressed` come as JPEG or WebP of a random quality made them. `flips` mirrors maps and crop: only
+    for tasks where left and right mean nothing.
     """
 
     without_maps: float = 0.15
@@ -29,13 +32,21 @@ class Disturbance:
     without_heads: float = 0.15
     with_pixels: float = 0.4
     coarse_rates: float = 0.5
+    recompressed: float = 0.0
     noise: float = 0.05
     brightness: float = 0.15
     shift_pixels: int = 4
     flips: bool = False
 
+    @property
+    def crops_alone(self) -> bool:
+        """Whether every row has its crop and none its maps."""
+        return self.without_maps >= 1 and self.with_pixels >= 1
 
-UNDISTURBED = Disturbance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, flips=False)
+
+UNDISTURBED = Disturbance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, flips=False)
+_FORMS = ((".jpg", cv2.IMWRITE_JPEG_QUALITY), (".webp", cv2.IMWRITE_WEBP_QUALITY))
+_QUALITIES = (5, 95)
 
 
 def batches(
@@ -75,7 +86,8 @@ def disturbed_batch(
     opinion = _floats(columns["opinion"][rows])
     opinion[torch.from_numpy(rng.random(count) < disturbance.without_heads), cache.layout.heads] = 0.0
     seen = everyone if pixels else everyone[:0]
-    crops = _flipped(to_pixels(torch.from_numpy(columns["crop"][rows[seen]])), turns[seen], 2)
+    pictures = _recompressed(columns["crop"][rows[seen]], disturbance.recompressed, rng)
+    crops = _flipped(to_pixels(torch.from_numpy(pictures)), turns[seen], 2)
     batch = EvidenceBatch(
         opinion=opinion,
         maps=maps,
@@ -120,6 +132,16 @@ def _flipped(values: Tensor, turns: NDArray[np.int64], rows_axis: int) -> Tensor
             values = values.clone()
             values[chosen] = values[chosen].flip(axis)
     return values
+
+
+def _recompressed(crops: UInt8Array, share: float, rng: np.random.Generator) -> UInt8Array:
+    """Crops (P, S, S, 3), a `share` of them as a lossy form of a random quality leaves them."""
+    for place in np.flatnonzero(rng.random(len(crops)) < share):
+        suffix, option = _FORMS[rng.integers(len(_FORMS))]
+        bgr = cv2.cvtColor(crops[place], cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode(suffix, bgr, [option, int(rng.integers(*_QUALITIES))])
+        crops[place] = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return crops
 
 
 def _relit(crops: Tensor, disturbance: Disturbance, rng: np.random.Generator) -> Tensor:

@@ -1,0 +1,69 @@
+"""Two reviewers on the same held-out items at every rate of evidence: verdicts right, log-loss, and the differences.
+
+    fusion evaluate evidence --task pcb --data DEEPPCB --out out/evaluate      # caches the items
+    python benchmarks/reviewer_rates.py --task pcb --items out/evaluate/items-pcb-test --reviewer runs/new/reviewer
+
+Asked are the items that the device would escalate, without pixels. Log-loss is the mean over slots of -ln of the
+truth's probability. Differences are `--reviewer` minus `--against` (the bundled one), with 95 % intervals (paired
+bootstrap over scenes or pictures).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from fusion.codec import RATES, Rate
+from fusion.evaluation.bootstrap import Interval, mean_interval
+from fusion.evaluation.reviewer import escalated, predict
+from fusion.review.item_cache import ItemCache
+from fusion.review.mini import MiniReviewer
+from fusion.task import Task
+from fusion.training.bundle import bundle_folder
+from fusion.training.rate_card import log_losses
+from fusion.types import Float64Array
+
+
+def answered(reviewer: MiniReviewer, cache: ItemCache, rate: Rate) -> tuple[Float64Array, Float64Array]:
+    """Whether each item's verdict is right in every slot (N,), 0 or 1, and its log-loss (N,)."""
+    tables, truth = predict(reviewer, cache, pixels=False, rate=rate), cache.columns["truth"]
+    return (reviewer.choose(tables) == truth).all(1).astype(np.float64), log_losses(tables, truth)
+
+
+def main() -> None:
+    """Ask both about every rate and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="pcb")
+    parser.add_argument("--items", type=Path, default=Path("out/evaluate/items-pcb-test"))
+    parser.add_argument("--reviewer", type=Path, default=Path("runs/pcb/reviewer/reviewer"))
+    parser.add_argument("--against", type=Path, default=None)
+    arguments = parser.parse_args()
+    if not (arguments.items.is_dir() and arguments.reviewer.is_dir()):
+        print(f"no items in {arguments.items} or no reviewer in {arguments.reviewer}; see --help; skipped")
+        return
+    rival = arguments.against or bundle_folder(Task.load(arguments.task), None) / "reviewer"
+    first, second = (MiniReviewer.load(str(folder)) for folder in (arguments.reviewer, rival))
+    cache = ItemCache.load(arguments.items)
+    cache = cache.take(escalated(cache))
+    scenes = cache.columns["scene"]
+    print(f"{len(cache)} escalated items of {len(np.unique(scenes))} scenes; {first.name} against {second.name}\n")
+    print("| rate | verdicts right: new, old | new minus old [95 %] | log-loss: new, old | new minus old [95 %] |")
+    print("|---|---|---|---|---|")
+    for rate in RATES:
+        (right, loss), (right_old, loss_old) = (answered(reviewer, cache, rate) for reviewer in (first, second))
+        gains = [_told(mean_interval(new - old, scenes)) for new, old in ((right, right_old), (loss, loss_old))]
+        print(
+            f"| {rate.name} | {right.mean():.3f}, {right_old.mean():.3f} | {gains[0]} "
+            f"| {loss.mean():.4f}, {loss_old.mean():.4f} | {gains[1]} |",
+            flush=True,
+        )
+
+
+def _told(gain: Interval) -> str:
+    return f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+if __name__ == "__main__":
+    main()
