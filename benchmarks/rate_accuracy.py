@@ -2,6 +2,7 @@
 
     fusion simulate yard --scenes 2000 --split test -o out/scenes-test      # never trained on
     python benchmarks/rate_accuracy.py --data out/scenes-test --scenes 300
+    python benchmarks/rate_accuracy.py --task pcb --data DEEPPCB --scenes 350
 
 Asked are the items that the device would escalate. Every way gives the same reviewer the same header, opinion and
 fused tokens, and boxes of the device; what differs is how the maps get there, and only those bytes are counted:
@@ -47,9 +48,10 @@ from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.task import Task
 from fusion.training.bundle import bundle_folder
+from fusion.training.detection.sources import image_folder
 from fusion.training.rate_card import Escalated, escalated_moments, log_losses, probabilities
 from fusion.training.review_items import Device, ItemRecipe, build_item_cache
-from fusion.training.review_sources import LabelledMoment, YardMoments
+from fusion.training.review_sources import FolderMoments, LabelledMoment, MomentSource, YardMoments
 from fusion.types import BoolArray, Box2D, CellWindow, Float64Array, GatedMaps, Image, ItemId, SampleId, UInt8Array
 from fusion.wire.convert import maps_to_proto, serialize_evidence
 
@@ -209,8 +211,9 @@ def pixel_span(profile: Profile, windows: tuple[CellWindow, ...]) -> tuple[int, 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="yard")
     parser.add_argument("--data", type=Path, default=Path("out/scenes-test"))
-    parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--scenes", type=int, default=300, help="or pictures, the first so many of the test list")
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES))
     parser.add_argument("--reviewer", type=Path, help="another than the bundled one")
     parser.add_argument("--crop-reviewer", type=Path, help="one trained on crops alone")
@@ -219,10 +222,9 @@ def main() -> None:
     if not (arguments.data / "test.txt").is_file():
         print(f"{arguments.data}: no test scenes; see --help for how they are made; skipped")
         return
-    task = Task.load("yard")
+    task = Task.load(arguments.task)
     weights = bundle_folder(task, None)
-    source = YardMoments.of_split(arguments.data, task, "test")
-    source = replace(source, stems=source.stems[: arguments.scenes])
+    source = held_out(task, arguments.data, arguments.scenes)
     build_item_cache(arguments.out / "items", task, weights, source, ItemRecipe())
     cache = ItemCache.load(arguments.out / "items")
     study = Study(Device.load(task, weights, ItemRecipe()), tuple(arguments.qualities))
@@ -231,6 +233,15 @@ def main() -> None:
     reviewer = MiniReviewer.load(str(arguments.reviewer or weights / "reviewer"))
     of_crops = MiniReviewer.load(str(arguments.crop_reviewer)) if arguments.crop_reviewer else None
     report(study, reviewer, of_crops, arguments.out)
+
+
+def held_out(task: Task, data: Path, most: int) -> MomentSource:
+    """The first `most` scenes of the test split, or pictures of the test list."""
+    if task.conditions:
+        scenes = YardMoments.of_split(data, task, "test")
+        return replace(scenes, stems=scenes.stems[:most])
+    pictures = image_folder(task, data)
+    return FolderMoments(pictures, task, tuple(pictures.stems("test")[:most]))
 
 
 def reviewed(study: Study, reviewer: MiniReviewer, of_crops: MiniReviewer | None) -> dict[tuple[str, str], Figures]:
