@@ -3,9 +3,9 @@
     fusion evaluate evidence --task pcb --data DEEPPCB --out out/evaluate      # caches the items
     python benchmarks/reviewer_rates.py --task pcb --items out/evaluate/items-pcb-test --reviewer runs/new/reviewer
 
-Asked are the items that the device would escalate, without pixels. Log-loss is the mean over slots of -ln of the
-truth's probability. Differences are `--reviewer` minus `--against` (the bundled one), with 95 % intervals (paired
-bootstrap over scenes or pictures).
+Asked are the items that the device would escalate, or all, without pixels. Log-loss is the mean over slots of -ln of
+the truth's probability. Differences are `--reviewer` minus `--against` (the bundled one), and `--reviewer` at a rate
+minus itself at the finest, with 95 % intervals (paired bootstrap over scenes or pictures).
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main() -> None:
     parser.add_argument("--task", default="pcb")
     parser.add_argument("--items", type=Path, default=Path("out/evaluate/items-pcb-test"))
     parser.add_argument("--reviewer", type=Path, default=Path("runs/pcb/reviewer/reviewer"))
-    parser.add_argument("--against", type=Path, default=None)
+    parser.add_argument("--against", type=Path, help="default: the bundled one")
+    parser.add_argument("--all-items", action="store_true", help="not only those that the device would escalate")
     arguments = parser.parse_args()
     if not (arguments.items.is_dir() and arguments.reviewer.is_dir()):
         print(f"no items in {arguments.items} or no reviewer in {arguments.reviewer}; see --help; skipped")
@@ -46,19 +47,22 @@ def main() -> None:
     rival = arguments.against or bundle_folder(Task.load(arguments.task), None) / "reviewer"
     first, second = (MiniReviewer.load(str(folder)) for folder in (arguments.reviewer, rival))
     cache = ItemCache.load(arguments.items)
-    cache = cache.take(escalated(cache))
+    if not arguments.all_items:
+        cache = cache.take(escalated(cache))
     scenes = cache.columns["scene"]
-    print(f"{len(cache)} escalated items of {len(np.unique(scenes))} scenes; {first.name} against {second.name}\n")
-    print("| rate | verdicts right: new, old | new minus old [95 %] | log-loss: new, old | new minus old [95 %] |")
-    print("|---|---|---|---|---|")
+    print(f"{len(cache)} items of {len(np.unique(scenes))} scenes; {first.name} against {second.name}\n")
+    print(
+        "| rate | told | new, old | new minus old [95 %] | new minus new at the finest [95 %] |\n|---|---|---|---|---|"
+    )
+    finest = answered(first, cache, RATES[0])
     for rate in RATES:
-        (right, loss), (right_old, loss_old) = (answered(reviewer, cache, rate) for reviewer in (first, second))
-        gains = [_told(mean_interval(new - old, scenes)) for new, old in ((right, right_old), (loss, loss_old))]
-        print(
-            f"| {rate.name} | {right.mean():.3f}, {right_old.mean():.3f} | {gains[0]} "
-            f"| {loss.mean():.4f}, {loss_old.mean():.4f} | {gains[1]} |",
-            flush=True,
-        )
+        new, old = (answered(reviewer, cache, rate) for reviewer in (first, second))
+        for what, mine, theirs, best in zip(("verdicts right", "log-loss"), new, old, finest, strict=True):
+            gains = [_told(mean_interval(mine - other, scenes)) for other in (theirs, best)]
+            print(
+                f"| {rate.name} | {what} | {mine.mean():.3f}, {theirs.mean():.3f} | {gains[0]} | {gains[1]} |",
+                flush=True,
+            )
 
 
 def _told(gain: Interval) -> str:
