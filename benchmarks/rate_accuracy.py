@@ -12,6 +12,7 @@ fused tokens, and boxes of the device; what differs is how the maps get there, a
   region    JPEG, WebP and AVIF of the cells' region; the service runs the trunk on that, on grey
   crop      JPEG, WebP and AVIF of the 96 px crop alone, read by the reviewer's pixel lane, without maps; and, with
             `--crop-reviewer FOLDER` (benchmarks/crop_reviewer.py), read by a reviewer trained on crops alone
+  neither   no maps and no crop: what the shared lanes alone are worth
   packed    the gated codes as zstd, and their values as float16 and zstd
 
 Told are verdicts right, log-loss (mean over slots of -ln of the truth's probability), and for frames the detector's own
@@ -154,6 +155,7 @@ class Study:
         self._note("packed", "float16, zstd", len(compress(codes[0] + b"".join(values))), item.features)
 
     def _crop(self, item: Item, found: DetectorResult, moment: LabelledMoment) -> None:
+        self._note("neither", "", 0, replace(item.features, maps=None))
         shown, _ = cut_out(moment.image, found.placement, item.box, self.device.layout.crop)
         for name, quality, size, decoded in self._coded(shown):
             self._note(f"crop {name}", str(quality), size, replace(item.features, maps=None, crop=decoded))
