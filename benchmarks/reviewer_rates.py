@@ -3,9 +3,10 @@
     fusion evaluate evidence --task pcb --data DEEPPCB --out out/evaluate      # caches the items
     python benchmarks/reviewer_rates.py --task pcb --items out/evaluate/items-pcb-test --reviewer runs/new/reviewer
 
-Asked are the items that the device would escalate, or all, without pixels. Log-loss is the mean over slots of -ln of
-the truth's probability. Differences are `--reviewer` minus `--against` (the bundled one), and `--reviewer` at a rate
-minus itself at the finest, with 95 % intervals (paired bootstrap over scenes or pictures).
+Asked are the items that the device would escalate, or all, without pixels; last, as at the least rate but without maps.
+Log-loss is the mean over slots of -ln of the truth's probability. Differences are `--reviewer` minus `--against` (the
+bundled one), and `--reviewer` at a rate minus itself at the finest, with 95 % intervals (paired bootstrap over scenes
+or pictures).
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from fusion.training.rate_card import log_losses
 from fusion.types import Float64Array
 
 
-def answered(reviewer: MiniReviewer, cache: ItemCache, rate: Rate) -> tuple[Float64Array, Float64Array]:
+def answered(
+    reviewer: MiniReviewer, cache: ItemCache, rate: Rate, *, maps: bool = True
+) -> tuple[Float64Array, Float64Array]:
     """Whether each item's verdict is right in every slot (N,), 0 or 1, and its log-loss (N,)."""
-    tables, truth = predict(reviewer, cache, pixels=False, rate=rate), cache.columns["truth"]
+    tables, truth = predict(reviewer, cache, pixels=False, maps=maps, rate=rate), cache.columns["truth"]
     return (reviewer.choose(tables) == truth).all(1).astype(np.float64), log_losses(tables, truth)
 
 
@@ -55,12 +58,12 @@ def main() -> None:
         "| rate | told | new, old | new minus old [95 %] | new minus new at the finest [95 %] |\n|---|---|---|---|---|"
     )
     finest = answered(first, cache, RATES[0])
-    for rate in RATES:
-        new, old = (answered(reviewer, cache, rate) for reviewer in (first, second))
+    for name, rate, maps in (*((rate.name, rate, True) for rate in RATES), ("no maps", RATES[-1], False)):
+        new, old = (answered(reviewer, cache, rate, maps=maps) for reviewer in (first, second))
         for what, mine, theirs, best in zip(("verdicts right", "log-loss"), new, old, finest, strict=True):
             gains = [_told(mean_interval(mine - other, scenes)) for other in (theirs, best)]
             print(
-                f"| {rate.name} | {what} | {mine.mean():.3f}, {theirs.mean():.3f} | {gains[0]} | {gains[1]} |",
+                f"| {name} | {what} | {mine.mean():.3f}, {theirs.mean():.3f} | {gains[0]} | {gains[1]} |",
                 flush=True,
             )
 

@@ -61,7 +61,7 @@ def calibrate_reviewer(
     reviewer = MiniReviewer.load(str(folder))
     before = reviewer.files.temperatures
     seen = (True,) if crops_alone else (False, True)
-    told = [predict(reviewer, chosen, pixels=pixels, crops_alone=crops_alone) for pixels in seen]
+    told = [predict(reviewer, chosen, pixels=pixels, maps=not crops_alone, crops_alone=crops_alone) for pixels in seen]
     tables = [np.concatenate(ways) for ways in zip(*told, strict=True)]
     facts: dict[str, Any] = {"items": len(chosen), "slots": {}}
     temperatures = []
@@ -85,15 +85,16 @@ def predict(
     cache: ItemCache,
     *,
     pixels: bool,
+    maps: bool = True,
     crops_alone: bool = False,
     rate: Rate = FULL,
     batch: int = 64,
 ) -> list[Float64Array]:
-    """Calibrated probabilities (N, options) of items sent at a rate, a table a slot; `crops_alone` leaves maps out."""
+    """Calibrated probabilities (N, options) of items sent at a rate, a table a slot; `crops_alone` as it learnt."""
     parts = []
     for start in range(0, len(cache), batch):
         places = range(start, min(start + batch, len(cache)))
-        rows = [cache.features(i, pixels=pixels, maps=not crops_alone, rate=rate) for i in places]
+        rows = [cache.features(i, pixels=pixels, maps=maps, rate=rate) for i in places]
         parts.append([table.numpy() for table in reviewer.probabilities(rows, crops_alone=crops_alone)])
     return [np.concatenate(slot) for slot in zip(*parts, strict=True)]
 
