@@ -2,6 +2,7 @@
 
     fusion simulate yard --scenes 2000 --split test -o out/scenes-test      # never trained on
     python benchmarks/rate_accuracy.py --data out/scenes-test --scenes 300
+    python benchmarks/rate_accuracy.py --task pcb --data DEEPPCB --scenes 350
 
 Asked are the items that the device would escalate. Every way gives the same reviewer the same header, opinion and
 fused tokens, and boxes of the device; what differs is how the maps get there, and only those bytes are counted:
@@ -9,7 +10,9 @@ fused tokens, and boxes of the device; what differs is how the maps get there, a
   codes     the evidence codec, in five settings fixed beforehand: all layers, then the first in ever coarser steps
   frame     JPEG, WebP and AVIF of the frame; the service runs the trunk on it; bytes shared by the frame's items
   region    JPEG, WebP and AVIF of the cells' region; the service runs the trunk on that, on grey
-  crop      the 96 px JPEG crop alone, read by the reviewer's pixel lane, without maps
+  crop      JPEG, WebP and AVIF of the 96 px crop alone, read by the reviewer's pixel lane, without maps; and, with
+            `--crop-reviewer FOLDER` (benchmarks/crop_reviewer.py), read by a reviewer trained on crops alone
+  neither   no maps and no crop: what the shared lanes alone are worth
   packed    the gated codes as zstd, and their values as float16 and zstd
 
 Told are verdicts right, log-loss (mean over slots of -ln of the truth's probability), and for frames the detector's own
@@ -38,18 +41,18 @@ from fusion.codec import LAYERS, RATES, Profile, encode_maps, item_gate
 from fusion.evaluation.bootstrap import mean_interval
 from fusion.evaluation.detection import DetectionLog
 from fusion.perception.detector import DetectorResult
-from fusion.perception.evidence import crop_pixels
+from fusion.perception.evidence import cut_out
 from fusion.preparation import letterbox
 from fusion.recording.pictures.image_folder import LabelledBox
-from fusion.review.crop import decode_crop
 from fusion.review.features import ReviewFeatures, extract_features, sample_maps
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.task import Task
 from fusion.training.bundle import bundle_folder
+from fusion.training.detection.sources import image_folder
 from fusion.training.rate_card import Escalated, escalated_moments, log_losses, probabilities
 from fusion.training.review_items import Device, ItemRecipe, build_item_cache
-from fusion.training.review_sources import LabelledMoment, YardMoments
+from fusion.training.review_sources import FolderMoments, LabelledMoment, MomentSource, YardMoments
 from fusion.types import BoolArray, Box2D, CellWindow, Float64Array, GatedMaps, Image, ItemId, SampleId, UInt8Array
 from fusion.wire.convert import maps_to_proto, serialize_evidence
 
@@ -63,6 +66,9 @@ PICTURES = {
 }
 GREY = 114
 RESAMPLES = 300
+Figures = tuple[Float64Array, BoolArray, Float64Array]
+"""Of each item (N,): bytes, whether its verdict is right, log-loss."""
+Curve = list[Figures]
 
 
 @dataclass(slots=True)
@@ -149,11 +155,10 @@ class Study:
         self._note("packed", "float16, zstd", len(compress(codes[0] + b"".join(values))), item.features)
 
     def _crop(self, item: Item, found: DetectorResult, moment: LabelledMoment) -> None:
-        for quality in self.qualities:
-            crop = crop_pixels(moment.image, found.placement, item.box, self.device.layout.crop, quality)
-            pixels = decode_crop(crop, self.device.layout.crop, "a crop")
-            row = replace(item.features, maps=None, crop=pixels)
-            self._note("crop JPEG", str(quality), len(crop.encoded), row)
+        self._note("neither", "", 0, replace(item.features, maps=None))
+        shown, _ = cut_out(moment.image, found.placement, item.box, self.device.layout.crop)
+        for name, quality, size, decoded in self._coded(shown):
+            self._note(f"crop {name}", str(quality), size, replace(item.features, maps=None, crop=decoded))
 
     def _frames(self, items: list[Item], moment: LabelledMoment) -> None:
         for name, quality, size, decoded in self._coded(moment.image.pixels):
@@ -208,47 +213,72 @@ def pixel_span(profile: Profile, windows: tuple[CellWindow, ...]) -> tuple[int, 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="yard")
     parser.add_argument("--data", type=Path, default=Path("out/scenes-test"))
-    parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--scenes", type=int, default=300, help="or pictures, the first so many of the test list")
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES))
+    parser.add_argument("--reviewer", type=Path, help="another than the bundled one")
+    parser.add_argument("--crop-reviewer", type=Path, help="one trained on crops alone")
     parser.add_argument("--out", type=Path, default=Path("out/rate-accuracy"))
     arguments = parser.parse_args()
     if not (arguments.data / "test.txt").is_file():
         print(f"{arguments.data}: no test scenes; see --help for how they are made; skipped")
         return
-    task = Task.load("yard")
+    task = Task.load(arguments.task)
     weights = bundle_folder(task, None)
-    source = YardMoments.of_split(arguments.data, task, "test")
-    source = replace(source, stems=source.stems[: arguments.scenes])
+    source = held_out(task, arguments.data, arguments.scenes)
     build_item_cache(arguments.out / "items", task, weights, source, ItemRecipe())
     cache = ItemCache.load(arguments.out / "items")
     study = Study(Device.load(task, weights, ItemRecipe()), tuple(arguments.qualities))
     for asked in escalated_moments(source, cache, most=len(source)):
         study.add(asked)
-    report(study, MiniReviewer.load(str(weights / "reviewer")), arguments.out)
+    reviewer = MiniReviewer.load(str(arguments.reviewer or weights / "reviewer"))
+    of_crops = MiniReviewer.load(str(arguments.crop_reviewer)) if arguments.crop_reviewer else None
+    report(study, reviewer, of_crops, arguments.out)
 
 
-def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
-    """Ask the reviewer about every way's rows; print the tables and keep them as JSON."""
+def held_out(task: Task, data: Path, most: int) -> MomentSource:
+    """The first `most` scenes of the test split, or pictures of the test list."""
+    if task.conditions:
+        scenes = YardMoments.of_split(data, task, "test")
+        return replace(scenes, stems=scenes.stems[:most])
+    pictures = image_folder(task, data)
+    return FolderMoments(pictures, task, tuple(pictures.stems("test")[:most]))
+
+
+def reviewed(study: Study, reviewer: MiniReviewer, of_crops: MiniReviewer | None) -> dict[tuple[str, str], Figures]:
+    """Every way's figures at every setting; crops also as `of_crops` reads them."""
+    truth = np.array(study.truth)
+
+    def figures(way: Way, reader: MiniReviewer, *, crops_alone: bool = False) -> Figures:
+        tables = probabilities(reader, way.rows, crops_alone=crops_alone)
+        right = np.asarray((reader.choose(tables) == truth).all(1))
+        return np.array(way.bytes), right, log_losses(tables, truth)
+
+    found = {key: figures(way, reviewer) for key, way in tqdm(study.ways.items(), unit="way", desc="reviewing")}
+    for (name, setting), way in study.ways.items():
+        if of_crops and name.startswith("crop"):
+            found[f"{name}, reviewer trained on crops", setting] = figures(way, of_crops, crops_alone=True)
+    return found
+
+
+def report(study: Study, reviewer: MiniReviewer, of_crops: MiniReviewer | None, out: Path) -> None:
+    """Ask the reviewers about every way's rows; print the tables and keep them as JSON."""
     out.mkdir(parents=True, exist_ok=True)
-    truth, scenes = np.array(study.truth), np.array(study.scenes)
-    figures: dict[tuple[str, str], tuple[Float64Array, BoolArray, Float64Array]] = {}
-    for key, way in tqdm(study.ways.items(), unit="way", desc="reviewing"):
-        tables = probabilities(reviewer, way.rows)
-        right = np.asarray((reviewer.choose(tables) == truth).all(1))
-        figures[key] = (np.array(way.bytes), right, log_losses(tables, truth))
+    scenes = np.array(study.scenes)
+    figures = reviewed(study, reviewer, of_crops)
     reference = figures["codes", f"2^0, {LAYERS}"]
     kept: list[dict[str, Any]] = []
-    print(f"{len(truth)} escalated items of {len(np.unique(scenes))} scenes\n")
-    print("| way | setting | bytes an item: mean, median | verdicts right | against all codes | log-loss | mAP50 |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"{len(scenes)} escalated items of {len(np.unique(scenes))} scenes\n")
+    print("| way | setting | bytes: mean, median | verdicts right | against all codes | log-loss | against | mAP50 |")
+    print("|---|---|---|---|---|---|---|---|")
     for (name, setting), (size, right, loss) in sorted(figures.items(), key=lambda row: row[0][0] == "rate"):
-        gain = mean_interval(right.astype(float) - reference[1], scenes)
+        gain, worse = _told(right.astype(float) - reference[1], scenes), _told(loss - reference[2], scenes)
         log = study.logs.get((name, setting))
         map50 = f"{log.metrics().map50:.3f}" if log else ""
         print(
             f"| {name} | {setting} | {size.mean():,.0f}, {np.median(size):,.0f} | {right.mean():.3f} | "
-            f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {loss.mean():.4f} | {map50} |"
+            f"{gain} | {loss.mean():.4f} | {worse} | {map50} |"
         )
         kept.append({"way": name, "setting": setting, "bytes": size.mean(), "right": right.mean(), "loss": loss.mean()})
     curves = {name: [v for (n, _), v in figures.items() if n == name] for name, _ in figures}
@@ -266,7 +296,9 @@ def report(study: Study, reviewer: MiniReviewer, out: Path) -> None:
     (out / "rate_accuracy.json").write_text(json.dumps({"ways": kept, "bd_rate": rates}, indent=1) + "\n")
 
 
-Curve = list[tuple[Float64Array, BoolArray, Float64Array]]
+def _told(difference: Float64Array, scenes: np.ndarray) -> str:
+    interval = mean_interval(difference, scenes)
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def bd_rates(curves: Mapping[str, Curve], scenes: np.ndarray) -> dict[str, str]:

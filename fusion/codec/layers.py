@@ -7,9 +7,13 @@ profile alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fusion.codec.profile import Profile
+from fusion.types import BoolArray
 
 LAYERS = 3
 
@@ -25,7 +29,24 @@ class Part:
 
 def layer_parts(profile: Profile) -> tuple[tuple[Part, ...], ...]:
     """What each of the `LAYERS` layers holds, in the order in which it is coded."""
-    counts = [level.channels for level in profile.levels]
+    return _parts([level.channels for level in profile.levels])
+
+
+def whole_part(profile: Profile) -> tuple[Part, ...]:
+    """Everything, as devices sent it before there were layers."""
+    return tuple(Part(index, 0, level.channels) for index, level in enumerate(profile.levels))
+
+
+def sent_channels(counts: Sequence[int], layers: int) -> tuple[BoolArray, ...]:
+    """Which of a level's channels, `counts` of them, the first `layers` layers hold: one (K,) mask a level."""
+    sent = tuple(np.zeros(count, np.bool_) for count in counts)
+    for parts in _parts(counts)[:layers]:
+        for part in parts:
+            sent[part.level][part.start : part.stop] = True
+    return sent
+
+
+def _parts(counts: Sequence[int]) -> tuple[tuple[Part, ...], ...]:
     finest, half = counts[0], -(-counts[0] // 2)
     if len(counts) > 1:
         base, start = tuple(Part(index, 0, count) for index, count in enumerate(counts[1:], 1)), 0
@@ -33,8 +54,3 @@ def layer_parts(profile: Profile) -> tuple[tuple[Part, ...], ...]:
         start = -(-finest // 4)
         base = (Part(0, 0, start),)
     return base, (Part(0, start, half),), (Part(0, half, finest),)
-
-
-def whole_part(profile: Profile) -> tuple[Part, ...]:
-    """Everything, as devices sent it before there were layers."""
-    return tuple(Part(index, 0, level.channels) for index, level in enumerate(profile.levels))

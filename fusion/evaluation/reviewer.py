@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.codec import FULL, Rate
 from fusion.errors import InputError
 from fusion.evaluation.answers import detector_answers, device_answers
 from fusion.evaluation.bootstrap import mean_interval
@@ -50,20 +51,22 @@ def escalated(
     return np.asarray(doubt | disagree | (columns["asked_score"] >= asked))
 
 
-def calibrate_reviewer(folder: Path, cache: ItemCache, *, rows: BoolArray | None = None) -> dict[str, Any]:
-    """Fit one temperature a slot on validation items (those of `rows`, else all), with and without pixels, and
-    write `calibration.json` into the reviewer's folder. Returns what was written about the fit.
+def calibrate_reviewer(
+    folder: Path, cache: ItemCache, *, rows: BoolArray | None = None, crops_alone: bool = False
+) -> dict[str, Any]:
+    """Fit one temperature a slot on validation items (those of `rows`, else all), with and without pixels, or with
+    pixels and without maps, and write `calibration.json` into the reviewer's folder. Returns what it says of the fit.
     """
     chosen = cache if rows is None or not rows.any() else cache.take(rows)
     reviewer = MiniReviewer.load(str(folder))
     before = reviewer.files.temperatures
-    tables = [
-        np.concatenate(both) for both in zip(*(predict(reviewer, chosen, pixels=p) for p in (False, True)), strict=True)
-    ]
+    seen = (True,) if crops_alone else (False, True)
+    told = [predict(reviewer, chosen, pixels=pixels, maps=not crops_alone, crops_alone=crops_alone) for pixels in seen]
+    tables = [np.concatenate(ways) for ways in zip(*told, strict=True)]
     facts: dict[str, Any] = {"items": len(chosen), "slots": {}}
     temperatures = []
     for index, slot in enumerate(cache.task.slots):
-        raw, truth = temper(tables[index], 1 / before[index]), np.tile(chosen.columns["truth"][:, index], 2)
+        raw, truth = temper(tables[index], 1 / before[index]), np.tile(chosen.columns["truth"][:, index], len(seen))
         temperature = fit_temperature(raw, truth)
         fitted = temper(raw, temperature)
         temperatures.append(temperature)
@@ -77,12 +80,22 @@ def calibrate_reviewer(folder: Path, cache: ItemCache, *, rows: BoolArray | None
     return {"temperatures": temperatures, **facts}
 
 
-def predict(reviewer: MiniReviewer, cache: ItemCache, *, pixels: bool, batch: int = 64) -> list[Float64Array]:
-    """Calibrated probabilities (N, options), a table a slot."""
+def predict(
+    reviewer: MiniReviewer,
+    cache: ItemCache,
+    *,
+    pixels: bool,
+    maps: bool = True,
+    crops_alone: bool = False,
+    rate: Rate = FULL,
+    batch: int = 64,
+) -> list[Float64Array]:
+    """Calibrated probabilities (N, options) of items sent at a rate, a table a slot; `crops_alone` as it learnt."""
     parts = []
     for start in range(0, len(cache), batch):
-        rows = [cache.features(i, pixels=pixels) for i in range(start, min(start + batch, len(cache)))]
-        parts.append([table.numpy() for table in reviewer.probabilities(rows)])
+        places = range(start, min(start + batch, len(cache)))
+        rows = [cache.features(i, pixels=pixels, maps=maps, rate=rate) for i in places]
+        parts.append([table.numpy() for table in reviewer.probabilities(rows, crops_alone=crops_alone)])
     return [np.concatenate(slot) for slot in zip(*parts, strict=True)]
 
 

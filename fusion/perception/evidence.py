@@ -23,6 +23,7 @@ from fusion.types import (
     ItemId,
     PixelCrop,
     SendReason,
+    UInt8Array,
 )
 
 _CONTEXT = 0.25
@@ -78,10 +79,19 @@ def make_evidence(
 
 
 def crop_pixels(image: Image, placement: Placement, box: Box2D, size: int = 96, quality: int = 90) -> PixelCrop:
-    """A square JPEG of `size` pixels around `box` (pixels of the model's input) with a quarter of its size as context.
+    """`cut_out` as a JPEG; `area` is the part of the frame it shows."""
+    shown, area = cut_out(image, placement, box, size)
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return PixelCrop(encoded.tobytes(), "jpeg", area)
 
-    The square spans at least 64 pixels of the frame and is moved, not shrunk, at the frame's border; `area` is
-    the part of the frame it shows. Raises `InputError` when the box lies outside the frame.
+
+def cut_out(image: Image, placement: Placement, box: Box2D, size: int) -> tuple[UInt8Array, Box2D]:
+    """A square (size, size, 3) RGB around `box` (pixels of the model's input) with a quarter of its size as context,
+    and the part of the frame it shows.
+
+    The square spans at least 64 pixels of the frame and is moved, not shrunk, at the frame's border. Raises
+    `InputError` when the box lies outside the frame.
     """
     height, width = image.pixels.shape[:2]
     frame_box = placement.to_frame(box)
@@ -93,10 +103,8 @@ def crop_pixels(image: Image, placement: Placement, box: Box2D, size: int = 96, 
     top, bottom = _span((frame_box.y1 + frame_box.y2) / 2, side, height)
     cut = image.pixels[top:bottom, left:right]
     method = cv2.INTER_AREA if max(cut.shape[:2]) > size else cv2.INTER_LINEAR
-    shown = cv2.cvtColor(cv2.resize(cut, (size, size), interpolation=method), cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done
-    return PixelCrop(encoded.tobytes(), "jpeg", Box2D(float(left), float(top), float(right), float(bottom)))
+    shown = np.asarray(cv2.resize(cut, (size, size), interpolation=method), np.uint8)
+    return shown, Box2D(float(left), float(top), float(right), float(bottom))
 
 
 def _span(centre: float, side: int, length: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Reviewed items as arrays on disk: what training and evaluation read instead of running the device again.
 
 A cache is a folder: `cache.json` (task, evidence layout), `profile/` (the trunk's codec profile) and
-`shard-NNNNN.npz` files, one row an item. Maps and tokens are float16, crops uint8.
+`shard-NNNNN.npz` files, one row an item. Maps and tokens are float16, crops uint8. A row is an item at every rate of
+evidence: what a coarser one leaves out is left out on reading, and what it tells otherwise is cached beside.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.codec import Profile
+from fusion.codec import FULL, RATES, Profile, Rate, sent_channels
 from fusion.errors import InputError
 from fusion.review.features import ReviewFeatures
 from fusion.review.layout import FeatureLayout
 from fusion.task import Task
-from fusion.types import DeviceOpinion, Evidence
+from fusion.types import DeviceOpinion, Evidence, Float32Array
 
 _META = "cache.json"
+LEAST = RATES[-1]
+"""The rate whose maps and token are cached beside the finest ones; maps of all others have the finest steps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedItem:
-    """One item: its features with crop, the right option a slot, and what the device said about it."""
+    """One item: its features with crop, and as sent at rate `LEAST`; the right option a slot; the device's opinion."""
 
     scene: int
     features: ReviewFeatures
+    least: ReviewFeatures
     truth: Mapping[str, str]
     class_scores: Mapping[str, float]
     opinion: DeviceOpinion
@@ -43,7 +47,8 @@ class ItemCache:
     """All items of a cache, N rows.
 
     Columns: `scene` (N,) int64; `truth` (N, slots) int64 option indices; `maps{l}`, `tokens` (N, T, D) and
-    `token_count` (N,); `opinion` (N, G); `crop` (N, S, S, 3); the detector's scores `class_scores` (N, C) and
+    `token_count` (N,), and of rate `LEAST` `least_maps{l}` for the levels that it sends and `least_token` (N, D);
+    `opinion` (N, G); `crop` (N, S, S, 3); the detector's scores `class_scores` (N, C) and
     `told_conditions` (N, K), zeros where it does not tell them; the fused heads'
     `label_scores` (N, C+1), `condition_scores`, `asked_score` (N,) float32; `evidence_bytes` (N,).
     """
@@ -60,15 +65,35 @@ class ItemCache:
         """The cache of some rows, by index or mask."""
         return ItemCache(self.task, self.layout, self.profile, {k: v[rows] for k, v in self.columns.items()})
 
-    def features(self, row: int, *, pixels: bool) -> ReviewFeatures:
-        """One row as the reviewer takes it, with or without its crop."""
-        columns, count = self.columns, int(self.columns["token_count"][row])
+    def features(self, row: int, *, pixels: bool, maps: bool = True, rate: Rate = FULL) -> ReviewFeatures:
+        """One row as the reviewer takes it, sent at a rate, with or without its maps and its crop."""
+        rows, rates = np.array([row]), np.array([RATES.index(rate)])
+        tokens = self.tokens(rows, rates)[0]
         return ReviewFeatures(
-            opinion=columns["opinion"][row],
-            maps=tuple(columns[f"maps{i}"][row].astype(np.float32) for i in range(len(self.layout.strides))),
-            tokens=columns["tokens"][row, :count].astype(np.float32) if count else None,
-            crop=columns["crop"][row] if pixels else None,
+            opinion=self.columns["opinion"][row],
+            maps=tuple(self.maps(i, rows, rates)[0] for i in range(len(self.layout.strides))) if maps else None,
+            tokens=tokens if len(tokens) else None,
+            crop=self.columns["crop"][row] if pixels else None,
         )
+
+    def maps(self, level: int, rows: NDArray[np.int64], rates: NDArray[np.int64]) -> Float32Array:
+        """The resampled level (n, side, side, K+1) of `rows`, each as sent at the rate of that place in `RATES`."""
+        values = self.columns[f"maps{level}"][rows].astype(np.float32)
+        for place in np.unique(rates):
+            rate, chosen = RATES[place], np.flatnonzero(rates == place)
+            sent = sent_channels(self.layout.channels, rate.layers)[level]
+            name = f"least_maps{level}" if rate.step_exponent and sent.any() else f"maps{level}"
+            values[chosen] = self.columns[name][rows[chosen]] * np.append(sent, True)  # the gate is always sent
+        return values
+
+    def tokens(self, rows: NDArray[np.int64], rates: NDArray[np.int64]) -> list[Float32Array]:
+        """The fused tokens (T, D) of each of `rows`, as sent at its rate: the item's own first; T is 0 without any."""
+        found = []
+        for row, place in zip(rows, rates, strict=True):
+            count, columns = int(self.columns["token_count"][row]), self.columns
+            whole = RATES[place].scene_tokens or not count
+            found.append(columns["tokens"][row, :count] if whole else columns["least_token"][row][None])
+        return [values.astype(np.float32) for values in found]
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -81,8 +106,8 @@ class ItemCache:
         shards = sorted(folder.glob("shard-*.npz"))
         parts = [dict(np.load(path, allow_pickle=False)) for path in shards]
         parts = [part for part in parts if len(part["scene"])]
-        if not parts:
-            raise InputError(f"{folder}: the cache has no items; build it again")
+        if not parts or "least_token" not in parts[0]:
+            raise InputError(f"{folder}: the cache has no items at all rates; build it again")
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return cls(task, layout, Profile.load(folder / "profile"), columns)
 
@@ -130,8 +155,12 @@ def write_shard(folder: Path, index: int, items: Sequence[CachedItem], task: Tas
         "asked_score": np.array([item.opinion.asked_score or 0.0 for item in items], single),
         "evidence_bytes": np.array([item.evidence_bytes for item in items], np.int64),
     }
+    columns["least_token"] = _table([_own_token(item, layout) for item in items], (layout.token_width,), half)
+    least = sent_channels(layout.channels, LEAST.layers)
     for level, shape in enumerate(layout.map_shapes):
-        columns[f"maps{level}"] = _table([_map(item, level) for item in items], shape, half)
+        columns[f"maps{level}"] = _table([_map(item.features, item, level) for item in items], shape, half)
+        if least[level].any():
+            columns[f"least_maps{level}"] = _table([_map(item.least, item, level) for item in items], shape, half)
     path = shard_path(folder, index)
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
@@ -143,14 +172,15 @@ def cached_item(
     scene: int,
     evidence: Evidence,
     features: ReviewFeatures,
+    least: ReviewFeatures,
     truth: Mapping[str, str],
     told_conditions: Mapping[str, float] | None = None,
 ) -> CachedItem:
-    """The row of one item; `features` must hold maps and crop, `told_conditions` are the detector's."""
+    """The row of one item; `features` must hold maps and crop, `least` maps, `told_conditions` are the detector's."""
     maps = evidence.maps.byte_size if evidence.maps else 0
     tokens = evidence.tokens.values.nbytes if evidence.tokens else 0
     return CachedItem(
-        scene, features, truth, evidence.class_scores, evidence.opinion, maps + tokens, told_conditions or {}
+        scene, features, least, truth, evidence.class_scores, evidence.opinion, maps + tokens, told_conditions or {}
     )
 
 
@@ -178,7 +208,12 @@ def _crop(item: CachedItem, layout: FeatureLayout) -> NDArray[Any]:
     return np.zeros((layout.crop, layout.crop, 3), np.uint8) if crop is None else crop
 
 
-def _map(item: CachedItem, level: int) -> NDArray[Any]:
-    if item.features.maps is None:
+def _own_token(item: CachedItem, layout: FeatureLayout) -> NDArray[Any]:
+    tokens = item.least.tokens
+    return np.zeros(layout.token_width, np.float32) if tokens is None else tokens[0]
+
+
+def _map(features: ReviewFeatures, item: CachedItem, level: int) -> NDArray[Any]:
+    if features.maps is None:
         raise InputError(f"scene {item.scene}: an item without maps cannot be cached")
-    return item.features.maps[level]
+    return features.maps[level]

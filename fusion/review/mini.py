@@ -102,12 +102,12 @@ class MiniReviewer:
         return choose(tables, self._files.together)
 
     @torch.inference_mode()
-    def probabilities(self, rows: Sequence[ReviewFeatures]) -> list[torch.Tensor]:
+    def probabilities(self, rows: Sequence[ReviewFeatures], *, crops_alone: bool = False) -> list[torch.Tensor]:
         """Calibrated probabilities (B, options) float64 a slot, softmax(logits / temperature); of a row with pixels,
-        the logits are the mean of those with and without.
+        the logits are the mean of those with and without, unless it was trained on `crops_alone`.
         """
         logits = self._logits(rows)
-        seen = [index for index, row in enumerate(rows) if row.crop is not None]
+        seen = [] if crops_alone else [index for index, row in enumerate(rows) if row.crop is not None]
         if seen:
             for scores, plain in zip(logits, self._logits([replace(rows[i], crop=None) for i in seen]), strict=True):
                 scores[seen] = (scores[seen] + plain) / 2

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusion.codec import Profile, encode_maps, item_gate, quantize_tokens
+from fusion.codec import FULL, Profile, Rate, encode_maps, item_gate, quantize_tokens
 from fusion.review.features import extract_features
-from fusion.review.item_cache import begin_cache, cached_item, write_shard
+from fusion.review.item_cache import LEAST, begin_cache, cached_item, write_shard
 from fusion.review.layout import FeatureLayout, layout_for
 from fusion.task import Task
 from fusion.types import Box2D, Box3D, DeviceOpinion, Evidence, FusedTokens, Int8Array, ItemId, PixelCrop, SampleId
@@ -26,9 +26,9 @@ def synthetic_layout(task: Task, profile: Profile) -> FeatureLayout:
 
 
 def synthetic_evidence(
-    task: Task, profile: Profile, seed: int, *, pixels: bool = False
+    task: Task, profile: Profile, seed: int, *, pixels: bool = False, rate: Rate = FULL
 ) -> tuple[Evidence, dict[str, str]]:
-    """One item and its right answers. Each slot's answer is written into a lane of its own.
+    """One item, sent at a rate, and its right answers. Each slot's answer is written into a lane of its own.
 
     The first slot is a level shift of a map channel (and the colour of the crop), the second a direction of the
     fused tokens or another channel, the third the asked-for score, the fourth the box's place.
@@ -57,8 +57,15 @@ def synthetic_evidence(
         reasons=(),
         value=1.0,
         ages_ns=dict.fromkeys(task.sensors, 0) if fused else {},
-        maps=encode_maps(profile, _maps(profile, choice, rng), windows, gates),
-        tokens=_tokens(choice, rng) if fused else None,
+        maps=encode_maps(
+            profile,
+            _maps(profile, choice, rng),
+            windows,
+            gates,
+            step_exponent=min(rate.step_exponent, profile.max_step_exponent),
+            layers=rate.layers,
+        ),
+        tokens=_tokens(choice, rng, rate) if fused else None,
         pixels=_crop(choice[0], len(task.slots[0].options), rng) if pixels else None,
     )
     return evidence, answers
@@ -72,7 +79,8 @@ def write_synthetic_cache(folder: Path, task: Task, profile: Profile, count: int
     for index in range(count):
         evidence, truth = synthetic_evidence(task, profile, seed + index, pixels=True)
         features = extract_features(evidence, profile, layout)
-        items.append(cached_item(index // _ITEMS_PER_SCENE, evidence, features, truth))
+        least = extract_features(synthetic_evidence(task, profile, seed + index, rate=LEAST)[0], profile, layout)
+        items.append(cached_item(index // _ITEMS_PER_SCENE, evidence, features, least, truth))
     write_shard(folder, 0, items, task, layout)
 
 
@@ -86,10 +94,10 @@ def _maps(profile: Profile, choice: list[int], rng: np.random.Generator) -> list
     return maps
 
 
-def _tokens(choice: list[int], rng: np.random.Generator) -> FusedTokens:
+def _tokens(choice: list[int], rng: np.random.Generator, rate: Rate) -> FusedTokens:
     values = rng.normal(size=(TOKENS, TOKEN_WIDTH)).astype(np.float32)
     values[0, choice[1] * 8 : choice[1] * 8 + 8] += 2.0
-    return quantize_tokens(values)
+    return quantize_tokens(values if rate.scene_tokens else values[:1])
 
 
 def _opinion(task: Task, choice: list[int], rng: np.random.Generator) -> DeviceOpinion:

@@ -93,10 +93,12 @@ def measure_rates(
     return len(right), {name: _figures(reviewer, entry, right) for name, entry in told.items() if len(right)}
 
 
-def probabilities(reviewer: MiniReviewer, rows: list[ReviewFeatures]) -> list[Float64Array]:
+def probabilities(
+    reviewer: MiniReviewer, rows: list[ReviewFeatures], *, crops_alone: bool = False
+) -> list[Float64Array]:
     """Calibrated probabilities (N, options) of N items, a table a slot."""
     parts = [
-        [table.numpy() for table in reviewer.probabilities(rows[start : start + _BATCH])]
+        [table.numpy() for table in reviewer.probabilities(rows[start : start + _BATCH], crops_alone=crops_alone)]
         for start in range(0, len(rows), _BATCH)
     ]
     return [np.concatenate(slot) for slot in zip(*parts, strict=True)]

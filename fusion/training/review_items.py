@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from tqdm import tqdm
 
-from fusion.codec import FULL, Profile, Rate
+from fusion.codec import FULL, RATES, Profile, Rate
 from fusion.engines import load_engine
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
@@ -22,7 +22,7 @@ from fusion.preparation.fusion_spec import SPEC_NAME
 from fusion.review.answers import MATCH_IOU, match_truth, truth_answers
 from fusion.review.crop import decode_crop
 from fusion.review.features import ReviewFeatures, extract_features
-from fusion.review.item_cache import CachedItem, begin_cache, cached_item, shard_path, write_shard
+from fusion.review.item_cache import LEAST, CachedItem, begin_cache, cached_item, shard_path, write_shard
 from fusion.review.layout import FeatureLayout, layout_for
 from fusion.task import Task
 from fusion.training.review_sources import LabelledMoment, MomentSource
@@ -109,8 +109,11 @@ class Device:
         candidates = [(found.placement.from_frame(t.box2d), t) for t in moment.truth if t.box2d is not None]
         items = []
         for index, detection in enumerate(found.detections[: self._recipe.most]):
-            evidence = self.evidence(ItemId(sample, index + 1), found, fused, index)
+            evidence, coarser = (
+                self.evidence(ItemId(sample, index + 1), found, fused, index, rate) for rate in (FULL, LEAST)
+            )
             features = extract_features(evidence, self.profile, self.layout)
+            least = extract_features(coarser, self.profile, self.layout)
             crop = crop_pixels(moment.image, found.placement, detection.box, self.layout.crop)
             seen = ReviewFeatures(
                 features.opinion,
@@ -120,7 +123,7 @@ class Device:
             )
             truth = match_truth(detection.box, candidates, self._recipe.iou)
             told = dict(zip(self.task.conditions, detection.condition_scores.tolist(), strict=False))
-            items.append(cached_item(scene, evidence, seen, truth_answers(self.task, truth), told))
+            items.append(cached_item(scene, evidence, seen, least, truth_answers(self.task, truth), told))
         return items
 
 
@@ -158,7 +161,8 @@ def build_item_cache(
 def _origin(bundle: Path, source: MomentSource, recipe: ItemRecipe) -> dict[str, str]:
     """Digests of the device's models, and what else an item depends on."""
     graphs = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(bundle.glob("*.onnx"))}
-    return graphs | {"recipe": repr(recipe), "source": f"{len(source)} of {type(source).__name__}"}
+    kept = {"recipe": repr(recipe), "source": f"{len(source)} of {type(source).__name__}", "rates": repr(RATES)}
+    return graphs | kept
 
 
 class _Worker:

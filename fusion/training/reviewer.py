@@ -11,7 +11,7 @@ import copy
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ def train_reviewer(
     with tqdm(total=recipe.epochs * steps, initial=first * steps, unit="step", disable=quiet) as progress:
         for epoch in range(first, recipe.epochs):
             loss = trainer.epoch(epoch, progress)
-            figures = {"epoch": epoch + 1.0, "loss": loss, **measure(trainer.averaged, validation)}
+            measured = measure(trainer.averaged, validation, crops_alone=recipe.disturbance.crops_alone)
+            figures = {"epoch": epoch + 1.0, "loss": loss, **measured}
             run.epochs.append(figures)
             if not run.best or figures["nll"] < run.best["nll"]:
                 run.best = figures
@@ -122,16 +123,22 @@ def train_reviewer(
 
 
 @torch.inference_mode()
-def measure(network: ReviewerNetwork, cache: ItemCache, size: int = 128) -> dict[str, float]:
-    """Shares of right answers a slot and of wholly right verdicts (`verdict`, `verdict_pixels`), and mean `nll`."""
+def measure(
+    network: ReviewerNetwork, cache: ItemCache, size: int = 128, *, crops_alone: bool = False
+) -> dict[str, float]:
+    """Shares of right answers a slot and of wholly right verdicts (`verdict`, `verdict_pixels`), and mean `nll`.
+
+    With `crops_alone` there are no maps, and `verdict` and `nll` are those with pixels.
+    """
     network.eval()
     rng, prefix = np.random.default_rng(0), network.prefix_cache()
+    told = replace(UNDISTURBED, without_maps=1.0) if crops_alone else UNDISTURBED
     figures: dict[str, float] = {}
-    for pixels, ending in ((False, ""), (True, "_pixels")):
+    for pixels, ending in ((True, ""),) if crops_alone else ((False, ""), (True, "_pixels")):
         right, nll = [], 0.0
         for start in range(0, len(cache), size):
             rows = np.arange(start, min(start + size, len(cache)))
-            batch, truth = disturbed_batch(cache, rows, UNDISTURBED, rng, pixels=pixels)
+            batch, truth = disturbed_batch(cache, rows, told, rng, pixels=pixels)
             logits = network(batch, prefix)
             nll += sum(float(functional.cross_entropy(x, truth[:, i], reduction="sum")) for i, x in enumerate(logits))
             right.append(torch.stack([x.argmax(1) for x in logits], 1) == truth)

@@ -51,6 +51,7 @@ def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> No
         {
             "Reviewer, recipe": plain
             | {
+                "coarse_rates": recipe.disturbance.coarse_rates,
                 "items": len(cache),
                 "parameters": run.parameters,
                 "command": f"fusion train reviewer --task {task.name}",

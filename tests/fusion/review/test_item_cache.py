@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion.codec import Profile
+from fusion.codec import RATES, Profile, Rate
+from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ConfigError, InputError
 from fusion.review.answers import match_truth, truth_answers
 from fusion.review.features import extract_features
@@ -33,7 +34,35 @@ def test_rows_come_back_as_they_were_extracted(yard: Task, profile: Profile, tmp
     truth = {slot.name: slot.options[k] for slot, k in zip(yard.slots, cache.columns["truth"][3], strict=True)}
     assert truth == answers
     assert cache.features(3, pixels=False).crop is None
+    assert cache.features(3, pixels=False, maps=False).maps is None
     assert len(cache.take(cache.columns["scene"] == 0)) == 4
+
+
+@pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
+@pytest.mark.parametrize("task", ["yard", "pcb"])
+def test_a_row_at_a_rate_is_what_evidence_sent_at_it_tells(task: str, rate: Rate, tmp_path: Path) -> None:
+    named, profile = Task.load(task), synthetic_profile(task=task)
+    write_synthetic_cache(tmp_path, named, profile, 3, seed=40)
+    cache = ItemCache.load(tmp_path)
+    for row in range(3):
+        sent = synthetic_evidence(named, profile, 40 + row, rate=rate)[0]
+        wanted, got = extract_features(sent, profile, cache.layout), cache.features(row, pixels=False, rate=rate)
+        np.testing.assert_array_equal(got.opinion, wanted.opinion)
+        for mine, theirs in zip(got.maps, wanted.maps, strict=True):
+            np.testing.assert_array_equal(mine, theirs.astype(np.float16))
+        assert (got.tokens is None) == (wanted.tokens is None) == (task == "pcb")
+        if wanted.tokens is not None:
+            np.testing.assert_array_equal(got.tokens, wanted.tokens.astype(np.float16))
+    finest = cache.features(0, pixels=False)
+    assert np.array_equal(finest.maps[0], cache.features(0, pixels=False, rate=rate).maps[0]) == (rate.layers > 1)
+
+
+def test_a_cache_of_one_rate_is_refused(yard: Task, profile: Profile, tmp_path: Path) -> None:
+    write_synthetic_cache(tmp_path, yard, profile, 2)
+    shard = tmp_path / "shard-00000.npz"
+    np.savez(shard, **{name: values for name, values in np.load(shard).items() if "least" not in name})
+    with pytest.raises(InputError, match="no items at all rates"):
+        ItemCache.load(tmp_path)
 
 
 def test_no_cache_is_one_line(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from fusion.codec import RATES
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import InputError
+from fusion.evaluation.reviewer import calibrate_reviewer, predict
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.review.model import ReviewerSize
@@ -123,6 +125,46 @@ def test_lanes_are_left_out_and_nothing_else_changes(cache: ItemCache) -> None:
     assert not bare.opinion[:, heads].any()
     assert torch.equal(bare.opinion[:, : heads.start], whole.opinion[:, : heads.start])
     np.testing.assert_allclose(whole.opinion.numpy(), cache.columns["opinion"][rows])
+
+
+def test_rows_of_a_batch_come_at_coarser_rates(cache: ItemCache) -> None:
+    rows, rng = np.arange(60), np.random.default_rng(2)
+    batch, _ = disturbed_batch(cache, rows, replace(UNDISTURBED, coarse_rates=0.7), rng, pixels=False)
+    drawn = []
+    for row in rows:
+        tokens = batch.tokens[batch.token_rows == row].numpy()
+        for rate in RATES:
+            sent = cache.features(row, pixels=False, rate=rate)
+            same = all(np.array_equal(batch.maps[i][row].numpy(), values) for i, values in enumerate(sent.maps))
+            if same and np.array_equal(tokens, sent.tokens):
+                drawn.append(rate.name)
+                break
+        else:
+            pytest.fail(f"row {row} is what no rate sends")
+        assert batch.token_index[batch.token_rows == row].tolist() == list(range(len(tokens)))
+    assert {rate.name for rate in RATES} == set(drawn)
+    assert 0.15 < drawn.count("full") / len(rows) < 0.5
+
+
+def test_a_reviewer_of_crops_alone_is_judged_and_calibrated_on_crops(cache: ItemCache, tmp_path: Path) -> None:
+    alone = replace(RECIPE.disturbance, without_maps=1.0, with_pixels=1.0, recompressed=0.5)
+    recipe = replace(RECIPE, epochs=8, average=0.8, disturbance=alone)
+    run = train_reviewer(cache, tmp_path, recipe, validation=cache, quiet=True)
+    assert run.best["object"] > 0.5
+    assert not [name for name in run.best if name.endswith("_pixels")]
+    calibrate_reviewer(tmp_path / "reviewer", cache, crops_alone=True)
+    tables = predict(MiniReviewer.load(str(tmp_path / "reviewer")), cache, pixels=True, maps=False, crops_alone=True)
+    assert (tables[0].argmax(1) == cache.columns["truth"][:, 0]).mean() == pytest.approx(run.best["object"], abs=0.05)
+
+
+def test_recompressed_crops_lose_something_and_the_cache_nothing(cache: ItemCache) -> None:
+    rows, rng, before = np.arange(16), np.random.default_rng(0), cache.columns["crop"].copy()
+    plain, _ = disturbed_batch(cache, rows, UNDISTURBED, rng, pixels=True)
+    lossy, _ = disturbed_batch(cache, rows, replace(UNDISTURBED, recompressed=0.5), rng, pixels=True)
+    off = (lossy.crops - plain.crops).abs().mean((1, 2, 3))
+    assert 3 < int((off > 0).sum()) < 13
+    assert float(off.max()) < 0.3
+    np.testing.assert_array_equal(cache.columns["crop"], before)
 
 
 def test_flips_move_maps_and_crop_together(cache: ItemCache) -> None:
