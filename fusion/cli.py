@@ -136,7 +136,7 @@ def _perceive(arguments: argparse.Namespace) -> None:
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = commands.add_parser("train", help="train a model, or all of them, and bundle it with its card")
-    train.add_argument("model", choices=["detector", "fusion", "novelty", "reviewer", "all"])
+    train.add_argument("model", choices=["detector", "fusion", "novelty", "reviewer", "projector", "all"])
     train.add_argument("--task", default="yard")
     train.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
     train.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and logs go")
@@ -152,6 +152,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--only", action="append", metavar="PART", help="of the fusion model begun with: what learns (fuser.heads.box)"
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.add_argument("--reviewer", help="of a projector: hf:NAME-OR-PATH, the pretrained model it is for")
     train.add_argument("--size", default="small", help="of the fusion model: small, base or large")
     train.add_argument(
         "--device", default="cpu", help="where a detector or a driving task's fusion model learns, as torch names it"

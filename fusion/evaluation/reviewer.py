@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fusion.errors import InputError
 from fusion.evaluation.answers import detector_answers, device_answers
 from fusion.evaluation.bootstrap import mean_interval
 from fusion.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood, temper
-from fusion.review.checkpoint import save_temperatures
+from fusion.review.folder import save_temperatures
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.types import BoolArray, DeviceOpinion, Float64Array
@@ -59,14 +59,24 @@ def calibrate_reviewer(
     """
     chosen = cache if rows is None or not rows.any() else cache.take(rows)
     reviewer = MiniReviewer.load(str(folder))
-    before = reviewer.files.temperatures
     seen = (True,) if crops_alone else (False, True)
     told = [predict(reviewer, chosen, pixels=pixels, maps=not crops_alone, crops_alone=crops_alone) for pixels in seen]
+    return calibrate(folder, chosen, told, reviewer.files.temperatures)
+
+
+def calibrate(
+    folder: Path, cache: ItemCache, told: Sequence[Sequence[Float64Array]], before: Sequence[float]
+) -> dict[str, Any]:
+    """Fit one temperature a slot and write `calibration.json`. Returns what it says of the fit.
+
+    `told` has the probabilities (N, options) a slot of all items for every way of asking; `before` are the temperatures
+    in them.
+    """
     tables = [np.concatenate(ways) for ways in zip(*told, strict=True)]
-    facts: dict[str, Any] = {"items": len(chosen), "slots": {}}
+    facts: dict[str, Any] = {"items": len(cache), "slots": {}}
     temperatures = []
     for index, slot in enumerate(cache.task.slots):
-        raw, truth = temper(tables[index], 1 / before[index]), np.tile(chosen.columns["truth"][:, index], len(seen))
+        raw, truth = temper(tables[index], 1 / before[index]), np.tile(cache.columns["truth"][:, index], len(told))
         temperature = fit_temperature(raw, truth)
         fitted = temper(raw, temperature)
         temperatures.append(temperature)

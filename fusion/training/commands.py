@@ -54,7 +54,20 @@ def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
     make_reviewer(task, arguments, bundle_folder(task, arguments.weights))
 
 
-_STEPS = {"detector": _detector, "fusion": _fusion, "novelty": _novelty, "reviewer": _reviewer}
+def _projector(task: Task, arguments: argparse.Namespace) -> None:
+    from fusion.training.projectors import make_projector
+
+    refuse_several("projector", task)
+    make_projector(task, arguments, bundle_folder(task, arguments.weights))
+
+
+_STEPS = {
+    "detector": _detector,
+    "fusion": _fusion,
+    "novelty": _novelty,
+    "reviewer": _reviewer,
+    "projector": _projector,
+}
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -32,10 +32,7 @@ ABSENT = 0.1
 def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> None:
     """Cache items, train, calibrate, and bundle `reviewer/`; a reviewer worse on validation is not bundled."""
     out = Path(arguments.out) / task.name
-    learn, validate = _training_sources(task, arguments)
-    for name, source in (("review-train", learn), ("review-val", validate)):
-        build_item_cache(out / name, task, folder, source, ItemRecipe(), workers=arguments.threads)
-    cache, validation = ItemCache.load(out / "review-train"), ItemCache.load(out / "review-val")
+    cache, validation, validate = training_items(task, arguments, folder)
     recipe = recipe_for(flips=not task.conditions, threads=arguments.threads)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
     run = train_reviewer(cache, out / "reviewer", recipe, validation=validation, resume=arguments.resume)
@@ -65,6 +62,19 @@ def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> No
     )
     add_to_card(folder, {"Evidence by rate, validation": _rates(task, folder, validate, validation)})
     write_digests(folder)
+
+
+def training_items(
+    task: Task, arguments: argparse.Namespace, folder: Path
+) -> tuple[ItemCache, ItemCache, MomentSource]:
+    """Items to learn from and to validate on, as the device of the bundle in `folder` makes them, and what the latter
+    were made from; kept under `--out`.
+    """
+    out = Path(arguments.out) / task.name
+    learn, validate = _training_sources(task, arguments)
+    for name, source in (("review-train", learn), ("review-val", validate)):
+        build_item_cache(out / name, task, folder, source, ItemRecipe(), workers=arguments.threads)
+    return ItemCache.load(out / "review-train"), ItemCache.load(out / "review-val"), validate
 
 
 def measure_evidence(task: Task, arguments: argparse.Namespace, folder: Path) -> str:

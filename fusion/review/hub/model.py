@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from fusion.errors import ModelError
+from fusion.review.folder import first_line
 from fusion.review.hub.families import Family
 from fusion.review.hub.name import HubName
 
@@ -39,7 +40,7 @@ def open_model(called: HubName) -> HubModel:
             folder, dtype=getattr(torch, called.dtype), use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, AttributeError) as error:
-        raise ModelError(f"{called.where}: cannot be loaded ({_first_line(error)})") from None
+        raise ModelError(f"{called.where}: cannot be loaded ({first_line(error)})") from None
     try:
         family = Family(model.to(called.device).eval(), processor)
     except ModelError as error:
@@ -57,7 +58,7 @@ def _fetched(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"hf:{name}: neither a folder nor in the hub's cache, and it cannot be fetched ({_first_line(error)}); "
+            f"hf:{name}: neither a folder nor in the hub's cache, and it cannot be fetched ({first_line(error)}); "
             "give the folder of a downloaded model"
         ) from None
 
@@ -68,7 +69,3 @@ def _fingerprint(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

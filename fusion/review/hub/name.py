@@ -13,14 +13,16 @@ from fusion.errors import ConfigError
 
 
 class HubName(Settings):
-    """`NAME-OR-PATH?task=TASK`, and how the model is run.
+    """`NAME-OR-PATH?task=TASK` or `NAME-OR-PATH?projector=FOLDER`, and how the model is run.
 
-    `where` is a folder, or a name of the hub that is in the local cache or can be fetched. `side` pixels a side is what
-    crops are scaled to before the model's own processor sees them.
+    `where` is a folder, or a name of the hub that is in the local cache or can be fetched. `projector` is what
+    `fusion train projector` made for this very model; it knows its task, and its crops' size. Without one `side` pixels
+    a side is what crops are scaled to before the model's own processor sees them.
     """
 
     where: str = Field(min_length=1)
-    task: str
+    task: str = ""
+    projector: str = ""
     side: int = Field(default=224, ge=28, le=1024)
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -30,7 +32,7 @@ class HubName(Settings):
         """Read it. Raises `ConfigError` that says what is missing or unknown."""
         where, _, asked = argument.partition("?")
         given = dict(parse_qsl(asked, keep_blank_values=True))
-        if "task" not in given:
+        if not given.get("task") and not given.get("projector"):
             raise ConfigError(f"reviewer hf:{argument}: whose questions? give hf:{where or 'NAME-OR-PATH'}?task=TASK")
         try:
             return cls.model_validate({"where": where, **given})

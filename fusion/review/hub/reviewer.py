@@ -1,90 +1,136 @@
-"""`hf:`: a pretrained vision-language model answers from pixels, in one forward for a whole batch of verdicts."""
+"""`hf:`: a pretrained vision-language model answers, in one forward for a whole batch of verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from fusion.errors import EvidenceError, ModelError
+from fusion.errors import EvidenceError, ModelError, UnknownProfileError
 from fusion.review.base import ANY_PROFILE, PreparedItem, slot_answers
-from fusion.review.batch import EvidenceBatch, to_pixels
+from fusion.review.batch import EvidenceBatch, collate, to_pixels
 from fusion.review.crop import decode_crop
+from fusion.review.features import ReviewFeatures, extract_features
 from fusion.review.hub.families import CROSS
 from fusion.review.hub.model import HubModel, open_model
 from fusion.review.hub.name import HubName
 from fusion.review.hub.network import HubNetwork
+from fusion.review.hub.projected import Projected, load_projected
 from fusion.review.hub.prompt import build_prompt
 from fusion.review.together import choose
 from fusion.task import Task
-from fusion.types import Evidence, SlotAnswer, UInt8Array
+from fusion.types import Evidence, SlotAnswer
+
+_NO_OPINION = np.zeros(0, np.float32)
 
 
 class HubReviewer:
-    """Reads an item's crop with a model that was not trained for the task.
+    """Reads an item's crop and, with a projector that was trained for it, the maps, tokens and opinion as well.
 
-    Of an item without a crop it knows nothing: every option is as probable as another, so that the service, finding
-    the answer unsure, asks the device for one. The maps are not read, so every trunk is served.
+    Without a projector it knows nothing of an item that has no crop: every option is as probable as another, so that
+    the service, finding the answer unsure, asks the device for one. The maps are not read then, and every trunk served.
     """
 
-    profiles = frozenset({ANY_PROFILE})
-
-    def __init__(self, called: HubName, task: Task, opened: HubModel) -> None:
+    def __init__(self, called: HubName, task: Task, opened: HubModel, projected: Projected | None = None) -> None:
         self.task = task
         self.name = f"hf:{opened.label}@{opened.fingerprint[:12]}"
+        self.profiles = frozenset({ANY_PROFILE})
         self._side = called.side
-        family = opened.family
-        try:
-            prompt = build_prompt(
-                task, family.processor, family.image_token, called.side, image_first=family.kind in CROSS
-            )
-        except ModelError as error:
-            raise ModelError(f"{called.where}: {error}") from None
-        self._network = HubNetwork(family, prompt, None).eval()
-        self._tokens = prompt.picture_tokens + len(prompt.after) + len(prompt.tree.ids)
+        self._files = None if projected is None else projected.files
+        if projected is not None:
+            self.name += f"+{projected.fingerprint[:12]}"
+            self.profiles = frozenset(projected.files.profiles)
+            self._side = projected.files.layout.crop
+        self.network = network_of(called.where, task, opened, self._side, projected)
+        prompt = self.network.prompt
+        self._tail = len(prompt.after) + len(prompt.tree.ids)
         with torch.inference_mode():
-            self._prefix = self._network.prefix_cache()
+            self._prefix = self.network.prefix_cache()
 
     @classmethod
     def load(cls, argument: str) -> Self:
-        """The reviewer `NAME-OR-PATH?task=TASK`. Raises `ConfigError` or `ModelError`."""
+        """The reviewer `NAME-OR-PATH?task=TASK` or `?projector=FOLDER`. Raises `ConfigError` or `ModelError`."""
         called = HubName.parse(argument)
-        task = Task.load(called.task)
-        return cls(called, task, open_model(called))
+        if not called.projector:
+            return cls(called, Task.load(called.task), open_model(called))
+        opened = open_model(called)
+        projected = load_projected(Path(called.projector), opened)
+        task = projected.files.task
+        if called.task not in {"", task.name}:
+            raise ModelError(f"{called.projector}: is of task {task.name}, not {called.task}")
+        return cls(called, task, opened, projected)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """What scores are divided by, slot by slot."""
+        return (1.0,) * len(self.task.slots) if self._files is None else self._files.temperatures
 
     def cost(self, evidence: Evidence) -> int:
-        """The picture's tokens, the text behind it and the tree of answers; 1 without a picture."""
-        return 1 if evidence.pixels is None else self._tokens
+        """Visual tokens of the lanes that are read, the text behind them and the tree of answers; at least 1."""
+        seen = 0 if evidence.pixels is None else self.network.crop_tokens
+        if self._files is not None:
+            seen += 1 + (self._files.layout.map_tokens if evidence.maps is not None else 0)
+            seen += len(evidence.tokens.values) if evidence.tokens is not None else 0
+        return seen + self._tail if seen else 1
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
-        """Decode and check one row. Raises `EvidenceError`."""
+        """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for a trunk it does not read."""
         if evidence.task != self.task.name:
             raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {self.task.name!r}")
-        crop = None if evidence.pixels is None else decode_crop(evidence.pixels, self._side, str(evidence.item))
-        return PreparedItem(evidence.item, self.cost(evidence), crop)
+        if self._files is None:
+            crop = None if evidence.pixels is None else decode_crop(evidence.pixels, self._side, str(evidence.item))
+            return PreparedItem(evidence.item, self.cost(evidence), ReviewFeatures(_NO_OPINION, crop=crop))
+        profile = self._files.profiles.get(evidence.profile)
+        if profile is None:
+            raise UnknownProfileError(f"{evidence.item}: trunk {evidence.profile[:12]!r} is not served by {self.name}")
+        return PreparedItem(evidence.item, self.cost(evidence), extract_features(evidence, profile, self._files.layout))
+
+    def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
+        """Answer every slot of every row in one forward."""
+        rows = [row.payload for row in batch if isinstance(row.payload, ReviewFeatures)]
+        if len(rows) != len(batch):
+            raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
+        tables = [table.numpy() for table in self.probabilities(rows)]
+        return slot_answers(self.task, tables, choose(tables, None if self._files is None else self._files.together))
 
     @torch.inference_mode()
-    def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
-        """Answer every slot of every row, those with pictures in one forward."""
-        tables = [np.full((len(batch), len(slot.options)), 1 / len(slot.options)) for slot in self.task.slots]
-        shown = [row for row, item in enumerate(batch) if item.payload is not None]
-        if shown:
-            crops = [crop for row in shown if isinstance(crop := batch[row].payload, np.ndarray)]
-            for table, scores in zip(tables, self._network(self._batch(crops), self._prefix), strict=True):
-                table[shown] = torch.softmax(scores.double(), 1).cpu().numpy()
-        return slot_answers(self.task, tables, choose(tables, None))
+    def probabilities(self, rows: Sequence[ReviewFeatures]) -> list[Tensor]:
+        """Calibrated probabilities (B, options) float64 a slot; of a row in which nothing can be seen all alike."""
+        seen = [index for index, row in enumerate(rows) if self._files is not None or row.crop is not None]
+        counts = [len(slot.options) for slot in self.task.slots]
+        tables = [torch.full((len(rows), count), 1 / count, dtype=torch.float64) for count in counts]
+        if seen:
+            scores = self.network(self._batch([rows[index] for index in seen]), self._prefix)
+            for table, told, temperature in zip(tables, scores, self.temperatures, strict=True):
+                table[seen] = torch.softmax(told.double() / temperature, 1).cpu()
+        return tables
 
-    def _batch(self, crops: Sequence[UInt8Array]) -> EvidenceBatch:
-        rows, none = torch.arange(len(crops)), torch.zeros(0, dtype=torch.int64)
+    def _batch(self, rows: Sequence[ReviewFeatures]) -> EvidenceBatch:
+        if self._files is not None:
+            return collate(rows, self._files.layout).to(self.network.device)
+        none = torch.zeros(0, dtype=torch.int64)
         return EvidenceBatch(
-            opinion=torch.zeros(len(crops), 0),
+            opinion=torch.zeros(len(rows), 0),
             maps=(),
             map_rows=none,
             tokens=torch.zeros(0, 0),
             token_rows=none,
             token_index=none,
-            crops=to_pixels(torch.from_numpy(np.stack(crops))),
-            crop_rows=rows,
-        ).to(self._network.device)
+            crops=to_pixels(torch.from_numpy(np.stack([row.crop for row in rows if row.crop is not None]))),
+            crop_rows=torch.arange(len(rows)),
+        ).to(self.network.device)
+
+
+def network_of(where: str, task: Task, opened: HubModel, side: int, projected: Projected | None = None) -> HubNetwork:
+    """The model with its prompt, for crops of `side` pixels. Raises `ModelError` naming `where`."""
+    family = opened.family
+    try:
+        prompt = build_prompt(task, family.processor, family.image_token, side, image_first=family.kind in CROSS)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from None
+    projector = None if projected is None else projected.files.projector.to(family.head.weight.device)
+    return HubNetwork(family, prompt, projector).eval()

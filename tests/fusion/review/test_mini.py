@@ -18,7 +18,8 @@ from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import EvidenceError, ModelError, UnknownProfileError
 from fusion.review import check_answers, load_reviewer
 from fusion.review.batch import collate
-from fusion.review.checkpoint import load_reviewer_files, save_reviewer, save_temperatures
+from fusion.review.checkpoint import load_reviewer_files, save_reviewer
+from fusion.review.folder import save_temperatures
 from fusion.review.mini import MiniReviewer
 from fusion.review.synthetic import synthetic_evidence
 from fusion.task import Task

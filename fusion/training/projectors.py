@@ -1,0 +1,73 @@
+"""`fusion train projector`: our evidence for a pretrained model, into a folder that `hf:` takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fusion.errors import ConfigError
+from fusion.evaluation.reviewer import calibrate, escalated
+from fusion.review.folder import EvidenceFiles
+from fusion.review.hub.model import open_model
+from fusion.review.hub.name import HubName
+from fusion.review.hub.network import HubNetwork
+from fusion.review.hub.projected import Projected, load_projected, new_projector, save_projected
+from fusion.review.hub.reviewer import HubReviewer, network_of
+from fusion.review.item_cache import ItemCache
+from fusion.review.projector import EvidenceProjector
+from fusion.review.together import combinations_of, save_together
+from fusion.task import Task
+from fusion.training.projector import ProjectorRecipe, train_projector
+from fusion.training.reviewers import training_items
+from fusion.types import Float64Array
+
+SCHEME = "hf:"
+
+
+def make_projector(task: Task, arguments: argparse.Namespace, bundle: Path) -> None:
+    """Cache the items of the task's own reviewer, train, calibrate; prints where it went and how it is named."""
+    if not arguments.reviewer or not arguments.reviewer.startswith(SCHEME):
+        raise ConfigError("fusion train projector: whose? give --reviewer hf:NAME-OR-PATH")
+    name = arguments.reviewer.removeprefix(SCHEME)
+    called = HubName.parse(name if "task=" in name else f"{name}{'&' if '?' in name else '?'}task={task.name}")
+    opened = open_model(called)
+    cache, validation, _ = training_items(task, arguments, bundle)
+    recipe = ProjectorRecipe(threads=arguments.threads)
+    recipe = replace(recipe, disturbance=replace(recipe.disturbance, flips=not task.conditions))
+    recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
+    recipe = recipe if arguments.seed is None else replace(recipe, seed=arguments.seed)
+    torch.manual_seed(recipe.seed)
+    projector = new_projector(opened.family, cache.layout, recipe.hidden)
+    device = opened.family.head.weight.device
+
+    def network(made: EvidenceProjector) -> HubNetwork:
+        files = EvidenceFiles(task, cache.layout, made, {}, (), None, {})
+        return network_of(called.where, task, opened, cache.layout.crop, Projected(files, ""))
+
+    run = train_projector(cache, validation, recipe, network, projector.to(device))
+    folder = Path(arguments.out) / task.name / "projector"
+    save_projected(folder, task, projector, [cache.profile], opened)
+    save_together(folder, task, combinations_of(cache.columns["truth"]))
+    chosen = validation.take(escalated(validation)) if escalated(validation).any() else validation
+    reviewer = HubReviewer(called, task, opened, load_projected(folder, opened))
+    facts = calibrate(folder, chosen, [_told(reviewer, chosen, recipe.batch)], reviewer.temperatures)
+    ended = {"recipe": asdict(recipe), "model": opened.label, "best": run.best, "epochs": run.epochs, **facts}
+    (folder / "run.json").write_text(json.dumps(ended, indent=1) + "\n", encoding="utf-8")
+    print(
+        f"{folder}: verdicts right {run.best['verdict']:.3f}, log-loss {run.best['nll']:.3f} on {len(validation)} items"
+    )
+    print(f"reviewer: {SCHEME}{called.where}?projector={folder}")
+
+
+def _told(reviewer: HubReviewer, cache: ItemCache, size: int) -> list[Float64Array]:
+    """Probabilities (N, options) a slot of all items, without pixels."""
+    parts = []
+    for start in range(0, len(cache), size):
+        rows = [cache.features(i, pixels=False) for i in range(start, min(start + size, len(cache)))]
+        parts.append([table.numpy() for table in reviewer.probabilities(rows)])
+    return [np.concatenate(slot) for slot in zip(*parts, strict=True)]
