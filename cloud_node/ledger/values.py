@@ -1,0 +1,96 @@
+"""What a ledger keeps beside outcomes, and how it is asked. Times are the service's wall clock in nanoseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cloud_node.outcome import Outcome
+from fusion.errors import InputError, SpoolError
+from fusion.types import ItemId, ItemState, LedgerCounts
+
+
+class AwayError(SpoolError):
+    """The storage as a whole cannot be used now: what is tried next, or in parts, would fail alike."""
+
+
+UNSURE = "unsure"
+"""What a person answers to a slot that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """A device's totals as it last told them; `received_ns` is when."""
+
+    device: str
+    epoch: str
+    received_ns: int
+    counts: LedgerCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a person says an item is: an option a slot, or `UNSURE`. Raises `InputError` when it says nothing."""
+
+    item: ItemId
+    author: str
+    at_ns: int
+    answers: Mapping[str, str]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.author or not self.answers or not all(self.answers.values()):
+            raise InputError(f"a correction of {self.item} needs an author and an answer in every slot it names")
+        if "\0" in "".join((self.author, self.note)):
+            raise InputError(f"a correction of {self.item} holds a NUL character, which PostgreSQL cannot store")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An outcome and the correction that counts: the last one, None while nobody corrected it."""
+
+    outcome: Outcome
+    correction: Correction | None = None
+
+
+class Order(StrEnum):
+    """How found outcomes are sorted; equals by when they were stored (in PostgreSQL, of one group, by item)."""
+
+    NEWEST = "newest"
+    """Answered last comes first."""
+
+    VALUE = "value"
+    """What the device held most worth a review comes first; outcomes of unread evidence count as 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which outcomes: those that meet every condition that is given.
+
+    `slots` names the option the verdict gave a slot (not a correction's); `since_ns` (inclusive) and `before_ns`
+    (exclusive) bound when an outcome was answered. Raises `InputError` for a time that is none.
+    """
+
+    order: Order = Order.NEWEST
+    task: str | None = None
+    device: str | None = None
+    state: ItemState | None = None
+    uncertain: bool | None = None
+    slots: Mapping[str, str] = field(default_factory=dict)
+    since_ns: int | None = None
+    before_ns: int | None = None
+    corrected: bool | None = None
+
+    def __post_init__(self) -> None:
+        for time_ns in (self.since_ns, self.before_ns):
+            if time_ns is not None and not 0 <= time_ns < 2**63:
+                raise InputError(f"{time_ns} is no time in nanoseconds since 1970")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what a search found. `cursor` asks for the next page, and is empty on the last one."""
+
+    records: tuple[Record, ...]
+    cursor: str
