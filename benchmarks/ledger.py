@@ -78,7 +78,7 @@ def in_tree(tree: Path, arguments: argparse.Namespace, group: int) -> dict[str, 
         name = arguments.ledger or f"{folder}/ledger.db"
         commits = max(20, arguments.rows // group // (8 if group == 1 else 1))
         command = [sys.executable, __file__, "--one", str(group), str(commits), "--ledger", name]
-        paths = os.environ | {"PYTHONPATH": str(tree)}
+        paths = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])}
         done = subprocess.run(command, env=paths, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

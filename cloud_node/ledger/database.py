@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from cloud_node.ledger.rows import key_of, outcome_of
@@ -24,6 +25,9 @@ class Database(ABC):
 
     advice: ClassVar[str] = ""
     """What to do when it is away, appended to the error."""
+
+    driver: ClassVar[ModuleType]
+    """The Python driver, by whose errors failures are told apart."""
 
     upsert: ClassVar[Any]
     """The database's `insert`, which knows what to do on conflicts."""
@@ -52,10 +56,10 @@ class Database(ABC):
         `AwayError` where the database itself is not to be had.
         """
         try:
-            with self._engine.begin() as connection:
+            with self._begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            raise self.failed(what, error) from None
+        except (SQLAlchemyError, self.driver.Error) as error:
+            raise self._failed(what, error) from None
 
     @contextmanager
     def opening(self) -> Iterator[Connection]:
@@ -72,15 +76,18 @@ class Database(ABC):
         rows = self.rows(connection, json.dumps([key_of(item) for item in items]))
         return {outcome.item: outcome for outcome in map(outcome_of, rows)}
 
-    def failed(self, what: str, error: SQLAlchemyError) -> SpoolError:
-        """The error to raise: the database's own first line, without statement and values."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        line = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
-        text = f"ledger {self.name}: cannot be {what} ({line})"
-        if isinstance(error, OperationalError | InterfaceError | NoConnectionError):
-            return AwayError(text + self.advice)
-        return SpoolError(text)
-
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def _begin(self) -> AbstractContextManager[Connection]:
+        return self._engine.begin()
+
+    def _failed(self, what: str, error: Exception) -> SpoolError:
+        """The error to raise: the database's own first line, without statement and values."""
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        line = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+        text = f"ledger {self.name}: cannot be {what} ({line})"
+        if isinstance(cause, (self.driver.OperationalError, self.driver.InterfaceError, NoConnectionError)):
+            return AwayError(text + self.advice)
+        return SpoolError(text)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from operator import itemgetter
-from typing import Any, Self, TypeVar
+from types import ModuleType
+from typing import Any, ClassVar, Self, TypeVar
 
 import psycopg
 from sqlalchemy import (
@@ -80,6 +81,7 @@ class PostgresDatabase(Database):
     """A database that `url` names; `options` are the session's settings."""
 
     advice = "; is the server up, and do host, database, user and password fit?"
+    driver: ClassVar[ModuleType] = psycopg
     upsert = staticmethod(insert)
 
     def __init__(self, url: URL, options: str, connections: int) -> None:

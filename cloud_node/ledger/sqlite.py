@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import (
     URL,
@@ -30,14 +33,18 @@ from cloud_node.ledger.store import SqlLedger
 from cloud_node.ledger.tables import OUTCOMES, SCHEMA_VERSION, create
 from fusion.errors import SpoolError
 
+READERS = 4
+"""Threads that may use one reader at the same moment; more wait."""
+
+_SETTINGS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA journal_size_limit = 16777216")
+_WRITER = "BEGIN IMMEDIATE", _SETTINGS
+_READER = "BEGIN", ("PRAGMA query_only = ON",)
+
 _MARKS = ", ".join("?" * (len(COLUMNS) + 1))
 _INSERT = f"INSERT INTO outcomes (id, {', '.join(COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"  # noqa: S608 fixed
 _INSERT_EVIDENCE = "INSERT INTO evidence (id, blob) VALUES (?, ?)"
 _LAST_ID = "SELECT coalesce(max(id), 0) FROM outcomes"
-_IDS = "SELECT id FROM outcomes WHERE id > ?"
-_WRITER = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA journal_size_limit = 16777216")
-
-
+_IDS = "SELECT id FROM outcomes WHERE id >= ?"
 _FIND = (
     f"SELECT {', '.join(f'outcomes.{name}' for name in COLUMNS)} FROM json_each(?) AS wanted JOIN outcomes ON "  # noqa: S608 fixed
     "device = json_extract(wanted.value, '$[0]') AND epoch = json_extract(wanted.value, '$[1]') AND "
@@ -47,38 +54,58 @@ _FIND = (
 
 
 class SqliteDatabase(Database):
-    """A file; `begin` says how transactions start.
+    """A file. Who may write keeps one connection for itself; others take one from a pool, and see what is committed.
 
-    What every item passes goes to the driver as plain text: building statements would cost more than running them.
+    What every item passes goes to the driver itself: on the way through statements and results it would cost more time
+    than in the database.
     """
 
+    driver: ClassVar[ModuleType] = sqlite3
     upsert = staticmethod(insert)
 
-    def __init__(self, path: Path, begin: str, pragmas: Sequence[str], connections: int) -> None:
-        engine = create_engine(
-            URL.create("sqlite", database=str(path)), pool_size=connections, max_overflow=0, hide_parameters=True
-        )
-        _speak(engine, begin, pragmas)
+    def __init__(self, path: Path, *, writes: bool) -> None:
+        url = URL.create("sqlite", database=str(path))
+        engine = create_engine(url, pool_size=1 if writes else READERS, max_overflow=0, hide_parameters=True)
+        _speak(engine, *(_WRITER if writes else _READER))
         super().__init__(str(path), engine)
+        self._writes = writes
+        self._kept: Connection | None = None
 
     def insert(
         self, connection: Connection, rows: Sequence[tuple[Any, ...]], blobs: Sequence[bytes | None]
     ) -> list[bool]:
         """See `Database.insert`. Nobody else writes meanwhile, so ids are given here, and all rows go in at once."""
-        first = 1 + connection.exec_driver_sql(_LAST_ID).scalar_one()
+        driver = _driver(connection)
+        first = 1 + driver.execute(_LAST_ID).fetchone()[0]
         ids = range(first, first + len(rows))
-        inserted = connection.exec_driver_sql(_INSERT, [(number, *row) for number, row in zip(ids, rows, strict=True)])
+        inserted = driver.executemany(_INSERT, [(number, *row) for number, row in zip(ids, rows, strict=True)])
         made = set(ids)
         if inserted.rowcount < len(rows):
-            made = set(connection.exec_driver_sql(_IDS, (first - 1,)).scalars())
-        kept = [(number, blob) for number, blob in zip(ids, blobs, strict=True) if blob is not None and number in made]
-        if kept:
-            connection.exec_driver_sql(_INSERT_EVIDENCE, kept)
+            made = {number for (number,) in driver.execute(_IDS, (first,))}
+        pairs = zip(ids, blobs, strict=True)
+        driver.executemany(_INSERT_EVIDENCE, [(n, blob) for n, blob in pairs if blob is not None and n in made])
         return [number in made for number in ids]
 
     def rows(self, connection: Connection, keys: str) -> Sequence[Sequence[Any]]:
         """See `Database.rows`."""
-        return connection.exec_driver_sql(_FIND, (keys,)).all()
+        return _driver(connection).execute(_FIND, (keys,)).fetchall()
+
+    def close(self) -> None:
+        """See `Database.close`."""
+        if self._kept is not None:
+            self._kept.close()
+        super().close()
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        if not self._writes:
+            with super()._begin() as connection:
+                yield connection
+            return
+        if self._kept is None:
+            self._kept = self._engine.connect()
+        with self._kept.begin():
+            yield self._kept
 
     def option_of(self, slot: str) -> ColumnElement[str]:
         """See `Database.option_of`."""
@@ -100,7 +127,7 @@ class SqliteLedger(SqlLedger):
         path = Path(argument)
         lock = _lock(path)
         try:
-            database = SqliteDatabase(path, "BEGIN IMMEDIATE", _WRITER, connections=1)
+            database = SqliteDatabase(path, writes=True)
             with database.opening() as connection:
                 _prepare(connection, path)
         except BaseException:
@@ -114,7 +141,7 @@ class SqliteLedger(SqlLedger):
         path = Path(argument)
         if not path.is_file():
             raise SpoolError(f"ledger {path}: there is no such file")
-        database = SqliteDatabase(path, "BEGIN", ["PRAGMA query_only = ON"], connections=4)
+        database = SqliteDatabase(path, writes=False)
         with database.opening() as connection:
             version = _version(connection)
         if 0 < version < SCHEMA_VERSION:
@@ -144,10 +171,16 @@ def _speak(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
             connection.execute(pragma)
 
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        _driver(connection).execute(begin)
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def _prepare(connection: Connection, path: Path) -> None:

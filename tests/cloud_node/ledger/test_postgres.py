@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from cloud_node.ledger import Correction, open_ledger, open_reader, postgres, without_password
+from cloud_node.ledger import AwayError, Correction, open_ledger, open_reader, postgres, without_password
 from fusion.errors import ConfigError, SpoolError
 from fusion.types import ItemState
 
@@ -119,7 +119,7 @@ def test_a_server_killed_between_groups_loses_and_doubles_nothing(postgres_serve
         assert ledger.store(group) == group
         if number % 2:
             postgres_server.kill()
-            with pytest.raises(SpoolError, match="cannot be written"):
+            with pytest.raises(AwayError, match="cannot be written"):
                 ledger.store(group)
             postgres_server.start()
         again, failed = until_stored(ledger, group)
@@ -192,7 +192,7 @@ def test_a_server_that_hangs_in_the_middle_fails_the_call(ledger, item, outcome,
     monkeypatch.setattr(postgres, "ANSWER_S", 0.5)
     backend = backend_of(ledger)
     try:
-        with pytest.raises(SpoolError, match="no answer within"):
+        with pytest.raises(AwayError, match="no answer within"):
             stop_in_the_middle(ledger, backend)
     finally:
         os.kill(backend, signal.SIGCONT)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_node.ledger import Correction, Order, Search, SqliteLedger, migration, open_ledger, open_reader
+from cloud_node.ledger import AwayError, Correction, Order, Search, SqliteLedger, migration, open_ledger, open_reader
 from fusion.errors import ConfigError, SpoolError
 from fusion.types import ItemId, ItemState, SampleId
 
@@ -130,4 +130,33 @@ def test_every_commit_is_durable(tmp_path):
     with ledger._database.transaction("read") as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    ledger.close()
+
+
+def test_a_file_that_somebody_else_locked_is_away_until_it_is_free(tmp_path, item, outcome):
+    ledger = SqliteLedger.open(tmp_path / "l.db")
+    with ledger._database.transaction("read") as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(AwayError, match=r"l\.db: cannot be written \(database is locked\)"):
+        ledger.store([outcome(item(1))])
+    other.execute("ROLLBACK")
+    other.close()
+    assert ledger.store([outcome(item(1))]) == [outcome(item(1))]
+    ledger.close()
+
+
+def test_a_full_disk_stores_nothing_of_a_group(tmp_path, item, outcome):
+    ledger = SqliteLedger.open(tmp_path / "l.db")
+    with ledger._database.transaction("read") as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+    group = [outcome(item(n), evidence=b"x" * 4000) for n in range(1, 9)]
+    with pytest.raises(AwayError, match=r"cannot be written \(database or disk is full\)"):
+        ledger.store(group)
+    assert ledger.find([one.item for one in group]) == [None] * 8
+    with ledger._database.transaction("read") as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+    assert ledger.store(group) == group
     ledger.close()
