@@ -5,7 +5,8 @@
     python benchmarks/ledger.py --against TREE                         # another version of this repository, in turns
 
 Every outcome has evidence of 2 KB of noise and goes into one durable transaction with its group. `find_ms` is the
-look-up of a group that is stored. One line of JSON a version, round and group size, then the ratio of the medians.
+look-up of a group that is stored, `cpu_ms` the processor time of a commit on this side. One line of JSON a version,
+round and group size, then the ratios of the medians.
 """
 
 from __future__ import annotations
@@ -52,12 +53,13 @@ def measure(name: str, group: int, commits: int) -> dict[str, float]:
         )
 
     ledger = open_ledger(name)
-    stores, finds = [], []
+    stores, finds, cpu_s = [], [], 0.0
     for commit in range(commits):
         outcomes = [outcome(1 + commit * group + k) for k in range(group)]
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         ledger.store(outcomes)
         stores.append(time.perf_counter() - began)
+        cpu_s += time.process_time() - began_cpu
         began = time.perf_counter()
         ledger.find([one.item for one in outcomes])
         finds.append(time.perf_counter() - began)
@@ -67,6 +69,7 @@ def measure(name: str, group: int, commits: int) -> dict[str, float]:
         "rows_per_s": commits * group / sum(stores),
         "p50_ms": p50,
         "p99_ms": p99,
+        "cpu_ms": cpu_s / commits * 1e3,
         "find_ms": np.median(finds) * 1e3,
     }
     return {name: round(float(number), 3) for name, number in told.items()}
@@ -99,15 +102,16 @@ def main() -> None:
         return
     trees = {"this": ROOT} | ({"other": arguments.against.resolve()} if arguments.against else {})
     for group in GROUPS:
-        medians: dict[str, list[float]] = {name: [] for name in trees}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
         for turn in range(arguments.rounds):
             for name, tree in trees.items():
                 found = in_tree(tree, arguments, group)
-                medians[name].append(found["p50_ms"])
+                rounds[name].append(found)
                 print(json.dumps({"version": name, "group": group, "round": turn + 1, **found}), flush=True)
-        if "other" in medians:
-            this, other = (float(np.median(medians[name])) for name in ("this", "other"))
-            print(json.dumps({"group": group, "p50 of this over other": round(this / other, 3)}), flush=True)
+        if "other" in rounds:
+            this, other = ({k: float(np.median([r[k] for r in rounds[v]])) for k in found} for v in ("this", "other"))
+            ratios = {f"{key}, this over other": round(this[key] / other[key], 3) for key in found}
+            print(json.dumps({"group": group, **ratios}), flush=True)
 
 
 if __name__ == "__main__":
