@@ -32,7 +32,8 @@ def without_password(name: str) -> str:
     """`name` as it may be printed: of a URL the user, host and path, neither password nor parameters."""
     scheme, slashes, rest = name.partition("://")
     if not slashes:
-        return name
+        scheme, colon, _ = name.partition(":")
+        return name if not colon or scheme == "sqlite" else f"{scheme}:..."
     credentials, at, place = rest.rpartition("@")
     return f"{scheme}://{credentials.partition(':')[0]}{at}{place.partition('?')[0]}"
 

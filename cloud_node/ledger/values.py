@@ -69,7 +69,7 @@ class Search:
     """Which outcomes: those that meet every condition that is given.
 
     `slots` names the option the verdict gave a slot (not a correction's); `since_ns` (inclusive) and `before_ns`
-    (exclusive) bound when an outcome was answered. Raises `InputError` for a time that is none.
+    (exclusive) bound when an outcome was answered. Raises `InputError` for a time or text that no outcome can have.
     """
 
     order: Order = Order.NEWEST
@@ -86,6 +86,8 @@ class Search:
         for time_ns in (self.since_ns, self.before_ns):
             if time_ns is not None and not 0 <= time_ns < 2**63:
                 raise InputError(f"{time_ns} is no time in nanoseconds since 1970")
+        if "\0" in "".join((self.task or "", self.device or "", *self.slots, *self.slots.values())):
+            raise InputError("no outcome holds a NUL character")
 
 
 @dataclass(frozen=True, slots=True)

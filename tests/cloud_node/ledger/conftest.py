@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def _programs():
 def postgres_server():
     programs = _programs()
     if programs is None:
-        pytest.skip("NOT TESTED: the ledger in PostgreSQL needs a server; run  apt-get install postgresql")
+        missing = "NOT TESTED: the ledger in PostgreSQL needs a server; run  apt-get install postgresql"
+        warnings.warn(missing, stacklevel=1)
+        pytest.skip(missing)
     with tempfile.TemporaryDirectory(prefix="fusion-pg-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer(programs, Path(folder))
         server.start()

@@ -258,6 +258,13 @@ def test_passwords_are_never_told(name, caplog):
     assert "s3cr" not in caplog.text
 
 
+@pytest.mark.parametrize("argument", ["fusion:s3cr@host/db", "host=h password=s3cr", "//:s3cr@/", "s3cr"])
+def test_what_is_no_url_is_not_told_at_all(argument):
+    with pytest.raises(ConfigError, match="not of the form postgresql://") as refusal:
+        open_ledger(f"postgresql:{argument}")
+    assert "s3cr" not in str(refusal.value)
+
+
 def test_a_server_that_is_not_there_is_named_with_what_to_do(tmp_path):
     with pytest.raises(SpoolError, match=r"ledger postgresql://fusion@/db: cannot be opened .*is the server up"):
         open_ledger(f"postgresql://fusion@/db?host={tmp_path}")

@@ -1,12 +1,14 @@
 """Exactly one row an item, whatever comes twice, in either database; damage is noticed."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud_node.ledger import Correction, DeviceReport, SqliteLedger, open_ledger, open_reader
+from cloud_node.ledger import Correction, DeviceReport, Search, SqliteLedger, open_ledger, open_reader
 from cloud_node.outcome import Timings, header_of, refused, reviewed
 from fusion.errors import InputError, SpoolError
 from fusion.types import ItemState, LedgerCounts, SlotAnswer, Verdict
@@ -195,6 +197,28 @@ def test_a_newer_schema_is_refused_by_its_number(place, ledger):
     for opening in (open_ledger, open_reader):
         with pytest.raises(SpoolError, match="of schema 99, this program knows 2"):
             opening(place.name)
+
+
+def test_a_reader_is_shared_by_threads_while_rows_come(ledger, reader, item, outcome):
+    ledger.store([outcome(item(1))])
+    done = threading.Event()
+
+    def look():
+        seen = [1]
+        while not done.is_set():
+            seen.append(reader.counts()[ItemState.REVIEWED])
+            assert len(reader.search(Search()).records) >= min(seen[-1], 50)
+            assert reader.one(item(1)).outcome == outcome(item(1))
+        return seen
+
+    with ThreadPoolExecutor(6) as pool:
+        looking = [pool.submit(look) for _ in range(6)]
+        for n in range(2, 40):
+            ledger.store([outcome(item(n))])
+        done.set()
+        for seen in looking:
+            assert seen.result(60) == sorted(seen.result())
+    assert reader.counts() == {ItemState.REVIEWED: 39}
 
 
 def test_a_reader_reads_while_a_group_is_written(ledger, reader, item, outcome):
