@@ -24,6 +24,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects.sqlite import JSON, insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_node.ledger.database import Database
 from cloud_node.ledger.migration import upgrade
@@ -54,7 +55,8 @@ _FIND = (
 
 
 class SqliteDatabase(Database):
-    """A file. Who may write keeps one connection for itself; others take one from a pool, and see what is committed.
+    """A file. Who may write keeps one connection for itself, until a write fails: what a failed disk did to it nobody
+    knows. Others take one from a pool, and see what is committed.
 
     What every item passes goes to the driver itself: on the way through statements and results it would cost more time
     than in the database.
@@ -104,8 +106,13 @@ class SqliteDatabase(Database):
             return
         if self._kept is None:
             self._kept = self._engine.connect()
-        with self._kept.begin():
-            yield self._kept
+        try:
+            with self._kept.begin():
+                yield self._kept
+        except (SQLAlchemyError, sqlite3.Error):
+            self._kept.invalidate()
+            self._kept = None
+            raise
 
     def option_of(self, slot: str) -> ColumnElement[str]:
         """See `Database.option_of`."""

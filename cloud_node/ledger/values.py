@@ -31,7 +31,10 @@ class DeviceReport:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a person says an item is: an option a slot, or `UNSURE`. Raises `InputError` when it says nothing."""
+    """What a person says an item is: an option a slot, or `UNSURE`.
+
+    Raises `InputError` when it says nothing, or what cannot be stored.
+    """
 
     item: ItemId
     author: str
@@ -42,8 +45,8 @@ class Correction:
     def __post_init__(self) -> None:
         if not self.author or not self.answers or not all(self.answers.values()):
             raise InputError(f"a correction of {self.item} needs an author and an answer in every slot it names")
-        if "\0" in "".join((self.author, self.note)):
-            raise InputError(f"a correction of {self.item} holds a NUL character, which PostgreSQL cannot store")
+        _check_time(self.at_ns)
+        _check_text(self.author, self.note, *self.answers, *self.answers.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,8 @@ class Search:
 
     def __post_init__(self) -> None:
         for time_ns in (self.since_ns, self.before_ns):
-            if time_ns is not None and not 0 <= time_ns < 2**63:
-                raise InputError(f"{time_ns} is no time in nanoseconds since 1970")
-        if "\0" in "".join((self.task or "", self.device or "", *self.slots, *self.slots.values())):
-            raise InputError("no outcome holds a NUL character")
+            _check_time(time_ns or 0)
+        _check_text(self.task or "", self.device or "", *self.slots, *self.slots.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +97,15 @@ class Page:
 
     records: tuple[Record, ...]
     cursor: str
+
+
+def _check_time(time_ns: int) -> None:
+    if not 0 <= time_ns < 2**63:
+        raise InputError(f"{time_ns} is no time in nanoseconds since 1970")
+
+
+def _check_text(*texts: str) -> None:
+    """A NUL is no text to PostgreSQL, half a surrogate pair to neither database."""
+    for text in texts:
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"{text!r} holds characters that cannot be stored")
