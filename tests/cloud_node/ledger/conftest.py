@@ -30,23 +30,23 @@ class PostgresServer:
 
     def __init__(self, programs: Path, folder: Path):
         self.programs, self.folder, self.process, self.made = programs, folder, None, 0
-        self.user = {}
-        if os.geteuid() == 0:
+        self.somebody = []
+        if os.geteuid() == 0:  # by a program: while gRPC runs, Python itself must not fork and change its user
             names = {entry.pw_name for entry in pwd.getpwall()}
             name = "postgres" if "postgres" in names else "nobody"
-            self.user = {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
+            self.somebody = ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups"]
             shutil.chown(folder, name)
         self._run("initdb", "--username=fusion", "--auth=trust", "--no-sync", "-D", folder / "data")
 
     def start(self):
         """Start and wait until it answers; after a kill it first finds its feet again."""
-        command = [self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
+        command = [*self.somebody, self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
         command += ["-c", "listen_addresses=", "-c", "fsync=off"]
         until = time.monotonic() + STARTS_S
         while time.monotonic() < until:
             if self.process is None or self.process.poll() is not None:
                 with (self.folder / "log").open("a") as log:
-                    self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self.user)
+                    self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
             with contextlib.suppress(psycopg.OperationalError):
                 psycopg.connect(self.dsn("postgres")).close()
                 return
@@ -57,7 +57,8 @@ class PostgresServer:
         """SIGKILL to all of it at once."""
         processes = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children()]
         for process in processes:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # the server's helpers come and go
+                process.kill()
         psutil.wait_procs(processes, STARTS_S)
         self.process.wait(STARTS_S)
 
@@ -73,7 +74,10 @@ class PostgresServer:
 
     def _run(self, program, *arguments):
         subprocess.run(
-            [self.programs / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self.user
+            [*self.somebody, self.programs / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
         )
 
 
