@@ -48,7 +48,7 @@ class PostgresServer:
                 with (self.folder / "log").open("a") as log:
                     self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
             with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(self.dsn("postgres")).close()
+                psycopg.connect(self.dsn()).close()
                 return
             time.sleep(0.05)
         raise TimeoutError((self.folder / "log").read_text())
@@ -63,14 +63,14 @@ class PostgresServer:
         self.process.wait(STARTS_S)
 
     def fresh(self):
-        """The URL of a new, empty database."""
+        """The URL of a new, empty schema, which is made faster than a database and is as good as one."""
         self.made += 1
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE ledger{self.made}")
-        return f"postgresql://fusion@/ledger{self.made}?host={self.folder}"
+        with psycopg.connect(self.dsn()) as connection:
+            connection.execute(f"CREATE SCHEMA ledger{self.made}")
+        return f"postgresql://fusion@/postgres?host={self.folder}&options=-csearch_path%3Dledger{self.made}"
 
-    def dsn(self, database):
-        return f"host={self.folder} user=fusion dbname={database}"
+    def dsn(self):
+        return f"host={self.folder} user=fusion dbname=postgres"
 
     def _run(self, program, *arguments):
         subprocess.run(

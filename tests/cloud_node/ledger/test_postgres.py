@@ -160,7 +160,7 @@ def test_a_server_killed_under_load_loses_and_doubles_nothing(postgres_server, l
 
 def test_a_lost_connection_is_noticed_before_it_is_used(ledger, item, outcome, postgres_server):
     ledger.store([outcome(item(1))])
-    with psycopg.connect(postgres_server.dsn("postgres"), autocommit=True) as other:
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s)", (backend_of(ledger),))
     time.sleep(0.2)
     assert ledger.store([outcome(item(2))]) == [outcome(item(2))]
@@ -202,9 +202,8 @@ def test_a_server_that_hangs_in_the_middle_fails_the_call(ledger, item, outcome,
 def test_a_statement_that_waits_too_long_ends(postgres_server, postgres_name, item, outcome, monkeypatch):
     monkeypatch.setattr(postgres, "STATEMENT_S", 1)
     ledger = open_ledger(postgres_name)
-    name = postgres_name.rpartition("/ledger")[2].partition("?")[0]
-    with psycopg.connect(postgres_server.dsn(f"ledger{name}")) as other:
-        other.execute("LOCK TABLE outcomes")
+    with psycopg.connect(postgres_server.dsn()) as other:
+        other.execute(f"LOCK TABLE {postgres_name.rpartition('%3D')[2]}.outcomes")
         with pytest.raises(SpoolError, match="statement timeout"):
             ledger.store([outcome(item(1))])
     assert ledger.store([outcome(item(1))]) == [outcome(item(1))]
