@@ -76,6 +76,7 @@ async def _serve_until_told(settings: CloudSettings) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
+    from cloud_node.ledger import without_password
     from cloud_node.roster import Roster
     from fusion.review import load_reviewer
     from fusion.wire.channel import server_credentials
@@ -86,7 +87,7 @@ def _check(arguments: argparse.Namespace) -> None:
     for name in settings.reviewers:
         (reviewer,) = Roster([load_reviewer(name)]).reviewers
         print(f"reviewer {name}: {reviewer.name}, task {reviewer.task.name}, {len(reviewer.profiles)} profile(s)")
-    print(f"ledger: {settings.ledger}")
+    print(f"ledger: {without_password(settings.ledger)}")
     print(f"would listen on {settings.listen}")
 
 

@@ -38,7 +38,11 @@ class CloudSettings(Settings):
     reviewers: tuple[str, ...] = Field(
         default=("mini:yard", "mini:pcb"), min_length=1, description="SCHEME:ARGUMENT each; a task may have several"
     )
-    ledger: str = Field(default="ledger.db", min_length=1, description="a file for SQLite, or SCHEME:ARGUMENT")
+    ledger: str = Field(
+        default="ledger.db",
+        min_length=1,
+        description="a file for SQLite, postgresql://user:password@host/database, or SCHEME:ARGUMENT of a sink",
+    )
     keep_evidence: bool = Field(
         default=True, description="keep what was sent beside the answer, for audit and training"
     )

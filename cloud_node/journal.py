@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_node.ledger import DeviceReport, Ledger
+from cloud_node.ledger import AwayError, Correction, DeviceReport, Ledger
 from cloud_node.metrics import Metrics
 from cloud_node.outcome import Outcome
-from fusion.errors import SpoolError
+from fusion.errors import FusionError, SpoolError
 from fusion.types import ItemId
 
 MAX_GROUP = 256
@@ -38,6 +38,7 @@ class Journal:
         self._requests: asyncio.Queue[_Request] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self.failing = False
+        self._away: AwayError | None = None
 
     def find(self, item: ItemId) -> asyncio.Future[Outcome | None]:
         """What is stored about `item`; the future may hold a `SpoolError`."""
@@ -54,6 +55,10 @@ class Journal:
     def last_acknowledged(self, device: str, epoch: str) -> asyncio.Future[ItemId | None]:
         """The highest item of the device's epoch with an outcome."""
         return self._ask(action=lambda ledger: ledger.last_acknowledged(device, epoch))
+
+    def record_correction(self, correction: Correction) -> asyncio.Future[None]:
+        """Keep what a person says; the future may also hold an `InputError`: there is no such outcome."""
+        return self._ask(action=lambda ledger: ledger.record_correction(correction))
 
     async def run(self) -> None:
         """Serve requests until cancelled."""
@@ -82,7 +87,8 @@ class Journal:
         return request.future
 
     def _perform(self, group: Sequence[_Request]) -> None:
-        """In the ledger's thread. Never raises: a failure is a request's result."""
+        """In the ledger's thread. A failure becomes a request's result; a ledger that is away is asked once."""
+        self._away = None
         self._answer([request for request in group if request.item is not None], self._find)
         stores = [request for request in group if request.outcome is not None]
         if stores:
@@ -106,9 +112,14 @@ class Journal:
 
     def _answer(self, requests: Sequence[_Request], work: Callable[[Sequence[_Request]], Sequence[object]]) -> None:
         """Do `work` for all at once; where that fails, for each alone, so that a damaged row hurts nobody else."""
+        results: Sequence[object] = [self._away] * len(requests)
         try:
-            results = work(requests) if requests else ()
-        except SpoolError as error:
+            if requests and self._away is None:
+                results = work(requests)
+        except AwayError as error:
+            self._away = error
+            results = [error] * len(requests)
+        except FusionError as error:
             if len(requests) > 1:
                 for request in requests:
                     self._answer([request], work)
@@ -121,7 +132,7 @@ class Journal:
 def _settle(request: _Request) -> None:
     if request.future.done():
         return
-    if isinstance(request.result, SpoolError):
+    if isinstance(request.result, FusionError):
         request.future.set_exception(request.result)
     else:
         request.future.set_result(request.result)

@@ -66,8 +66,11 @@ def reviewed(submission: Submission, evidence: Evidence, verdict: Verdict, timin
 def refused(
     submission: Submission, evidence: Evidence | None, state: ItemState, reason: str, timings: Timings
 ) -> Outcome:
-    """The outcome of a final refusal; `evidence` is None when it could not even be read."""
-    outcome = replace(_of(submission, timings, state), reason=reason)
+    """The outcome of a final refusal; `evidence` is None when it could not even be read.
+
+    What a device sent may be quoted in `reason`; a NUL in it is spelt out, as PostgreSQL stores none.
+    """
+    outcome = replace(_of(submission, timings, state), reason=reason.replace("\0", "\\0"))
     if evidence is None:
         return outcome
     return replace(outcome, task=evidence.task, profile=evidence.profile, header=header_of(evidence))

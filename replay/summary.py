@@ -39,7 +39,7 @@ def gather(
     rows = SpoolRows.read(played.spool)
     truths = TruthIndex(open_reader().truth())
     samples, items = sample_results(rows, truths), item_results(task, rows, truths)
-    ledger = SqliteLedger.open(played.ledger, read_only=True)
+    ledger = SqliteLedger.open_reader(played.ledger)
     try:
         outcomes = list(ledger.outcomes())
     finally:

@@ -59,7 +59,7 @@ def test_a_full_disk_refuses_for_now_and_acknowledges_nothing(serving, connect, 
             stream.cancel()
 
     asyncio.run(run())
-    reader = SqliteLedger.open(tmp_path / "l.db", read_only=True)
+    reader = SqliteLedger.open_reader(tmp_path / "l.db")
     assert reader.counts() == {ItemState.REVIEWED: 5}
 
 
@@ -128,7 +128,7 @@ def test_devices_that_vanish_in_full_flow_leave_no_trace_but_a_count(serving, co
 
     asyncio.run(run())
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
-    stored = SqliteLedger.open(tmp_path / "ledger.db", read_only=True).counts()
+    stored = SqliteLedger.open_reader(tmp_path / "ledger.db").counts()
     assert set(stored) == {ItemState.REVIEWED}
 
 

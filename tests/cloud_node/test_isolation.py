@@ -9,7 +9,7 @@ from fusion.types import ItemState, Verdict
 
 
 def ledger_of(tmp_path):
-    return SqliteLedger.open(tmp_path / "ledger.db", read_only=True)
+    return SqliteLedger.open_reader(tmp_path / "ledger.db")
 
 
 class PoisonedReviewer(FixedReviewer):

@@ -85,7 +85,7 @@ def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path, make_evidence, connect):
 
     asyncio.run(run())
     assert set(answers) == set(wanted)
-    stored = list(SqliteLedger.open(tmp_path / "ledger.db", read_only=True).outcomes())
+    stored = list(SqliteLedger.open_reader(tmp_path / "ledger.db").outcomes())
     assert sorted(outcome.item for outcome in stored) == sorted(wanted)
     for outcome in stored:
         said = {name: answer.option for name, answer in answers[outcome.item].slots.items()}
@@ -114,7 +114,7 @@ def test_sigterm_answers_what_it_has_and_ends_in_order(tmp_path, make_evidence, 
     (refusal,) = [m for m in messages if isinstance(m, Refusal)]
     assert refusal.item.sample.sequence == 99
     assert refusal.retriable
-    assert SqliteLedger.open(tmp_path / "ledger.db", read_only=True).counts() == {ItemState.REVIEWED: 20}
+    assert SqliteLedger.open_reader(tmp_path / "ledger.db").counts() == {ItemState.REVIEWED: 20}
 
 
 def test_help_is_quick():

@@ -156,7 +156,7 @@ def test_the_direct_service_is_deterministic_and_remembers(tmp_path, make_settin
         assert [outcome.item for outcome in first] == [submission.item for submission in submissions]
         again = service.review(submissions)
         assert [outcome.verdict for outcome in again] == [outcome.verdict for outcome in first]
-        runs.append(list(ledger.outcomes(with_evidence=True)))
+        runs.append(list(ledger.reader().outcomes(with_evidence=True)))
     assert runs[0] == runs[1]
     lanes = {outcome.item.sample.sequence % 2: set() for outcome in runs[0]}
     for outcome in runs[0]:
@@ -211,4 +211,4 @@ def test_the_direct_service_quarantines_and_names_what_it_does_not_serve(tmp_pat
     Scripted.broken = True
     with pytest.raises(ModelError):
         service.review([Submission.of(make_evidence(5))])
-    assert ledger.counts() == {ItemState.REVIEWED: 1, ItemState.QUARANTINED: 2}
+    assert ledger.reader().counts() == {ItemState.REVIEWED: 1, ItemState.QUARANTINED: 2}

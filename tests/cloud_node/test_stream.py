@@ -25,7 +25,7 @@ from fusion.wire.messages import (
 
 
 def ledger_of(tmp_path):
-    return SqliteLedger.open(tmp_path / "ledger.db", read_only=True)
+    return SqliteLedger.open_reader(tmp_path / "ledger.db")
 
 
 def test_verdicts_come_back_stored_and_as_the_reviewer_gave_them(

@@ -1,0 +1,115 @@
+"""The reader: looks at a ledger through connections of its own, said once for both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, null, select
+
+from cloud_node.ledger.database import Database
+from cloud_node.ledger.rows import COLUMNS, correction_of, key_of, outcome_of, report_of
+from cloud_node.ledger.search import cursor_of, following
+from cloud_node.ledger.tables import CORRECTIONS, EVIDENCE, OUTCOMES, REPORTS
+from cloud_node.ledger.values import Correction, DeviceReport, Page, Record, Search
+from cloud_node.outcome import Outcome
+from fusion.errors import InputError
+from fusion.types import ItemId, ItemState
+
+MAX_PAGE = 1000
+TOGETHER = 256
+"""Rows that `outcomes` reads in one transaction."""
+
+
+class SqlReader:
+    """Reads a database. Implements `LedgerReader`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def one(self, item: ItemId, *, with_evidence: bool = False) -> Record | None:
+        """See `LedgerReader.one`."""
+        with self._database.transaction("read") as connection:
+            rows = connection.execute(_outcomes(with_evidence=with_evidence).where(is_item(item))).all()
+            return next(iter(_records(connection, rows)), None)
+
+    def search(self, search: Search, *, limit: int = 50, cursor: str = "") -> Page:
+        """See `LedgerReader.search`."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InputError(f"a page of {limit} outcomes: ask for 1 to {MAX_PAGE}")
+        statement = following(_outcomes(with_evidence=False), search, cursor, self._database.option_of)
+        with self._database.transaction("read") as connection:
+            rows = connection.execute(statement.limit(limit + 1)).all()
+            records = _records(connection, rows[:limit])
+        more = len(rows) > limit
+        return Page(tuple(records), cursor_of(search, rows[limit - 1]) if more else "")
+
+    def corrections(self, item: ItemId) -> list[Correction]:
+        """See `LedgerReader.corrections`."""
+        statement = _corrections().join(OUTCOMES, OUTCOMES.c.id == CORRECTIONS.c.outcome).where(is_item(item))
+        with self._database.transaction("read") as connection:
+            return [correction_of(item, told, digest) for _, digest, *told in connection.execute(statement)]
+
+    def outcomes(self, *, with_evidence: bool = False) -> Iterator[Outcome]:
+        """See `LedgerReader.outcomes`. No transaction is open between rows."""
+        statement = _outcomes(with_evidence=with_evidence).order_by(OUTCOMES.c.id).limit(TOGETHER)
+        last = 0
+        while True:
+            with self._database.transaction("read") as connection:
+                rows = connection.execute(statement.where(OUTCOMES.c.id > last)).all()
+            for row in rows:
+                last = row.id
+                yield _outcome(row)
+            if len(rows) < TOGETHER:
+                return
+
+    def counts(self) -> dict[ItemState, int]:
+        """See `LedgerReader.counts`."""
+        with self._database.transaction("read") as connection:
+            rows = connection.execute(select(OUTCOMES.c.state, func.count()).group_by(OUTCOMES.c.state))
+            return {ItemState(state): number for state, number in rows}
+
+    def reports(self) -> list[DeviceReport]:
+        """See `LedgerReader.reports`."""
+        with self._database.transaction("read") as connection:
+            rows = connection.execute(select(REPORTS).order_by(REPORTS.c.device, REPORTS.c.epoch))
+            return [report_of(row) for row in rows]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+
+def is_item(item: ItemId) -> ColumnElement[bool]:
+    """The condition that a row of `outcomes` is about `item`."""
+    device, epoch, sequence, number = key_of(item)
+    columns = OUTCOMES.c
+    return and_(columns.device == device, columns.epoch == epoch, columns.sequence == sequence, columns.item == number)
+
+
+def _outcomes(*, with_evidence: bool) -> Select[Any]:
+    """`COLUMNS`, then `id` and `blob`."""
+    columns = [OUTCOMES.c[name] for name in COLUMNS]
+    if not with_evidence:
+        return select(*columns, OUTCOMES.c.id, null().label("blob"))
+    joined = OUTCOMES.outerjoin(EVIDENCE, EVIDENCE.c.id == OUTCOMES.c.id)
+    return select(*columns, OUTCOMES.c.id, EVIDENCE.c.blob).select_from(joined)
+
+
+def _corrections() -> Select[Any]:
+    told = CORRECTIONS.c.author, CORRECTIONS.c.at_ns, CORRECTIONS.c.answers, CORRECTIONS.c.note
+    return select(CORRECTIONS.c.outcome, CORRECTIONS.c.digest, *told).order_by(CORRECTIONS.c.id)
+
+
+def _outcome(row: Row[Any]) -> Outcome:
+    return outcome_of(row[:-2], row.blob)
+
+
+def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
+    """Each row's outcome with its last correction."""
+    outcomes = {row.id: _outcome(row) for row in rows}
+    said: dict[int, Correction] = {}
+    if outcomes:
+        for number, digest, *told in connection.execute(_corrections().where(CORRECTIONS.c.outcome.in_(outcomes))):
+            said[number] = correction_of(outcomes[number].item, told, digest)
+    return [Record(outcome, said.get(number)) for number, outcome in outcomes.items()]

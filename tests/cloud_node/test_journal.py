@@ -1,0 +1,80 @@
+"""Groups of requests on a ledger that fails in part, or altogether."""
+
+import asyncio
+
+import pytest
+
+from cloud_node.journal import Journal
+from cloud_node.ledger import AwayError, Correction
+from cloud_node.metrics import Metrics
+from cloud_node.outcome import Outcome
+from fusion.errors import InputError, SpoolError
+from fusion.types import ItemId, ItemState, SampleId
+
+
+def item(sequence):
+    return ItemId(SampleId("cart-1", "0" * 16, sequence), 1)
+
+
+class FakeLedger:
+    """Fails as told and counts its calls."""
+
+    def __init__(self, error=None, bad=()):
+        self.error, self.bad, self.calls = error, bad, 0
+
+    def find(self, items):
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        if any(one.sample.sequence in self.bad for one in items):
+            raise SpoolError("a damaged row")
+        return [None] * len(items)
+
+    def store(self, outcomes):
+        self.find([outcome.item for outcome in outcomes])
+        return outcomes
+
+    def record_correction(self, correction):
+        self.find([correction.item])
+        raise InputError(f"{correction.item} has no outcome")
+
+    def close(self):
+        pass
+
+
+def ask(ledger, *, healthy):
+    """All kinds of requests at once; what each got."""
+
+    async def run():
+        journal = Journal(ledger, Metrics())
+        futures = [journal.find(item(n)) for n in range(1, 6)]
+        futures += [journal.store(Outcome(item(n), ItemState.SHED, "")) for n in range(1, 6)]
+        futures += [journal.record_correction(Correction(item(n), "ada", n, {"object": "drum"})) for n in (1, 2)]
+        running = asyncio.create_task(journal.run())
+        got = await asyncio.gather(*futures, return_exceptions=True)
+        assert journal.failing is not healthy
+        running.cancel()
+        journal.close()
+        return got
+
+    return asyncio.run(run())
+
+
+def test_a_ledger_that_is_away_is_asked_once_a_group():
+    """Each attempt may take as long as a connection does; hundreds in a row would look like a hanging service."""
+    ledger = FakeLedger(AwayError("no answer within 15 s"))
+    got = ask(ledger, healthy=False)
+    assert {type(one) for one in got} == {AwayError}
+    assert ledger.calls == 1
+
+
+def test_a_row_that_fails_hurts_nobody_else():
+    got = ask(FakeLedger(bad=(3,)), healthy=True)
+    assert [isinstance(one, SpoolError) for one in got[:10]] == [n == 3 for n in range(1, 6)] * 2
+
+
+def test_a_refused_correction_is_told_to_whoever_made_it():
+    got = ask(FakeLedger(), healthy=True)
+    assert [type(one) for one in got[10:]] == [InputError, InputError]
+    with pytest.raises(InputError, match="no outcome"):
+        raise got[10]
