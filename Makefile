@@ -6,8 +6,10 @@ TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
+# Tests that need one of these are skipped, loudly, where it is missing.
+TEST_PACKAGES := faketime postgresql
 
-.PHONY: help demo test lint models bench bench-edge proto system install install-demo edge-bundle
+.PHONY: help demo test lint models bench bench-edge proto system system-test install install-demo edge-bundle
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +24,11 @@ system: ## the Debian packages tests and simulation need
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else echo "These system packages are missing; run:  sudo apt-get install -y" $$missing; exit 1; fi; fi
 
+system-test: ## the Debian packages that a few tests need, where they can be installed
+	@missing=$$(for p in $(TEST_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null \
+	  || echo "Not installed:" $$missing "(tests that need it are skipped)"; fi
+
 install: system $(if $(findstring $(TOOLS),$(UV)),$(UV)) ## everything, for development
 	$(UV) sync --frozen --extra dev
 
@@ -31,7 +38,7 @@ install-demo: $(if $(findstring $(TOOLS),$(UV)),$(UV))
 demo: install-demo ## edge daemon and cloud service on the bundled recording, then a report
 	$(RUN) --no-sync replay demo --out out/demo
 
-test: install lint ## lint, types, import rules, proto freshness, tests
+test: install system-test lint ## lint, types, import rules, proto freshness, tests
 	$(RUN) --no-sync python -m fusion.wire.generate --check
 	OMP_NUM_THREADS=1 $(RUN) --no-sync pytest -n logical --maxprocesses 4 --dist loadgroup
 
