@@ -199,6 +199,8 @@ class Pipeline:
             match result:
                 case Scored(answers):
                     self._scored(job, answers)
+                case Failed(reason, away=True):
+                    self._give_back(job, UnavailableError(reason))
                 case Poisoned() | Failed() if job.first is not None:
                     self._settle_without_pixels(job)
                 case Poisoned(reason):
