@@ -8,6 +8,16 @@ from fusion.review.base import (
     check_answers,
     load_reviewer,
     serves,
+    waits_elsewhere,
 )
 
-__all__ = ["ANY_PROFILE", "PreparedItem", "Reviewer", "RowsError", "check_answers", "load_reviewer", "serves"]
+__all__ = [
+    "ANY_PROFILE",
+    "PreparedItem",
+    "Reviewer",
+    "RowsError",
+    "check_answers",
+    "load_reviewer",
+    "serves",
+    "waits_elsewhere",
+]

@@ -110,6 +110,14 @@ def serves(reviewer: Reviewer, profile: str) -> bool:
     return profile in reviewer.profiles or ANY_PROFILE in reviewer.profiles
 
 
+def waits_elsewhere(reviewer: Reviewer) -> bool:
+    """Whether `reviewer` waits for another machine instead of computing, so that it must not hold up those that do.
+
+    It says so by an attribute `elsewhere`; whoever has none computes.
+    """
+    return bool(getattr(reviewer, "elsewhere", False))
+
+
 def slot_answers(
     task: Task, tables: Sequence[NDArray[np.floating]], chosen: NDArray[np.int64]
 ) -> list[dict[str, SlotAnswer]]:

@@ -1,6 +1,7 @@
 """A reviewer that knows which rows it could not answer: nobody is asked twice, nobody is blamed for its server."""
 
 import asyncio
+import threading
 from typing import ClassVar
 
 import pytest
@@ -8,11 +9,14 @@ import pytest
 from cloud_node.direct import DirectService
 from cloud_node.ledger import SqliteLedger
 from cloud_node.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
+from cloud_node.server import CloudService
 from fusion.clock import ManualClock
 from fusion.errors import ModelError, UnavailableError
 from fusion.review import RowsError
 from fusion.review.fixed import FixedReviewer
 from fusion.types import Box2D, ItemState, PixelCrop, Verdict
+from fusion.wire.channel import open_channel
+from fusion.wire.client import ReviewClient
 from fusion.wire.messages import PixelAnswer, PixelRequest, Refusal, Submission
 
 CROP = PixelCrop(b"a picture", "png", Box2D(0, 0, 9, 9))
@@ -93,6 +97,33 @@ def test_an_item_whose_picture_could_not_be_sent_on_comes_again(remote, serving,
     assert refusal.retry_after_s is not None
     assert isinstance(verdict, Verdict)
     assert "pixels" in verdict.lanes
+
+
+def test_a_reviewer_that_waits_does_not_hold_up_one_that_computes(make_settings, make_evidence, yard):
+    class Waiting(FixedReviewer):
+        name, elsewhere = "fixed:waiting", True
+        may_end = threading.Event()
+
+        def score(self, batch):
+            assert self.may_end.wait(30)
+            return super().score(batch)
+
+    here, there = FixedReviewer(yard, frozenset({"ab" * 32})), Waiting(yard, frozenset({"cd" * 32}))
+
+    async def run():
+        async with (
+            CloudService(make_settings(), reviewers=[here, there]).running() as service,
+            open_channel(f"127.0.0.1:{service.port}") as channel,
+        ):
+            client = ReviewClient(channel)
+            slow = asyncio.create_task(client.review(Submission.of(make_evidence(1, profile="cd" * 32))))
+            await asyncio.sleep(0.1)
+            quick = await client.review(Submission.of(make_evidence(2, profile="ab" * 32)), timeout_s=10)
+            assert not slow.done()
+            Waiting.may_end.set()
+            return quick.reviewer, (await slow).reviewer
+
+    assert asyncio.run(run()) == (here.name, "fixed:waiting")
 
 
 def test_the_direct_service_stores_nothing_while_the_server_is_away(remote, make_settings, make_evidence, tmp_path):

@@ -33,6 +33,7 @@ class OpenAiReviewer:
     """
 
     profiles = frozenset({ANY_PROFILE})
+    elsewhere = True
 
     def __init__(
         self,
