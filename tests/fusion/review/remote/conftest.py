@@ -47,6 +47,7 @@ class Answer:
     headers: dict = field(default_factory=dict)
     delay_s: float = 0.0
     cut: bool = False
+    hang_up: bool = False
 
 
 class FakeServer:
@@ -89,6 +90,7 @@ class FakeServer:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
+                self.close_connection = answer.hang_up
 
         class Quiet(ThreadingHTTPServer):
             def handle_error(self, *_):  # a client that gave up waiting is part of the test

@@ -3,6 +3,8 @@
 import base64
 import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
 import cv2
@@ -91,12 +93,24 @@ def test_what_is_no_whole_picture_is_never_sent(make_reviewer, make_evidence, ch
 
 
 def test_rows_are_asked_at_the_same_time_over_connections_that_are_kept(server, make_reviewer, make_evidence, chat):
-    server.answer = lambda *_: chat.Answer(delay_s=0.05)
+    server.answer = lambda *_: chat.Answer(delay_s=0.1)
     reviewer = make_reviewer(concurrent=4)
     for _ in range(2):
         score(reviewer, [make_evidence(n) for n in range(12)])
     assert server.most_at_work == 4
     assert len(server.peers) == 4
+
+
+def test_connections_that_ended_meanwhile_are_not_used_whoever_calls(server, make_reviewer, make_evidence, chat):
+    server.answer = lambda _, count: chat.Answer(hang_up=count <= 4, delay_s=1.3 if count == 5 else 0)
+    reviewer = make_reviewer(retries=0, concurrent=4, timeout_s=1)
+    rows = [reviewer.prepare(make_evidence(n)) for n in range(4)]
+    score(reviewer, [make_evidence(n) for n in range(4)])
+    time.sleep(0.05)  # for the server to hang up
+    failures(reviewer, [make_evidence(1)])  # too slow
+    with ThreadPoolExecutor(1) as another:
+        assert len(another.submit(reviewer.score, rows).result(10)) == 4
+    assert len(server.asked) == 9
 
 
 def test_the_rows_that_fail_are_told_apart_and_no_row_is_asked_again(server, make_reviewer, make_evidence, chat):
@@ -135,9 +149,9 @@ def test_a_server_that_is_not_there_and_one_that_is_slow(server, make_reviewer, 
     (row,) = failures(make_reviewer(url="http://127.0.0.1:1/v1"), [make_evidence(1)])
     assert "http://127.0.0.1:1/v1 cannot be reached (ConnectError" in str(row)
     assert len(naps) == 2
-    server.answer = lambda *_: chat.Answer(delay_s=0.6)
-    (row,) = failures(make_reviewer(timeout_s=0.2), [make_evidence(1)])
-    assert "gave no answer within 0.2 s" in str(row)
+    server.answer = lambda *_: chat.Answer(delay_s=1)
+    (row,) = failures(make_reviewer(timeout_s=0.5), [make_evidence(1)])
+    assert "gave no answer within 0.5 s" in str(row)
     assert len(server.asked) == 1
 
 
