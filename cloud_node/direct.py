@@ -69,7 +69,7 @@ class DirectService:
         for name, batch_reviewer in self._batch_reviewers.items():
             first = self._run(batch_reviewer, rows[name])
             second = self._run(batch_reviewer, self._with_pixels(first, pixels))
-            reviews |= first | {item: review for item, review in second.items() if isinstance(review.result, Scored)}
+            reviews |= first | {item: review for item, review in second.items() if _replaces(review.result)}
         return reviews
 
     def _with_pixels(self, reviews: dict[ItemId, _Review], pixels: Pixels | None) -> list[Evidence]:
@@ -122,3 +122,8 @@ class DirectService:
                 return refused(submission, review.evidence, ItemState.QUARANTINED, reason, review.timings)
             case Failed(reason):
                 raise ModelError(reason)
+
+
+def _replaces(second: RowResult) -> bool:
+    """Whether the review with a picture counts, and not the one without; a reviewer that is away has to come back."""
+    return isinstance(second, Scored) or (isinstance(second, Failed) and second.away)

@@ -36,19 +36,19 @@ UNSERVED_RETRY_S = 300.0
 
 
 class Pipeline:
-    """Open items by id. `run` must be running."""
+    """Open items by id. `executors` says by reviewer where it runs. `run` must be running."""
 
     def __init__(
         self,
         roster: Roster,
         journal: Journal,
         settings: CloudSettings,
-        executor: Executor,
+        executors: Mapping[str, Executor],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._roster = roster
-        self._lanes = {r.name: Lane(r, settings.batch, executor, clock, metrics) for r in roster.reviewers}
+        self._lanes = {r.name: Lane(r, settings.batch, executors[r.name], clock, metrics) for r in roster.reviewers}
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
@@ -199,6 +199,8 @@ class Pipeline:
             match result:
                 case Scored(answers):
                     self._scored(job, answers)
+                case Failed(reason, away=True):
+                    self._give_back(job, UnavailableError(reason))
                 case Poisoned() | Failed() if job.first is not None:
                     self._settle_without_pixels(job)
                 case Poisoned(reason):

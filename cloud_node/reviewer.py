@@ -1,8 +1,9 @@
 """Runs a reviewer on batches: prepares the rows, scores them in one forward, and isolates the row that breaks it.
 
 A row that cannot be prepared never reaches the batch. When a forward fails, the batch is halved until the failing
-rows stand alone. Whether such a row is poison or the reviewer itself is broken is settled by a witness, the last
-row that was scored well: if that fails too, nobody is to blame but the reviewer, and the rows may come again.
+rows stand alone, unless the reviewer says itself which they are (`RowsError`). Whether such a row is poison or the
+reviewer itself is broken is settled by a witness, the last row that was scored well: if that fails too, nobody is to
+blame but the reviewer, and the rows may come again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fusion.errors import EvidenceError, FusionError
-from fusion.review import PreparedItem, Reviewer, check_answers
+from fusion.errors import EvidenceError, FusionError, UnavailableError
+from fusion.review import PreparedItem, Reviewer, RowsError, check_answers
 from fusion.types import Evidence, ItemId, SlotAnswer
 
 MAX_STRIKES = 3
@@ -39,9 +40,10 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The reviewer failed; the row may come again."""
+    """The reviewer failed; the row may come again. `away` when the reviewer says that the row is not to blame."""
 
     reason: str
+    away: bool = False
 
 
 RowResult: TypeAlias = Scored | Poisoned | Failed
@@ -89,7 +91,7 @@ class BatchReviewer:
         if not rows:
             return {}
         try:
-            answers = self.reviewer.score(rows)
+            answers = self._ask(rows)
             return {row.item: self._checked(row, answer) for row, answer in zip(rows, answers, strict=True)}
         except Exception as error:  # noqa: BLE001 whatever one row does to the reviewer, its batch mates are answered
             if len(rows) == 1:
@@ -98,7 +100,15 @@ class BatchReviewer:
         middle = len(rows) // 2
         return self._score(rows[:middle]) | self._score(rows[middle:])
 
-    def _checked(self, row: PreparedItem, answers: Mapping[str, SlotAnswer]) -> Scored | Failed:
+    def _ask(self, rows: Sequence[PreparedItem]) -> Sequence[Mapping[str, SlotAnswer] | FusionError]:
+        try:
+            return self.reviewer.score(rows)
+        except RowsError as error:
+            return error.rows
+
+    def _checked(self, row: PreparedItem, answers: Mapping[str, SlotAnswer] | FusionError) -> Scored | Failed:
+        if isinstance(answers, FusionError):
+            return Failed(f"{row.item}: {answers}", away=isinstance(answers, UnavailableError))
         try:
             check_answers(self.reviewer.task, answers)
         except FusionError as error:
@@ -111,7 +121,7 @@ class BatchReviewer:
         if len(failures) < len(rows):
             self._witness = next(row for row in rows if isinstance(results[row.item], Scored))
             self._strikes.clear()
-        if not failures:
+        if all(failure.away for failure in failures):
             return results
         sound = len(failures) < len(rows) or self._witness_stands()
         return {item: self._judge(item, result, sound=sound) for item, result in results.items()}
@@ -123,7 +133,7 @@ class BatchReviewer:
         return isinstance(results[self._witness.item], Scored)
 
     def _judge(self, item: ItemId, result: RowResult, *, sound: bool) -> RowResult:
-        if not isinstance(result, Failed):
+        if not isinstance(result, Failed) or result.away:
             return result
         self._strikes[item] += 1
         struck_out = self._witness is None and self._strikes[item] >= MAX_STRIKES

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,7 +21,7 @@ from cloud_node.pipeline import Pipeline
 from cloud_node.roster import Roster
 from cloud_node.session import Sessions, check_identity
 from fusion.clock import Clock, SystemClock
-from fusion.review import Reviewer, load_reviewer
+from fusion.review import Reviewer, load_reviewer, waits_elsewhere
 from fusion.types import Verdict
 from fusion.wire.channel import bind, server_options
 from fusion.wire.messages import DeviceMessage, Refusal, ServiceMessage, Submission
@@ -69,14 +69,14 @@ class CloudService:
             stack.push_async_callback(server.stop, None)
             self.port = bind(server, settings.listen, settings.tls)
             self.metrics_port = stack.enter_context(self.metrics.served(settings.metrics))
-            executor = ThreadPoolExecutor(1, "review")
-            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+            executor = _thread(stack)
             reviewers = self._reviewers or await self._load(executor)
             await asyncio.get_running_loop().run_in_executor(executor, _pin_threads, settings.threads)
             ledger = self._ledger or open_ledger(settings.ledger, keep_evidence=settings.keep_evidence)
             journal = Journal(ledger, self.metrics)
             stack.callback(journal.close)
-            self._compose(reviewers, journal, executor, server)
+            executors = {r.name: _thread(stack) if waits_elsewhere(r) else executor for r in reviewers}
+            self._compose(reviewers, journal, executors, server)
             stack.push_async_callback(self._start_background())
             await self._show_health(healthy=True)
             await server.start()
@@ -122,11 +122,15 @@ class CloudService:
         return answer
 
     def _compose(
-        self, reviewers: Sequence[Reviewer], journal: Journal, executor: ThreadPoolExecutor, server: grpc.aio.Server
+        self,
+        reviewers: Sequence[Reviewer],
+        journal: Journal,
+        executors: Mapping[str, Executor],
+        server: grpc.aio.Server,
     ) -> None:
         settings, clock, metrics = self.settings, self._clock, self.metrics
         roster = Roster(reviewers)
-        self._pipeline = Pipeline(roster, journal, settings, executor, clock, metrics)
+        self._pipeline = Pipeline(roster, journal, settings, executors, clock, metrics)
         self._sessions = Sessions(roster, self._pipeline, journal, settings, clock, metrics)
         self._health = health.aio.HealthServicer()
         add_review_service(server, self)
@@ -163,6 +167,13 @@ class CloudService:
         self.metrics.healthy.set(int(healthy))
         for name in ("", SERVICE_NAME):
             await self._health.set(name, _SERVING if healthy else _NOT_SERVING)
+
+
+def _thread(stack: contextlib.AsyncExitStack) -> ThreadPoolExecutor:
+    """A thread for reviews: one for all that compute here, and another for each that waits for another machine."""
+    executor = ThreadPoolExecutor(1, "review")
+    stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+    return executor
 
 
 def _pin_threads(threads: int) -> None:

@@ -4,9 +4,20 @@ from fusion.review.base import (
     ANY_PROFILE,
     PreparedItem,
     Reviewer,
+    RowsError,
     check_answers,
     load_reviewer,
     serves,
+    waits_elsewhere,
 )
 
-__all__ = ["ANY_PROFILE", "PreparedItem", "Reviewer", "check_answers", "load_reviewer", "serves"]
+__all__ = [
+    "ANY_PROFILE",
+    "PreparedItem",
+    "Reviewer",
+    "RowsError",
+    "check_answers",
+    "load_reviewer",
+    "serves",
+    "waits_elsewhere",
+]

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.errors import ConfigError, ModelError
+from fusion.errors import ConfigError, FusionError, ModelError
 from fusion.task import Task
 from fusion.types import Evidence, ItemId, SlotAnswer
 
@@ -30,6 +30,18 @@ class PreparedItem:
     item: ItemId
     tokens: int
     payload: object
+
+
+class RowsError(ModelError):
+    """Some rows of a batch got no answer. `rows` has every row's answers, in order, or why there are none.
+
+    An `UnavailableError` among them says that the row is not to blame and may come again.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, SlotAnswer] | FusionError]) -> None:
+        self.rows = tuple(rows)
+        errors = [row for row in rows if isinstance(row, FusionError)]
+        super().__init__(f"{len(errors)} of {len(rows)} rows got no answer; the first: {errors[0]}")
 
 
 class Reviewer(Protocol):
@@ -62,7 +74,10 @@ class Reviewer(Protocol):
         """Decode and check one row. Raises `EvidenceError` (`UnknownProfileError` for another trunk)."""
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
-        """Answer every slot of every row, in order, in one forward pass; probabilities are calibrated."""
+        """Answer every slot of every row, in order, in one forward pass; probabilities are calibrated.
+
+        Raises `RowsError` where it knows which rows have no answer, anything else where it does not.
+        """
 
 
 def load_reviewer(name: str) -> Reviewer:
@@ -93,6 +108,14 @@ def _class_of(point: EntryPoint) -> type[Reviewer]:
 def serves(reviewer: Reviewer, profile: str) -> bool:
     """Whether `reviewer` reads evidence of this trunk profile."""
     return profile in reviewer.profiles or ANY_PROFILE in reviewer.profiles
+
+
+def waits_elsewhere(reviewer: Reviewer) -> bool:
+    """Whether `reviewer` waits for another machine instead of computing, so that it must not hold up those that do.
+
+    It says so by an attribute `elsewhere`; whoever has none computes.
+    """
+    return bool(getattr(reviewer, "elsewhere", False))
 
 
 def slot_answers(

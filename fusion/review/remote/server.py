@@ -1,0 +1,104 @@
+"""A chat server asked about many pictures at once: retries, a breaker, and what the server turned out not to have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from fusion.clock import Clock
+from fusion.errors import FusionError, ModelError, UnavailableError
+from fusion.review.remote.breaker import Breaker
+from fusion.review.remote.name import RemoteName
+from fusion.review.remote.question import Question, Wishes
+from fusion.review.remote.reply import Reply
+from fusion.review.remote.transport import RefusedError, Transport, TryAgainError
+
+Sleep = Callable[[float], Awaitable[None]]
+_BACK_OFF_S = 0.2
+
+
+class ChatServer:
+    """Asks one server. `sleep` waits between attempts, `jitter` gives 0..1 to spread them. All in one event loop."""
+
+    def __init__(
+        self, called: RemoteName, question: Question, clock: Clock, sleep: Sleep, jitter: Callable[[], float]
+    ) -> None:
+        self._called = called
+        self._question = question
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._wishes = Wishes()
+        self._answered = False
+        self.breaker = Breaker(called.url, called.failures, round(called.open_s * 1e9), clock)
+        self._transport = Transport(called.url, called.key(), called.concurrent, clock)
+
+    async def ask(self, pictures: Sequence[str]) -> list[Reply | FusionError]:
+        """The answer about each of `pictures` (data URLs), in order, or why there is none.
+
+        An `UnavailableError` is the server's fault, a `ModelError` the picture's: others are answered.
+        """
+        first = [await self._row(pictures[0])] if pictures and self.breaker.trying else []
+        slots = asyncio.Semaphore(self._called.concurrent)
+
+        async def in_turn(picture: str) -> Reply | FusionError:
+            async with slots:
+                return await self._row(picture)
+
+        return first + list(await asyncio.gather(*map(in_turn, pictures[len(first) :])))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def _row(self, picture: str) -> Reply | FusionError:
+        if (refusal := self.breaker.refusal) is not None:
+            return UnavailableError(refusal)
+        try:
+            async with asyncio.timeout(self._called.timeout_s):
+                reply = await self._answer(picture)
+        except ModelError as error:
+            self.breaker.succeeded()
+            return error
+        except (UnavailableError, TimeoutError) as error:
+            reason = str(error) or f"gave no answer within {self._called.timeout_s:g} s"
+            self._answered = False
+            self.breaker.failed(reason)
+            return UnavailableError(f"{self._called.url} {reason}")
+        self.breaker.succeeded()
+        return reply
+
+    async def _answer(self, picture: str) -> Reply:
+        """Try, and try again while there is time."""
+        deadline_ns = self._clock.monotonic_ns() + round(self._called.timeout_s * 1e9)
+        for attempt in range(self._called.retries):
+            try:
+                return await self._negotiate(picture)
+            except TryAgainError as error:
+                wait_s = max(error.after_s, _BACK_OFF_S * 2**attempt * (0.5 + self._jitter()))
+                if self._clock.monotonic_ns() + round(wait_s * 1e9) >= deadline_ns:
+                    raise
+            await self._sleep(wait_s)
+        return await self._negotiate(picture)
+
+    async def _negotiate(self, picture: str) -> Reply:
+        """Ask, and where the server refuses the form of the request, ask for less and remember that it was enough."""
+        wishes = self._wishes
+        while True:
+            try:
+                reply = Reply.read(await self._transport.post(self._question.body(picture, wishes)))
+            except RefusedError as error:
+                fewer = wishes.without(str(error))
+                if fewer is None:
+                    raise self._refusal(str(error)) from None
+                wishes = fewer
+            else:
+                self._wishes = self._wishes.both(wishes)
+                self._answered = True
+                return reply
+
+    def _refusal(self, said: str) -> FusionError:
+        """A server that refuses whatever it is asked is not set up; one that answers others finds fault with this."""
+        if self._answered:
+            return ModelError(f"{self._called.url} refuses it: {said}")
+        return UnavailableError(f"refuses what it is asked: {said}")
