@@ -37,7 +37,7 @@ class HubReviewer:
 
     def __init__(self, called: HubName, task: Task, opened: HubModel, projected: Projected | None = None) -> None:
         self.task = task
-        self.name = f"hf:{opened.label}@{opened.fingerprint[:12]}"
+        self.name = f"hf:{opened.label}:{task.name}@{opened.fingerprint[:12]}"
         self.profiles = frozenset({ANY_PROFILE})
         self._side = called.side
         self._files = None if projected is None else projected.files

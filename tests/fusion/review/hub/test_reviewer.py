@@ -54,7 +54,7 @@ def test_with_pixels_it_answers_and_without_it_does_not_know(reviewer: HubReview
 
 
 def test_the_name_carries_the_weights(reviewer: HubReviewer, tmp_path: Path) -> None:
-    assert reviewer.name.startswith("hf:tiny-smolvlm@")
+    assert reviewer.name.startswith("hf:tiny-smolvlm:yard@")
     other = HubReviewer.load(f"{save_tiny('smolvlm', tmp_path / 'tiny-smolvlm', seed=1)}?task=yard&side=56")
     assert other.name != reviewer.name
 
