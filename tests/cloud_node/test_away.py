@@ -132,7 +132,7 @@ def test_the_direct_service_stores_nothing_while_the_server_is_away(remote, make
     service = DirectService([remote], ledger, make_settings("review.confidence_floor=1.0"), ManualClock(5))
     with pytest.raises(ModelError, match="the server left"):
         service.review([Submission.of(make_evidence(1))], lambda _: CROP)
-    assert ledger.counts() == {}
+    assert ledger.reader().counts() == {}
     Remote.blind, Remote.errors = False, {}
     service.review([Submission.of(make_evidence(1))], lambda _: CROP)
-    assert ledger.counts() == {ItemState.REVIEWED: 1}
+    assert ledger.reader().counts() == {ItemState.REVIEWED: 1}

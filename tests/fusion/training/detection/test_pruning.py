@@ -79,7 +79,7 @@ def test_what_cannot_be_pruned_says_why(random_checkpoint) -> None:
 def test_a_pruned_detector_is_trained_on_and_exported(
     taught: Path, task_file: Path, root: Path, task: Task, pictures: ImageFolder, tmp_path: Path
 ) -> None:
-    options = ["--share", "0.3", "--image-size", "64", "--batch", "16", "--epochs", "1", "--threads", "1"]
+    options = ["--share", "0.2", "--image-size", "64", "--batch", "16", "--epochs", "3", "--threads", "1"]
     command = ["prune", "--task", task_file, "--start", taught, "--data", root, "--out", tmp_path]
     assert main([*map(str, command), *options]) == 0
     out = tmp_path / "squares" / "prune"
