@@ -37,8 +37,13 @@ class Journal:
         self._metrics = metrics
         self._requests: asyncio.Queue[_Request] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self.failing = False
+        self._refusing = self._missed = False
         self._away: AwayError | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the ledger is away, or did not take the last outcomes."""
+        return self._refusing or self._missed
 
     def find(self, item: ItemId) -> asyncio.Future[Outcome | None]:
         """What is stored about `item`; the future may hold a `SpoolError`."""
@@ -96,10 +101,11 @@ class Journal:
             self._answer(stores, self._store)
             self._metrics.commit_seconds.observe(time.perf_counter() - began)
             self._metrics.commit_rows.observe(len(stores))
-            self.failing = isinstance(stores[0].result, SpoolError)
+            self._refusing = isinstance(stores[0].result, SpoolError)
         for request in group:
             if request.action is not None:
                 self._answer([request], self._act)
+        self._missed = self._away is not None
 
     def _find(self, requests: Sequence[_Request]) -> Sequence[object]:
         return self._ledger.find([request.item for request in requests if request.item is not None])

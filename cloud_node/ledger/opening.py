@@ -47,5 +47,10 @@ def _sink(name: str) -> tuple[Sink, str]:
     if scheme not in found:
         known = ", ".join(sorted(found))
         raise ConfigError(f"ledger {without_password(name)!r}: no sink is called {scheme!r}; known: {known}")
-    sink: Sink = found[scheme].load()
+    try:
+        sink: Sink = found[scheme].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"ledger {without_password(name)!r}: {scheme} cannot be used here ({error}); install what it needs"
+        ) from None
     return sink, argument

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from fusion.errors import InputError
+from fusion.errors import InputError, ModelError
 from fusion.review.hub.network import HubNetwork
 from fusion.review.item_cache import ItemCache
 from fusion.review.projector import EvidenceProjector
@@ -88,6 +88,8 @@ def train_projector(
                 size = sum(batch.size for batch, _ in parts)
                 told = [(network(batch.to(network.device), prefix), truth.to(network.device)) for batch, truth in parts]
                 loss = torch.stack([_cross_entropy(scores, truth) for scores, truth in told]).sum() / size
+                if not bool(torch.isfinite(loss)):
+                    raise ModelError(f"the loss is no number after {schedule.last_epoch} steps; learn in float32")
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(projector.parameters(), 1.0)

@@ -13,7 +13,7 @@ import torch
 from fusion.errors import ConfigError
 from fusion.evaluation.reviewer import calibrate, escalated
 from fusion.review.folder import EvidenceFiles
-from fusion.review.hub.model import open_model
+from fusion.review.hub.model import open_model, told_of
 from fusion.review.hub.name import HubName
 from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected, new_projector, save_projected
@@ -35,6 +35,11 @@ def make_projector(task: Task, arguments: argparse.Namespace, bundle: Path) -> N
         raise ConfigError("fusion train projector: whose? give --reviewer hf:NAME-OR-PATH")
     name = arguments.reviewer.removeprefix(SCHEME)
     called = HubName.parse(name if "task=" in name else f"{name}{'&' if '?' in name else '?'}task={task.name}")
+    if called.task != task.name or called.projector or called.dtype == "float16":
+        raise ConfigError(
+            f"fusion train projector: {arguments.reviewer}: give neither another task than --task {task.name} nor a "
+            "projector, and float32 or bfloat16 to learn in"
+        )
     opened = open_model(called)
     cache, validation, _ = training_items(task, arguments, bundle)
     recipe = ProjectorRecipe(threads=arguments.threads)
@@ -47,7 +52,8 @@ def make_projector(task: Task, arguments: argparse.Namespace, bundle: Path) -> N
 
     def network(made: EvidenceProjector) -> HubNetwork:
         files = EvidenceFiles(task, cache.layout, made, {}, (), None, {})
-        return network_of(called.where, task, opened, cache.layout.crop, Projected(files, ""))
+        with told_of(called):
+            return network_of(task, opened, cache.layout.crop, Projected(files, ""))
 
     run = train_projector(cache, validation, recipe, network, projector.to(device))
     folder = Path(arguments.out) / task.name / "projector"
@@ -61,7 +67,7 @@ def make_projector(task: Task, arguments: argparse.Namespace, bundle: Path) -> N
     print(
         f"{folder}: verdicts right {run.best['verdict']:.3f}, log-loss {run.best['nll']:.3f} on {len(validation)} items"
     )
-    print(f"reviewer: {SCHEME}{called.where}?projector={folder}")
+    print(f"reviewer: {SCHEME}{called.where}?projector={folder}&device={called.device}&dtype={called.dtype}")
 
 
 def _told(reviewer: HubReviewer, cache: ItemCache, size: int) -> list[Float64Array]:

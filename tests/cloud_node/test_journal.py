@@ -68,6 +68,25 @@ def test_a_ledger_that_is_away_is_asked_once_a_group():
     assert ledger.calls == 1
 
 
+def test_a_ledger_that_was_only_looked_into_is_away_as_well():
+    """After an outage begins, every item fails where it is looked up, and none is stored any more."""
+    ledger = FakeLedger(AwayError("no answer within 15 s"))
+
+    async def run():
+        journal = Journal(ledger, Metrics())
+        running = asyncio.create_task(journal.run())
+        with pytest.raises(AwayError):
+            await journal.find(item(1))
+        assert journal.failing
+        ledger.error = None
+        await journal.find(item(1))
+        assert not journal.failing
+        running.cancel()
+        journal.close()
+
+    asyncio.run(run())
+
+
 def test_a_row_that_fails_hurts_nobody_else():
     got = ask(FakeLedger(bad=(3,)), healthy=True)
     assert [isinstance(one, SpoolError) for one in got[:10]] == [n == 3 for n in range(1, 6)] * 2

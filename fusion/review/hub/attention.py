@@ -23,7 +23,7 @@ _prefix: ContextVar[Prefix | None] = ContextVar("prefix", default=None)
 
 @contextmanager
 def shared(prefix: Prefix) -> Iterator[None]:
-    """Within it, text layers whose attention is `NAME` see `prefix` before their own row."""
+    """Within it, text layers whose attention is `NAME` see `prefix`, which may be empty, before their own row."""
     token = _prefix.set(prefix)
     try:
         yield
@@ -50,7 +50,7 @@ def attend(
 
         alone, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return alone, None
-    keys, values = prefix[module.layer_idx]
+    keys, values = prefix[module.layer_idx] if prefix else (key[:1, :, :0], value[:1, :, :0])
     rows, heads, queries, width = query.shape
     groups = key.shape[1]
     grouped = query.reshape(rows, groups, heads // groups, queries, width) * _scale(options, width)
@@ -60,7 +60,7 @@ def attend(
         own = own.masked_fill(~attention_mask[:, :, None], torch.finfo(own.dtype).min)
     among = grouped.transpose(0, 1).flatten(1, 3) @ keys[0].transpose(1, 2)  # (G, B * heads a group * Q, P)
     before = among.reshape(groups, rows, heads // groups, queries, -1).transpose(0, 1)
-    weights = torch.softmax(torch.cat([before, own], -1).float(), -1).to(query.dtype)
+    weights = torch.softmax(torch.cat([before, own], -1), -1, dtype=torch.float32).to(query.dtype)
     told, heard = torch.split(weights, [keys.shape[2], key.shape[2]], -1)
     of_prefix = told.transpose(0, 1).flatten(1, 3) @ values[0]
     of_row = heard.flatten(2, 3) @ value

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +16,14 @@ from fusion.review.folder import first_line
 from fusion.review.hub.families import Family
 from fusion.review.hub.name import HubName
 
+_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_SHOWN = 64
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HubModel:
-    """`label` is its name or its folder's, `fingerprint` the hex sha-256 of its weights."""
+    """`label` is its name or its folder's, `fingerprint` the hex sha-256 of its weights, tokenizer and settings."""
 
     family: Family
     label: str
@@ -34,38 +41,51 @@ def open_model(called: HubName) -> HubModel:
     if called.device != "cpu" and not torch.cuda.is_available():
         raise ModelError(f"{called.where}: device {called.device!r} is asked for, and torch sees no GPU here")
     logging.disable_progress_bar()
-    try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=getattr(torch, called.dtype), use_safetensors=True, local_files_only=True
+    with told_of(called):
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=getattr(torch, called.dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, AttributeError) as error:
-        raise ModelError(f"{called.where}: cannot be loaded ({first_line(error)})") from None
-    try:
+        if report["missing_keys"]:
+            raise ModelError(f"its weights lack {min(report['missing_keys'])}; fetch the model again")
         family = Family(model.to(called.device).eval(), processor)
+    label = folder.resolve().name if called.folder else called.where.replace("/", "--")
+    return HubModel(family, _NOT_A_NAME.sub("-", label)[-_SHOWN:], _fingerprint(folder, called))
+
+
+@contextmanager
+def told_of(called: HubName) -> Iterator[None]:
+    """What goes wrong with the model becomes a `ModelError` of one line that names it."""
+    try:
+        yield
     except ModelError as error:
         raise ModelError(f"{called.where}: {error}") from None
-    label = called.folder.resolve().name if called.folder else called.where.replace("/", "--")
-    return HubModel(family, label, _fingerprint(folder))
+    except Exception as error:  # noqa: BLE001 loaders, tokenizers and devices have no root of their own
+        raise ModelError(f"{called.where}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from None
 
 
 def _fetched(name: str) -> Path:
     """The folder of a name of the hub. Raises `ModelError`."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+    except Exception as error:  # noqa: BLE001 what a network does has no root of its own
         raise ModelError(
             f"hf:{name}: neither a folder nor in the hub's cache, and it cannot be fetched ({first_line(error)}); "
             "give the folder of a downloaded model"
         ) from None
 
 
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+def _fingerprint(folder: Path, called: HubName) -> str:
+    """Over all that can change an answer: weights, tokenizer, template, preprocessing, precision and crops' size."""
+    digest = hashlib.sha256(f"{called.side} {called.dtype}".encode())
+    for path in sorted(path for pattern in _FILES for path in folder.glob(pattern)):
         with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

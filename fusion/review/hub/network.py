@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fusion.review.batch import CROP_MEAN, CROP_SPREAD, EvidenceBatch
 from fusion.review.hub import attention
 from fusion.review.hub.families import CROSS, GRID, Family
+from fusion.review.hub.label_tree import Step
 from fusion.review.hub.prompt import HubPrompt
 from fusion.review.hub.rows import RowBuilder, VisualRows
 from fusion.review.projector import EvidenceProjector
@@ -38,11 +39,21 @@ class HubNetwork(nn.Module):
             "tree": torch.from_numpy(tree.ids),
         }
         self._sees, self._depths = torch.from_numpy(tree.sees()), torch.from_numpy(tree.depths)
+        steps = [step for slot in tree.labels for label in slot for step in label]
+        self._tokens = {at: sorted({step.token for step in steps if step.at == at}) for at in tree.read_at().tolist()}
+        self._deep = {step.at for step in steps if not step.first}
+
+    @torch.inference_mode()
+    def crop_tokens(self, side: int) -> int:
+        """Visual tokens of a crop of `side` pixels, seen once to count them."""
+        grey = torch.full((1, 3, side, side), 127, dtype=torch.uint8, device=self.device)
+        return self._family.see(grey).features.shape[1]
 
     @property
-    def crop_tokens(self) -> int:
-        """Visual tokens of a crop."""
-        return self.prompt.picture_tokens
+    def row_tokens(self) -> int:
+        """Tokens of text that are computed for every row."""
+        own = len(self.prompt.before) if self._family.kind in CROSS else 0
+        return own + len(self.prompt.after) + len(self.prompt.tree.ids)
 
     @property
     def device(self) -> torch.device:
@@ -113,13 +124,17 @@ class HubNetwork(nn.Module):
         sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         sees[linear:, linear:] = self._sees.to(self.device)
         looks = (torch.arange(length, device=self.device) >= before).to(words.dtype)[None, None, :, None]
-        barred = (~visual.valid)[:, None, None, :].to(words.dtype) * torch.finfo(words.dtype).min
+        padding = (
+            torch.arange(visual.values.shape[1], device=self.device) < visual.values.shape[1] - visual.counts[:, None]
+        )
+        blank = (~visual.valid & ~padding).to(words.dtype)[:, None, None] * looks
+        barred = torch.maximum(padding.to(words.dtype)[:, None, None], blank) * torch.finfo(words.dtype).min
         told = self._family.text(
             inputs_embeds=words.expand(rows, -1, -1),
             attention_mask=sees[None, None].expand(rows, -1, -1, -1),
             position_ids=positions[None],
             cross_attention_states=visual.values,
-            cross_attention_mask=(barred * looks).expand(rows, 1, length, -1),
+            cross_attention_mask=barred,
             full_text_row_masked_out_mask=looks.expand(rows, 1, -1, 1),
             use_cache=False,
         )
@@ -144,27 +159,23 @@ class HubNetwork(nn.Module):
 
     def _labels(self, hidden: Tensor) -> list[Tensor]:
         """Scores a slot from hidden states (B, N, width) of the tree."""
-        whole: dict[int, Tensor] = {}
+        read = {at: self._read(hidden[:, at], tokens, whole=at in self._deep) for at, tokens in self._tokens.items()}
+        columns = {(at, token): i for at, tokens in self._tokens.items() for i, token in enumerate(tokens)}
 
-        def logarithm(at: int, token: int) -> Tensor:
-            if at not in whole:
-                whole[at] = torch.log_softmax(self._family.head(hidden[:, at]).float(), -1)
-            return whole[at][:, token]
+        def cost(label: Sequence[Step]) -> Tensor:
+            return torch.stack([read[step.at][:, columns[step.at, step.token]] for step in label]).sum(0)
 
-        scores = []
-        for slot in self.prompt.tree.labels:
-            first = [label[0] for label in slot]
-            told = self._read(hidden[:, first[0].at], [step.token for step in first])
-            deeper = [[logarithm(step.at, step.token) for step in label[1:]] for label in slot]
-            added = [torch.stack(parts).sum(0) if parts else torch.zeros_like(told[:, 0]) for parts in deeper]
-            scores.append(told + torch.stack(added, 1))
-        return scores
+        return [torch.stack([cost(label) for label in slot], 1) for slot in self.prompt.tree.labels]
 
-    def _read(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
-        """Logits (B, n) float32 of a few tokens of the vocabulary."""
+    def _read(self, hidden: Tensor, tokens: Sequence[int], *, whole: bool) -> Tensor:
+        """Logits (B, n) float32 of a few tokens of the vocabulary, less the `whole` vocabulary's log-sum where asked.
+
+        They are told in float32 whatever the model computes in: rounded to bfloat16, options would tie.
+        """
         head, chosen = self._family.head, torch.tensor(tokens, device=self.device)
-        bias = None if head.bias is None else head.bias[chosen]
-        return nn.functional.linear(hidden, head.weight[chosen], bias).float()
+        bias = None if head.bias is None else head.bias[chosen].float()
+        logits = nn.functional.linear(hidden.float(), head.weight[chosen].float(), bias)
+        return logits - torch.logsumexp(head(hidden).float(), -1, keepdim=True) if whole else logits
 
     def _words(self, *parts: str) -> Tensor:
         return self._embedded(torch.cat([self._ids[part] for part in parts]).to(self.device))[None]

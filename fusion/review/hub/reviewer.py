@@ -16,7 +16,7 @@ from fusion.review.batch import EvidenceBatch, collate, to_pixels
 from fusion.review.crop import decode_crop
 from fusion.review.features import ReviewFeatures, extract_features
 from fusion.review.hub.families import CROSS
-from fusion.review.hub.model import HubModel, open_model
+from fusion.review.hub.model import HubModel, open_model, told_of
 from fusion.review.hub.name import HubName
 from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected
@@ -45,10 +45,9 @@ class HubReviewer:
             self.name += f"+{projected.fingerprint[:12]}"
             self.profiles = frozenset(projected.files.profiles)
             self._side = projected.files.layout.crop
-        self.network = network_of(called.where, task, opened, self._side, projected)
-        prompt = self.network.prompt
-        self._tail = len(prompt.after) + len(prompt.tree.ids)
-        with torch.inference_mode():
+        with told_of(called), torch.inference_mode():
+            self.network = network_of(task, opened, self._side, projected)
+            self._crop_tokens = self.network.crop_tokens(self._side)
             self._prefix = self.network.prefix_cache()
 
     @classmethod
@@ -57,6 +56,8 @@ class HubReviewer:
         called = HubName.parse(argument)
         if not called.projector:
             return cls(called, Task.load(called.task), open_model(called))
+        if not Path(called.projector).is_dir():  # told before the model is loaded
+            raise ModelError(f"{called.projector}: there is no such folder; make it with: fusion train projector")
         opened = open_model(called)
         projected = load_projected(Path(called.projector), opened)
         task = projected.files.task
@@ -71,11 +72,11 @@ class HubReviewer:
 
     def cost(self, evidence: Evidence) -> int:
         """Visual tokens of the lanes that are read, the text behind them and the tree of answers; at least 1."""
-        seen = 0 if evidence.pixels is None else self.network.crop_tokens
+        seen = 0 if evidence.pixels is None else self._crop_tokens
         if self._files is not None:
             seen += 1 + (self._files.layout.map_tokens if evidence.maps is not None else 0)
             seen += len(evidence.tokens.values) if evidence.tokens is not None else 0
-        return seen + self._tail if seen else 1
+        return seen + self.network.row_tokens if seen else 1
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for a trunk it does not read."""
@@ -125,12 +126,9 @@ class HubReviewer:
         ).to(self.network.device)
 
 
-def network_of(where: str, task: Task, opened: HubModel, side: int, projected: Projected | None = None) -> HubNetwork:
-    """The model with its prompt, for crops of `side` pixels. Raises `ModelError` naming `where`."""
+def network_of(task: Task, opened: HubModel, side: int, projected: Projected | None = None) -> HubNetwork:
+    """The model with its prompt, for crops of `side` pixels. Raises `ModelError`."""
     family = opened.family
-    try:
-        prompt = build_prompt(task, family.processor, family.image_token, side, image_first=family.kind in CROSS)
-    except ModelError as error:
-        raise ModelError(f"{where}: {error}") from None
+    prompt = build_prompt(task, family.processor, family.image_token, side, image_first=family.kind in CROSS)
     projector = None if projected is None else projected.files.projector.to(family.head.weight.device)
     return HubNetwork(family, prompt, projector).eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from fusion.review.prompt import BEGIN, END, IMAGE, PAD
@@ -20,6 +20,13 @@ _CHAT = (
     "{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}{{ '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+_PICTURES_FIRST = (
+    "{% for m in messages %}{% if m['role'] != 'system' %}{{ m['role'].upper() + ': ' }}{% endif %}"
+    "{% for c in m['content'] if c['type'] == 'image' %}{{ 'IMAGE\n' }}{% endfor %}"
+    "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] + ' ' }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+"""As LLaVA-1.5 has it: pictures before text, whatever their order, and no beginning of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ def _llava(shape: Shape) -> tuple[Any, Any]:
     )
 
     words = tokenizer(shape, "<image>", *_roles())
+    words._tokenizer.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, 1)])
     image = words.convert_tokens_to_ids("<image>")
     vision = SiglipVisionConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=TINY_SIDE,
@@ -114,7 +122,7 @@ def _llava(shape: Shape) -> tuple[Any, Any]:
             size={"shortest_edge": TINY_SIDE}, crop_size={"height": TINY_SIDE, "width": TINY_SIDE}
         ),
         tokenizer=words, patch_size=14, vision_feature_select_strategy="full", image_token=IMAGE,
-        chat_template=_CHAT.replace("IMAGE", "<image>"),
+        chat_template=_PICTURES_FIRST.replace("IMAGE", "<image>"),
     )  # fmt: skip
     return LlavaForConditionalGeneration(config), processor
 

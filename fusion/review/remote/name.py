@@ -42,6 +42,8 @@ class RemoteName(Settings):
     @field_validator("url")
     @classmethod
     def _is_base(cls, url: str) -> str:
+        if not url.isprintable() or " " in url:
+            raise ValueError("has characters that no URL has")
         if "@" in url:
             raise ValueError("a key is read from the environment (key_env=NAME), never from the URL")
         try:

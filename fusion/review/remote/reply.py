@@ -68,7 +68,7 @@ def _tokens(logprobs: Any) -> tuple[Token, ...]:
     """The tokens told, none where they are not in the form that was asked for."""
     try:
         return tuple(_token(entry) for entry in logprobs["content"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return ()
 
 

@@ -62,11 +62,14 @@ class ChatServer:
             return error
         except (UnavailableError, TimeoutError) as error:
             reason = str(error) or f"gave no answer within {self._called.timeout_s:g} s"
-            self._answered = False
-            self.breaker.failed(reason)
-            return UnavailableError(f"{self._called.url} {reason}")
-        self.breaker.succeeded()
-        return reply
+        except Exception as error:  # noqa: BLE001 whatever a server does, its row comes again and its mates are answered
+            reason = f"answers what cannot be read ({type(error).__name__}: {error})"
+        else:
+            self.breaker.succeeded()
+            return reply
+        self._answered = False
+        self.breaker.failed(reason)
+        return UnavailableError(f"{self._called.url} {reason}")
 
     async def _answer(self, picture: str) -> Reply:
         """Try, and try again while there is time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from fusion.errors import UnavailableError
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 _TOLD = 200
 _KEEP_ALIVE_S = 30.0
+_LONGEST_S = 600.0
 _REFUSED = (400, 413, 415, 422)
 _SECRET = (401, 403, 407)
 
@@ -84,15 +86,17 @@ class Transport:
     def _after_s(self, header: str) -> float:
         """`Retry-After` in seconds: a number of them, or a date."""
         try:
-            return max(0.0, float(header))
-        except ValueError:
+            asked_s = float(header)
+            return min(max(0.0, asked_s), _LONGEST_S) if math.isfinite(asked_s) else 0.0
+        except (ValueError, OverflowError):
             pass
         try:
             date = parsedate_to_datetime(header)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return 0.0
         now = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
-        return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())
+        left_s = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+        return min(max(0.0, left_s), _LONGEST_S)
 
 
 async def _read(response: httpx.Response) -> bytes:

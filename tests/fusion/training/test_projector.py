@@ -62,7 +62,7 @@ def test_it_is_served_with_its_model(trained: Path, model: Path, cache: ItemCach
         check_answers(reviewer.task, answers)
         (alone,) = reviewer.score([row])
         for name, answer in alone.items():
-            assert answers[name].probabilities == pytest.approx(answer.probabilities, abs=1e-3)
+            assert answers[name].probabilities == pytest.approx(answer.probabilities, abs=5e-5)
     assert len({str(answers["object"]) for answers in together}) > 1, "the evidence makes no difference"
     with pytest.raises(UnknownProfileError, match="is not served by hf:"):
         reviewer.prepare(synthetic_evidence(reviewer.task, synthetic_profile(task="yard", image_width=320), 0)[0])

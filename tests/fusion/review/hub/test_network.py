@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from fusion.review.batch import EvidenceBatch, to_pixels
+from fusion.codec.synthetic import synthetic_profile
+from fusion.review.batch import EvidenceBatch, collate, to_pixels
+from fusion.review.features import extract_features
 from fusion.review.hub.families import CROSS, Family
 from fusion.review.hub.network import HubNetwork
-from fusion.review.hub.prompt import build_prompt, question, stems
+from fusion.review.hub.projected import new_projector
+from fusion.review.hub.prompt import build_prompt, question, special_tokens, stems
 from fusion.review.hub.tiny import TINY_FAMILIES, save_tiny
 from fusion.review.hub.tiny import TINY_SIDE as SIDE
+from fusion.review.synthetic import synthetic_evidence, synthetic_layout
 from fusion.task import Task
 
 TOLERANCE = 2e-5
@@ -55,17 +60,19 @@ def probabilities(network: HubNetwork, crops: np.ndarray) -> list[torch.Tensor]:
 
 
 @torch.inference_mode()
-def by_itself(model: Any, processor: Any, task: Task, crop: np.ndarray, *, image_first: bool) -> list[torch.Tensor]:
-    """Each option written out behind the prompt and read by the model's ordinary pixel path, one forward an option."""
-    parts = [{"type": "text", "text": question(task)}, {"type": "image"}]
-    content = parts[::-1] if image_first else parts
-    chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+def by_itself(model: Any, processor: Any, task: Task, crop: np.ndarray, chat: str) -> list[torch.Tensor]:
+    """Each option written out behind the chat and read by the model's ordinary pixel path, one forward an option."""
     image = torch.from_numpy(crop).permute(2, 0, 1)
     told = []
     for stem, slot in zip(stems(task), task.slots, strict=True):
         scores = []
         for option in slot.options:
-            inputs = processor(text=chat + stem + option, images=[image], add_special_tokens=False, return_tensors="pt")
+            inputs = processor(
+                text=chat + stem + option,
+                images=[image],
+                add_special_tokens=special_tokens(processor, chat),
+                return_tensors="pt",
+            )
             behind = processor.tokenizer.encode(stem + option, add_special_tokens=False)
             logits = torch.log_softmax(model(**inputs).logits[0].float(), -1)[-len(behind) - 1 : -1]
             assert inputs["input_ids"][0, -len(behind) :].tolist() == behind
@@ -82,10 +89,37 @@ def test_injected_equals_the_pixel_path(folder: Path, network: HubNetwork, task:
     crops = pictures(2)
     ours = probabilities(network, crops)
     for row, crop in enumerate(crops):
-        theirs = by_itself(model, processor, task, crop, image_first=model.config.model_type in CROSS)
+        theirs = by_itself(model, processor, task, crop, network.prompt.chat)
         for slot, mine, usual in zip(task.slots, ours, theirs, strict=True):
             assert torch.allclose(mine[row], usual, atol=TOLERANCE), (slot.name, mine[row], usual)
     assert not torch.allclose(ours[0][0], ours[0][1], atol=100 * TOLERANCE), "the pictures make no difference"
+
+
+def test_what_rows_share_is_the_longer_part(network: HubNetwork, task: Task) -> None:
+    """Questions stand before the picture, whatever the template does with pictures, but where text looks at them."""
+    assert question(task) in network.prompt.chat
+    shared_first = len(network.prompt.before) > 10 * len(network.prompt.after)
+    assert shared_first is not (network.vlm.config.model_type in CROSS)
+
+
+def test_rows_of_different_lanes_do_not_depend_on_their_batch_mates(folder: Path, task: Task) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    family = Family(model, AutoProcessor.from_pretrained(folder))
+    prompt = build_prompt(task, family.processor, family.image_token, SIDE, image_first=family.kind in CROSS)
+    profile = synthetic_profile(task="yard")
+    layout = synthetic_layout(task, profile)
+    torch.manual_seed(0)
+    mixed = HubNetwork(family, prompt, new_projector(family, layout, 32))
+    rows = [
+        extract_features(synthetic_evidence(task, profile, seed, pixels=True)[0], profile, layout) for seed in range(5)
+    ]
+    rows = [replace(rows[0], crop=None), replace(rows[1], maps=None, crop=None, tokens=None), rows[2],
+            replace(rows[3], maps=None), replace(rows[4], tokens=None)]  # fmt: skip
+    with torch.inference_mode():
+        together = [torch.softmax(scores, 1) for scores in mixed(collate(rows, layout))]
+        for place, row in enumerate(rows):
+            for whole, single in zip(together, mixed(collate([row], layout)), strict=True):
+                assert torch.allclose(whole[place], torch.softmax(single, 1)[0], atol=TOLERANCE)
 
 
 def test_a_row_does_not_depend_on_its_batch_mates(network: HubNetwork) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ConfigError, EvidenceError, ModelError
@@ -55,8 +57,23 @@ def test_with_pixels_it_answers_and_without_it_does_not_know(reviewer: HubReview
 
 def test_the_name_carries_the_weights(reviewer: HubReviewer, tmp_path: Path) -> None:
     assert reviewer.name.startswith("hf:tiny-smolvlm:yard@")
+    again = save_tiny("smolvlm", tmp_path / "tiny-smolvlm")
+    assert HubReviewer.load(f"{again}?task=yard&side=56").name == reviewer.name
+    assert HubReviewer.load(f"{again}?task=yard&side=84").name != reviewer.name
     other = HubReviewer.load(f"{save_tiny('smolvlm', tmp_path / 'tiny-smolvlm', seed=1)}?task=yard&side=56")
     assert other.name != reviewer.name
+
+
+def test_weights_that_are_not_whole_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "tiny")
+    weights = load_file(tmp_path / "tiny" / "model.safetensors")
+    lacking = {name: value for name, value in weights.items() if "mlp.down_proj" not in name}
+    save_file(lacking, tmp_path / "tiny" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"its weights lack .*mlp"):
+        HubReviewer.load(f"{tmp_path / 'tiny'}?task=yard&side=56")
+    (tmp_path / "tiny" / "model.safetensors").write_bytes(b"\x10" + bytes(7) + b"{}")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        HubReviewer.load(f"{tmp_path / 'tiny'}?task=yard&side=56")
 
 
 def test_bad_pictures_and_other_tasks_are_refused(reviewer: HubReviewer) -> None:

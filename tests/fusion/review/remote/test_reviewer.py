@@ -145,6 +145,20 @@ def test_the_servers_wish_to_wait_is_honoured_within_the_timeout(server, make_re
     assert len(naps) == 2  # eleven seconds are more than the row has
 
 
+@pytest.mark.parametrize("wait", ["inf", "1e400", "-inf", "nan", "1e300", "Thu, 01 Jan 9999 00:00:05 GMT"])
+def test_a_wish_that_cannot_be_meant_hurts_no_row(server, make_reviewer, make_evidence, chat, wait):
+    server.answer = lambda _, count: (
+        chat.Answer(status=503, headers={"Retry-After": wait}) if count < 2 else chat.Answer()
+    )
+    reviewer = make_reviewer(retries=2, timeout_s=10)
+    rows = (
+        reviewer.score([reviewer.prepare(make_evidence(1))])
+        if wait in {"inf", "1e400", "-inf", "nan"}
+        else failures(reviewer, [make_evidence(1)])
+    )
+    assert isinstance(rows[0], dict | UnavailableError)  # answered, or it comes again
+
+
 def test_a_server_that_is_not_there_and_one_that_is_slow(server, make_reviewer, make_evidence, chat, naps):
     (row,) = failures(make_reviewer(url="http://127.0.0.1:1/v1"), [make_evidence(1)])
     assert "http://127.0.0.1:1/v1 cannot be reached (ConnectError" in str(row)
