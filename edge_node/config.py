@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from fusion.config import NOT_SHOWN, Settings
+from edge_node.settings.live import LiveSensorSettings, OdometrySettings, SupervisedSettings, TriggerSettings
+from edge_node.settings.power import PowerSettings
+from fusion.config import Settings
 from fusion.synchronization import SynchronizerSettings
 from fusion.wire.channel import ClientTls
 
 MIB = 1 << 20
 LIVE = "live"
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S*")
-POWER_KINDS = ("ina3221", "tegrastats", "hwmon", "rapl", "nvml")
 
 
 def _speed(value: Any) -> Any:
@@ -61,56 +60,6 @@ class EngineSettings(Settings):
     def folder(self) -> Path | None:
         """The folder for compiled graphs, None for none."""
         return Path(self.cache) if self.cache else None
-
-
-class SupervisedSettings(Settings):
-    """What is opened by its URL and, when it fails, anew after a jittered pause.
-
-    The pause is `backoff_first_s`, doubled up to `backoff_max_s`.
-    """
-
-    url: str
-    backoff_first_s: float = Field(default=0.2, gt=0)
-    backoff_max_s: float = Field(default=5.0, gt=0)
-
-    @field_validator("url")
-    @classmethod
-    def _is_one(cls, value: str) -> str:
-        if not _URL.fullmatch(value):  # told without the value: there may be a password in it
-            raise PydanticCustomError(NOT_SHOWN, "give SCHEME://..., the scheme in small letters and no space in it")
-        return value
-
-
-class LiveSensorSettings(SupervisedSettings):
-    """A live sensor: `name` is the task's, the scheme of `url` a name of the entry-point group `fusion.drivers`.
-
-    `offset_s` is added to the time of arrival, negative for what a sensor takes to deliver. Nothing for `silent_s` is
-    reported.
-    """
-
-    name: str
-    offset_s: float = Field(default=0.0, ge=-10, le=10)
-    silent_s: float = Field(default=1.0, gt=0)
-
-
-class TriggerSettings(SupervisedSettings):
-    """What asks for frames of the reference sensor; the scheme of `url` is a name of the group `fusion.triggers`.
-
-    A trigger takes the first frame captured `delay_s` after it or later, and waits for it until `within_s` after that.
-    """
-
-    delay_s: float = Field(default=0.0, ge=0, le=60)
-    within_s: float = Field(default=0.5, gt=0, le=60)
-
-
-class OdometrySettings(SupervisedSettings):
-    """What tells how the device moves; the scheme of `url` is a name of the group `fusion.odometry`.
-
-    `offset_s` is added to the times of its poses. Nothing for `silent_s` is reported.
-    """
-
-    offset_s: float = Field(default=0.0, ge=-10, le=10)
-    silent_s: float = Field(default=1.0, gt=0)
 
 
 class SourceSettings(Settings):
@@ -276,68 +225,6 @@ class MetricsSettings(Settings):
 
     listen: str = Field(default="", pattern=r"^(\S+:\d{1,5})?$")
     stalled_s: float = Field(default=30.0, gt=0)
-
-
-class GearSettings(Settings):
-    """One gear: at most `rate_hz` reference frames a second of the stream's own time; the others are declared gaps.
-
-    0 is no limit, and below 0.5 the synchronizer would take the pauses for a clock that was set. `models` is the
-    folder of another bundle on the same trunk; empty is the daemon's own.
-    """
-
-    rate_hz: float = Field(default=0.0, ge=0)
-    models: str = ""
-
-    @field_validator("rate_hz")
-    @classmethod
-    def _not_too_slow(cls, value: float) -> float:
-        if 0 < value < 0.5:
-            raise ValueError("give 0 for no limit, or at least 0.5")
-        return value
-
-
-class PowerSettings(Settings):
-    """What is read of the board's power and heat, and the governor that keeps to limits of them.
-
-    `source` is `auto`, `off`, or ina3221, tegrastats, hwmon, rapl or nvml, with the sensor behind a colon where there
-    are several (`ina3221:VDD_IN`); it is read each `period_s`. `budget_watts` and `limit_c` (the warmest thermal zone)
-    0 are no limit. One exceeded for `react_s` shifts down a gear; all below the share `release` of theirs for
-    `recover_s` shift up one. Watts are averaged with the time constant `react_s` before. `gears`: the highest first,
-    at least two for a limit.
-    """
-
-    source: str = "auto"
-    period_s: float = Field(default=0.25, ge=0.01, le=2.5)
-    react_s: float = Field(default=2.0, gt=0)
-    recover_s: float = Field(default=30.0, gt=0)
-    release: float = Field(default=0.9, gt=0, lt=1)
-    gears: tuple[GearSettings, ...] = ()
-    budget_watts: float = Field(default=0.0, ge=0)
-    limit_c: float = Field(default=0.0, ge=0)
-
-    @property
-    def governed(self) -> bool:
-        """Whether there is a limit to keep to."""
-        return bool(self.budget_watts or self.limit_c)
-
-    @field_validator("source")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        kind, colon, sensor = value.partition(":")
-        if kind in POWER_KINDS and (sensor or not colon):
-            return value
-        if value in {"auto", "off"}:
-            return value
-        raise ValueError(
-            f"give 'auto', 'off', or {', '.join(POWER_KINDS)}, with ':SENSOR' behind where there are several"
-        )
-
-    @field_validator("budget_watts", "limit_c")
-    @classmethod
-    def _needs_gears(cls, value: float, info: ValidationInfo) -> float:
-        if value and len(info.data.get("gears", ())) < 2:
-            raise ValueError("a limit needs at least two [[power.gears]], the highest first")
-        return value
 
 
 class DrainSettings(Settings):

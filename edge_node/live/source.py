@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from edge_node.config import LiveSensorSettings, OdometrySettings, SourceSettings, TriggerSettings
+from edge_node.config import SourceSettings
 from edge_node.live.clock import ArrivalClock
 from edge_node.live.deskew import LiveDeskew
 from edge_node.live.drivers import Driver, DriverClass, Mount, driver_class, shown
@@ -20,6 +20,7 @@ from edge_node.live.health import SensorHealth
 from edge_node.live.odometry import ODOMETRY, Odometry, OdometryClass, odometry_class
 from edge_node.live.supervised import Supervised
 from edge_node.live.triggers import TRIGGER, Trigger, TriggerClass, trigger_class
+from edge_node.settings.live import LiveSensorSettings, OdometrySettings, TriggerSettings
 from fusion.clock import Clock, SystemClock
 from fusion.errors import ConfigError, SensorError
 from fusion.geometry import Rig

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from edge_node.config import SupervisedSettings
 from edge_node.live.drivers import shown
 from edge_node.live.health import SensorHealth
+from edge_node.settings.live import SupervisedSettings
 from fusion.clock import Clock
 from fusion.errors import FusionError
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_node.config import GearSettings
 from edge_node.perception import Look, Perception
 from edge_node.screener import Decision
+from edge_node.settings.power import GearSettings
 from edge_node.spool import OutboxBlobs
 from fusion.errors import ConfigError, FusionError
 from fusion.types import Sample

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from edge_node.config import PowerSettings
+from edge_node.settings.power import PowerSettings
 
 
 class Cause(StrEnum):

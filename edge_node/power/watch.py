@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge_node.config import PowerSettings
 from edge_node.power.discovery import find_meter
 from edge_node.power.energy import GAP_NS, EnergyBook, Work
 from edge_node.power.gearbox import Gearbox, GearedPerception, Load
 from edge_node.power.governor import Governor, Smoothed
 from edge_node.power.meter import Measure, Meter
 from edge_node.power.thermal import Thermals, find_thermals
+from edge_node.settings.power import PowerSettings
 from edge_node.spool import Record, SampleRecord
 from fusion.clock import Clock, SystemClock
 from fusion.errors import ConfigError, UnavailableError

@@ -9,11 +9,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from edge_node.config import LiveSensorSettings, OdometrySettings, SourceSettings
+from edge_node.config import SourceSettings
 from edge_node.live import LiveSource
 from edge_node.live.deskew import LiveDeskew
 from edge_node.live.fakes import FakeDriver, FakeLidarDriver, FakeOdometry
 from edge_node.live.ros2 import Ros2Odometry
+from edge_node.settings.live import LiveSensorSettings, OdometrySettings
 from fusion.clock import ManualClock
 from fusion.errors import ConfigError, InputError
 from fusion.geometry import Rig, rigid, rotation_z

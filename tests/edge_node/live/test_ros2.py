@@ -12,11 +12,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from edge_node.config import LiveSensorSettings
 from edge_node.live import LiveSource
 from edge_node.live.drivers import Mount
 from edge_node.live.ros2 import Ros2Driver, topic
 from edge_node.live.ros2.address import TopicAddress
+from edge_node.settings.live import LiveSensorSettings
 from fusion.clock import ManualClock
 from fusion.errors import ConfigError, SensorError
 from fusion.task import Task

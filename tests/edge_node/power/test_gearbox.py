@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.config import GearSettings
 from edge_node.fakes import FakePerception, detection
 from edge_node.perception import Look
 from edge_node.power import Gearbox, GearedPerception, RateGate, check_gear
 from edge_node.screener import Decision
+from edge_node.settings.power import GearSettings
 from fusion.errors import ConfigError, ModelError
 from fusion.types import Box2D, ItemId, ItemState, Sample, SampleId
 from fusion.wire.convert import parse_evidence

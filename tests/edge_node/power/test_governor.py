@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.config import GearSettings, PowerSettings
 from edge_node.power import Cause, Governor, Smoothed
+from edge_node.settings.power import GearSettings, PowerSettings
 
 S = 10**9
 GEARS = tuple(GearSettings(rate_hz=rate) for rate in (0.0, 5.0, 2.0))

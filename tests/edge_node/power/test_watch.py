@@ -8,10 +8,10 @@ import threading
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from edge_node.config import GearSettings, PowerSettings
 from edge_node.fakes import FakePerception
 from edge_node.power import Gearbox, GearedPerception, Power, fakes, find_meter, find_thermals
 from edge_node.power.collector import PowerCollector
+from edge_node.settings.power import GearSettings, PowerSettings
 from edge_node.spool import Resume, SampleRecord
 from fusion.clock import ManualClock
 from fusion.errors import ConfigError
