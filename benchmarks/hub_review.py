@@ -26,9 +26,9 @@ import torch
 from tqdm import tqdm
 
 from fusion.codec.synthetic import synthetic_profile
-from fusion.review.hub.prompt import question
 from fusion.review.hub.reviewer import HubReviewer
 from fusion.review.hub.tiny import TINY_FAMILIES, Shape, save_tiny
+from fusion.review.questions import question
 from fusion.review.synthetic import synthetic_evidence
 from fusion.task import Task
 from fusion.types import Box2D, Evidence, PixelCrop

@@ -19,8 +19,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusion.codec.synthetic import synthetic_profile
-from fusion.review.hub.prompt import question
 from fusion.review.hub.tiny import save_tiny
+from fusion.review.questions import question
 from fusion.review.remote.reviewer import OpenAiReviewer
 from fusion.review.synthetic import synthetic_evidence
 from fusion.types import Box2D, PixelCrop, Verdict

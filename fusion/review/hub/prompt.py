@@ -12,6 +12,7 @@ from PIL import Image as Picture
 from fusion.errors import ModelError
 from fusion.review.folder import first_line
 from fusion.review.hub.label_tree import LabelTree, build_tree
+from fusion.review.questions import question
 from fusion.task import Task
 
 
@@ -27,13 +28,6 @@ class HubPrompt:
     after: tuple[int, ...]
     picture_tokens: int
     tree: LabelTree
-
-
-def question(task: Task) -> str:
-    """What is asked, in words: the task's prompt, each slot with its options, and the form of the answer."""
-    asked = [f"- {slot.name}: {slot.question} One of: {', '.join(slot.options)}." for slot in task.slots]
-    form = ", ".join(f'"{slot.name}": "..."' for slot in task.slots)
-    return "\n".join([task.prompt, *asked, f"Answer as JSON: {{{form}}}"])
 
 
 def stems(task: Task) -> list[str]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fusion.review.crop import read_crop
-from fusion.review.hub.prompt import question
+from fusion.review.questions import question
 from fusion.task import Task
 from fusion.types import PixelCrop
 

@@ -17,9 +17,10 @@ from fusion.review.features import extract_features
 from fusion.review.hub.families import CROSS, Family
 from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import new_projector
-from fusion.review.hub.prompt import build_prompt, question, special_tokens, stems
+from fusion.review.hub.prompt import build_prompt, special_tokens, stems
 from fusion.review.hub.tiny import TINY_FAMILIES, save_tiny
 from fusion.review.hub.tiny import TINY_SIDE as SIDE
+from fusion.review.questions import question
 from fusion.review.synthetic import synthetic_evidence, synthetic_layout
 from fusion.task import Task
 
