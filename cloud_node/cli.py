@@ -46,11 +46,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
     import asyncio
-    import logging
 
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s: %(message)s", stream=sys.stderr
-    )
+    from cloud_node.logs import start_log
+
+    start_log(settings.log_level, settings.log_format)
     asyncio.run(_serve_until_told(settings))
 
 
