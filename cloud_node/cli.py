@@ -27,7 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="read the configuration, its certificates and its models, and say so")
     check.set_defaults(run=_check)
-    for command in (serve, check):
+    doctor = commands.add_parser("doctor", help="is this machine fit to serve, and which batches suit it")
+    doctor.set_defaults(run=_doctor)
+    for command in (serve, check, doctor):
         command.add_argument("--config", type=Path, help="a TOML file; without one, the defaults")
         add_overrides(command)
     return parser
@@ -88,6 +90,14 @@ def _check(arguments: argparse.Namespace) -> None:
         print(f"reviewer {name}: {reviewer.name}, task {reviewer.task.name}, {len(reviewer.profiles)} profile(s)")
     print(f"ledger: {without_password(settings.ledger)}")
     print(f"would listen on {settings.listen}")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+
+    from cloud_node.doctor.command import doctor
+
+    return doctor(settings)
 
 
 if __name__ == "__main__":
