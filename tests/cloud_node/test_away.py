@@ -72,7 +72,7 @@ def test_a_row_whose_server_is_away_never_becomes_poison(remote, make_evidence):
 
 def test_an_item_whose_picture_could_not_be_sent_on_comes_again(remote, serving, connect, make_evidence):
     Remote.blind = True
-    overrides = ("review.confidence_floor=1.0", "review.pixel_timeout_ms=60000")
+    overrides = ("warm_up=false", "review.confidence_floor=1.0", "review.pixel_timeout_ms=60000")
 
     async def run():
         async with serving(*overrides, reviewer=remote) as (_, client):
@@ -132,7 +132,7 @@ def test_the_direct_service_stores_nothing_while_the_server_is_away(remote, make
     service = DirectService([remote], ledger, make_settings("review.confidence_floor=1.0"), ManualClock(5))
     with pytest.raises(ModelError, match="the server left"):
         service.review([Submission.of(make_evidence(1))], lambda _: CROP)
-    assert ledger.counts() == {}
+    assert SqliteLedger.open_reader(tmp_path / "direct.db").counts() == {}
     Remote.blind, Remote.errors = False, {}
     service.review([Submission.of(make_evidence(1))], lambda _: CROP)
-    assert ledger.counts() == {ItemState.REVIEWED: 1}
+    assert SqliteLedger.open_reader(tmp_path / "direct.db").counts() == {ItemState.REVIEWED: 1}
