@@ -1,4 +1,4 @@
-"""Evidence that no device made, with answers that can be learnt from it: for tests, benchmarks and a service's warm-up."""
+"""Evidence that no device made, with answers that can be learnt from it: for tests, benchmarks and warm-up."""
 
 from __future__ import annotations
 
