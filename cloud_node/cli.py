@@ -27,7 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="read the configuration, its certificates and its models, and say so")
     check.set_defaults(run=_check)
-    for command in (serve, check):
+    doctor = commands.add_parser("doctor", help="is this machine fit to serve, and which batches suit it")
+    doctor.set_defaults(run=_doctor)
+    for command in (serve, check, doctor):
         command.add_argument("--config", type=Path, help="a TOML file; without one, the defaults")
         add_overrides(command)
     return parser
@@ -46,11 +48,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
     import asyncio
-    import logging
 
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s: %(message)s", stream=sys.stderr
-    )
+    from cloud_node.logs import start_log
+
+    start_log(settings.log_level, settings.log_format)
     asyncio.run(_serve_until_told(settings))
 
 
@@ -89,6 +90,14 @@ def _check(arguments: argparse.Namespace) -> None:
         print(f"reviewer {name}: {reviewer.name}, task {reviewer.task.name}, {len(reviewer.profiles)} profile(s)")
     print(f"ledger: {without_password(settings.ledger)}")
     print(f"would listen on {settings.listen}")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+
+    from cloud_node.doctor.command import doctor
+
+    return doctor(settings)
 
 
 if __name__ == "__main__":

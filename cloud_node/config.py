@@ -49,6 +49,7 @@ class CloudSettings(Settings):
     metrics: str = Field(
         default="", pattern=r"^(\S+:\d{1,5})?$", description="HOST:PORT of Prometheus metrics; empty for none"
     )
+    warm_up: bool = Field(default=True, description="review made-up items before the first real ones")
     threads: int = Field(default=2, ge=1, description="threads of the model's arithmetic")
     max_streams: int = Field(default=256, ge=1, description="devices connected at once")
     drain_seconds: float = Field(default=20.0, ge=0, description="how long SIGTERM waits for what is in flight")
@@ -56,6 +57,7 @@ class CloudSettings(Settings):
         default=60.0, gt=0, description="a batch that takes longer makes the service unhealthy"
     )
     log_level: str = Field(default="warning", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field(default="text", pattern="^(text|json)$", description="json is one object a line")
     tls: ServerTls | None = Field(default=None, description="certificate, key, client_ca; without it plain text")
     queue: QueueSettings = QueueSettings()
     batch: BatchSettings = BatchSettings()

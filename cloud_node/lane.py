@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from cloud_node.cost import CostModel
 from cloud_node.job import Job
 from cloud_node.metrics import Metrics
 from cloud_node.reviewer import BatchReviewer, Failed, RowResult
+from cloud_node.warmup import warm_up
 from fusion.clock import Clock
 from fusion.review import Reviewer
 from fusion.types import Evidence, ItemId
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,14 @@ class Lane:
         self._jobs: dict[ItemId, Job] = {}
         self._news = asyncio.Event()
         self._began_ns: int | None = None
+
+    async def warm_up(self) -> None:
+        """Review made-up items, so that batches are fast and their cost is known; raises `ModelError` (`warmup`)."""
+        loop = asyncio.get_running_loop()
+        timed = await loop.run_in_executor(self._executor, warm_up, self.reviewer, self._settings, self._clock)
+        for batch in timed:
+            self.cost.observe(batch.tokens, batch.duration_ns)
+            _log.info("%s: %d items in %.1f ms", self.reviewer.name, batch.items, batch.duration_ns / 1e6)
 
     def price(self, evidence: Evidence) -> int:
         """Cost of a review; raises `EvidenceError` for what no batch can hold or the reviewer cannot price."""

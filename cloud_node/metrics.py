@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-
-from fusion.errors import UnavailableError
+ENDS = ("reviewed", "quarantined", "expired", "shed", "refused", "repeated", "gone")
+"""How a submission ends: by its item's final state; `shed` for want of room, `refused` for now for another reason;
+`repeated` on a stream that waits for the very item; `gone` when its stream or call ended first."""
 
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -30,6 +29,14 @@ class Metrics:
         self.pixels = Counter(
             name + "pixel_requests", "Pictures asked for, and what came", ["answer"], registry=registry
         )
+        self.submissions = Counter(name + "submissions", "Submissions received", registry=registry)
+        self.ends = Counter(name + "submission_ends", "How submissions ended", ["end"], registry=registry)
+        for end in ENDS:
+            self.ends.labels(end)
+        self.submissions_open = Gauge(name + "submissions_open", "Submissions without an end", registry=registry)
+        self.books_open = Gauge(
+            name + "books_open", "Received less ended less open submissions; not 0 is a defect", registry=registry
+        )
         self.queue_items = Gauge(name + "queue_items", "Items that wait for a review or are in one", registry=registry)
         self.queue_tokens = Gauge(name + "queue_tokens", "Their cost", registry=registry)
         self.open_items = Gauge(name + "open_items", "Items without an answer", registry=registry)
@@ -47,22 +54,15 @@ class Metrics:
         self.stream_ends = Counter(name + "stream_ends", "Streams by how they ended", ["how"], registry=registry)
         self.healthy = Gauge(name + "healthy", "1 while the pipeline works", registry=registry)
 
-    @contextmanager
-    def served(self, address: str) -> Iterator[int]:
-        """Answer HTTP on `address` (HOST:PORT, port 0 for any) and give the port; nothing and 0 when it is empty.
+    def show_books(self, open_submissions: int) -> None:
+        """Compare what was received with what ended and what is open, counted by whoever holds it."""
+        self.submissions_open.set(open_submissions)
+        self.books_open.set(_total(self.submissions) - _total(self.ends) - open_submissions)
 
-        Raises `UnavailableError` when the port is in use.
-        """
-        if not address:
-            yield 0
-            return
-        host, _, port = address.rpartition(":")
-        try:
-            server, _ = start_http_server(int(port), addr=host, registry=self.registry)
-        except (OSError, OverflowError) as error:
-            raise UnavailableError(f"cannot serve metrics on {address}: {error}") from None
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            server.server_close()
+    def render(self) -> bytes:
+        """Everything in Prometheus's text form."""
+        return generate_latest(self.registry)
+
+
+def _total(counter: Counter) -> float:
+    return sum(one.value for metric in counter.collect() for one in metric.samples if one.name.endswith("_total"))

@@ -60,6 +60,11 @@ class Pipeline:
         self._jobs: dict[ItemId, Job] = {}
         self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    async def warm_up(self) -> None:
+        """Let every reviewer review made-up items; raises `ModelError` naming the one that cannot."""
+        for lane in self._lanes.values():
+            await lane.warm_up()
+
     async def run(self) -> None:
         """Run the ledger's writer and every lane; ends only by being cancelled or by a defect."""
         events = LaneEvents(self._expired, self._done)
@@ -76,6 +81,7 @@ class Pipeline:
 
     def submit(self, submission: Submission, listener: Listener, *, seconds_left: float | None = None) -> None:
         """Take an item; `listener` is answered later, or at once when it must be refused."""
+        self._metrics.submissions.inc()
         job = self._jobs.get(submission.item)
         if job is not None:
             self._attach(job, listener)
@@ -119,7 +125,7 @@ class Pipeline:
         job = self._jobs.get(item)
         if job is None or listener not in job.listeners:
             return
-        job.listeners.remove(listener)
+        self._leave(job, listener)
         if job.listeners or job.stage is not Stage.WAITING or job.lane is None:
             return
         if job.lane.remove(job):
@@ -130,7 +136,15 @@ class Pipeline:
         """`listener` is gone, its items will come again: go on with them."""
         for job in self._jobs.values():
             if listener in job.listeners:
-                job.listeners.remove(listener)
+                self._leave(job, listener)
+
+    def show_books(self) -> None:
+        """Bring the gauges of open submissions up to date."""
+        self._metrics.show_books(sum(len(job.listeners) for job in self._jobs.values()))
+
+    def _leave(self, job: Job, listener: Listener) -> None:
+        job.listeners.remove(listener)
+        self._metrics.ends.labels("gone").inc()
 
     def _step(self, step: Callable[..., None], *arguments: object) -> None:
         """Run a callback of the loop; what it raises is a defect and ends `run`, instead of losing a job silently."""
@@ -147,6 +161,7 @@ class Pipeline:
 
     def _attach(self, job: Job, listener: Listener) -> None:
         if listener in job.listeners:
+            self._metrics.ends.labels("repeated").inc()
             return
         job.listeners.append(listener)
         if job.stage is Stage.ASKING and listener.ask is not None:
@@ -270,6 +285,7 @@ class Pipeline:
     def _answer(self, job: Job, outcome: Outcome) -> None:
         self._close(job)
         message = outcome.message()
+        self._metrics.ends.labels(outcome.state.value).inc(len(job.listeners))
         for listener in job.listeners:
             listener.answer(message)
 
@@ -284,6 +300,7 @@ class Pipeline:
         if isinstance(error, OverloadedError):
             delay = error.retry_after_s
         self._metrics.refusals.labels(type(error).__name__.removesuffix("Error").lower()).inc()
+        self._metrics.ends.labels("shed" if isinstance(error, OverloadedError) else "refused").inc()
         listener.answer(Refusal(item, error, delay))
 
     def _leave_queue(self, job: Job) -> None:

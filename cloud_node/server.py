@@ -18,6 +18,7 @@ from cloud_node.journal import Journal
 from cloud_node.ledger import Ledger, open_ledger
 from cloud_node.metrics import Metrics
 from cloud_node.pipeline import Pipeline
+from cloud_node.probes import probes
 from cloud_node.roster import Roster
 from cloud_node.session import Sessions, check_identity
 from fusion.clock import Clock, SystemClock
@@ -52,6 +53,7 @@ class CloudService:
         self.metrics = Metrics()
         self.port = 0
         self.metrics_port = 0
+        self._started = False
         self._reviewers = reviewers
         self._ledger = ledger
         self._clock = clock or SystemClock()
@@ -68,7 +70,7 @@ class CloudService:
             server = grpc.aio.server(options=server_options())
             stack.push_async_callback(server.stop, None)
             self.port = bind(server, settings.listen, settings.tls)
-            self.metrics_port = stack.enter_context(self.metrics.served(settings.metrics))
+            self.metrics_port = stack.enter_context(probes(settings.metrics, self))
             executor = _thread(stack)
             reviewers = self._reviewers or await self._load(executor)
             await asyncio.get_running_loop().run_in_executor(executor, _pin_threads, settings.threads)
@@ -76,10 +78,15 @@ class CloudService:
             journal = Journal(ledger, self.metrics)
             stack.callback(journal.close)
             executors = {r.name: _thread(stack) if waits_elsewhere(r) else executor for r in reviewers}
+            if self._reviewers is None:
+                stack.callback(_close, reviewers, executors)
             self._compose(reviewers, journal, executors, server)
+            if settings.warm_up:
+                await self._pipeline.warm_up()
             stack.push_async_callback(self._start_background())
             await self._show_health(healthy=True)
             await server.start()
+            self._started = True
             yield self
             await server.stop(STOP_GRACE_S)
             await journal.flush()
@@ -97,6 +104,24 @@ class CloudService:
             async with asyncio.timeout(self.settings.drain_seconds):
                 await self._pipeline.idle.wait()
         self._sessions.end_all()
+
+    def why_not_live(self) -> str:
+        """What failed for good; empty while the event loop and the pipeline run."""
+        return "a part of the service failed" if self._failed.done() else ""
+
+    def why_not_ready(self) -> str:
+        """Why nothing should be sent here; empty while the service takes items and they are reviewed."""
+        if self._failed.done() or not self._started:
+            return self.why_not_live() or "starting"
+        if self._pipeline.draining:
+            return "draining"
+        return "" if self._pipeline.healthy else "unhealthy: a reviewer or the ledger fails or hangs"
+
+    def render(self) -> bytes:
+        """The metrics, with the books brought up to date."""
+        if self._started:
+            self._pipeline.show_books()
+        return self.metrics.render()
 
     async def exchange(
         self,
@@ -174,6 +199,14 @@ def _thread(stack: contextlib.AsyncExitStack) -> ThreadPoolExecutor:
     executor = ThreadPoolExecutor(1, "review")
     stack.callback(executor.shutdown, wait=False, cancel_futures=True)
     return executor
+
+
+def _close(reviewers: Sequence[Reviewer], executors: Mapping[str, Executor]) -> None:
+    """Let go of what reviewers hold, each in its own thread; one that hangs is left."""
+    for reviewer in reviewers:
+        if (close := getattr(reviewer, "close", None)) is not None:
+            with contextlib.suppress(TimeoutError):
+                executors[reviewer.name].submit(close).result(STOP_GRACE_S)
 
 
 def _pin_threads(threads: int) -> None:

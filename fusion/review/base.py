@@ -48,7 +48,8 @@ class Reviewer(Protocol):
     """A model that answers a task's slots about items.
 
     `name` says who answers and carries the fingerprint of the weights; `profiles` are the trunks whose
-    maps it reads (or `ANY_PROFILE`). A reviewer is called from one thread at a time.
+    maps it reads (or `ANY_PROFILE`). A reviewer is called from one thread at a time. One that reads certain trunks
+    may have a method `example(seed)` that makes an item it can read: the service warms it up with such.
     """
 
     @property

@@ -17,6 +17,7 @@ from fusion.review.base import PreparedItem, slot_answers
 from fusion.review.batch import collate
 from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
 from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.synthetic import example_evidence
 from fusion.review.together import Combinations, choose
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -65,6 +66,11 @@ class MiniReviewer:
     def files(self) -> ReviewerFiles:
         """The loaded parts."""
         return self._files
+
+    def example(self, seed: int) -> Evidence:
+        """A made-up item of a trunk that it reads."""
+        profile = next(iter(self._files.profiles.values()))
+        return example_evidence(self.task, profile, self._files.network.layout, seed)
 
     def cost(self, evidence: Evidence) -> int:
         """Visual tokens of the lanes that are there, the opinion, and a marker a slot; twice when there are pixels."""

@@ -1,7 +1,8 @@
-"""Evidence that no device made, with answers that can be learnt from it: for tests and benchmarks."""
+"""Evidence that no device made, with answers that can be learnt from it: for tests, benchmarks and warm-up."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -69,6 +70,15 @@ def synthetic_evidence(
         pixels=_crop(choice[0], len(task.slots[0].options), rng) if pixels else None,
     )
     return evidence, answers
+
+
+def example_evidence(task: Task, profile: Profile, layout: FeatureLayout, seed: int) -> Evidence:
+    """An item of `synthetic_evidence` without pixels, its fused tokens as wide and as many as `layout` allows."""
+    evidence, _ = synthetic_evidence(task, profile, seed)
+    if not layout.token_width or not layout.max_tokens:
+        return replace(evidence, tokens=None)
+    values = np.random.default_rng(seed).normal(size=(min(TOKENS, layout.max_tokens), layout.token_width))
+    return replace(evidence, tokens=quantize_tokens(values.astype(np.float32)))
 
 
 def write_synthetic_cache(folder: Path, task: Task, profile: Profile, count: int, *, seed: int = 0) -> None:

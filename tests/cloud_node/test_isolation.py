@@ -34,7 +34,7 @@ def test_a_poisoned_row_is_quarantined_and_its_batch_mates_are_answered(
     serving, connect, exchange_all, make_evidence, yard, tmp_path
 ):
     async def run():
-        settings = ("batch.max_delay_ms=200", "batch.items=10")
+        settings = ("batch.max_delay_ms=200", "batch.items=10", "warm_up=false")
         async with serving(*settings, reviewer=PoisonedReviewer(yard)) as (_, client):
             stream, _ = await connect(client)
             answers = await exchange_all(stream, [make_evidence(n) for n in range(1, 11)])
@@ -68,7 +68,7 @@ class BrokenReviewer(FixedReviewer):
 
 def test_a_broken_reviewer_quarantines_nothing(serving, connect, exchange_all, make_evidence, yard, tmp_path):
     async def run():
-        async with serving(reviewer=BrokenReviewer(yard)) as (_, client):
+        async with serving("warm_up=false", reviewer=BrokenReviewer(yard)) as (_, client):
             stream, _ = await connect(client)
             BrokenReviewer.broken = False
             await exchange_all(stream, [make_evidence(1)])

@@ -80,7 +80,7 @@ def test_what_was_answered_is_answered_again_but_never_reviewed_again(
     evidence = [make_evidence(n) for n in range(1, 11)]
 
     async def run():
-        async with serving(reviewer=CountingReviewer(yard)) as (service, client):
+        async with serving("warm_up=false", reviewer=CountingReviewer(yard)) as (service, client):
             stream, _ = await connect(client)
             first = await exchange_all(stream, evidence)
             second = await exchange_all(stream, evidence)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import EvidenceError, ModelError, UnknownProfileError
 from fusion.review.base import ANY_PROFILE, PreparedItem, slot_answers
 from fusion.review.batch import EvidenceBatch, collate, to_pixels
@@ -21,6 +22,7 @@ from fusion.review.hub.name import HubName
 from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected
 from fusion.review.hub.prompt import build_prompt
+from fusion.review.synthetic import example_evidence, synthetic_evidence
 from fusion.review.together import choose
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -69,6 +71,13 @@ class HubReviewer:
     def temperatures(self) -> tuple[float, ...]:
         """What scores are divided by, slot by slot."""
         return (1.0,) * len(self.task.slots) if self._files is None else self._files.temperatures
+
+    def example(self, seed: int) -> Evidence:
+        """A made-up item: with a picture, or of a trunk that its projector reads."""
+        if self._files is None:
+            return synthetic_evidence(self.task, synthetic_profile(task=self.task.name), seed, pixels=True)[0]
+        profile = next(iter(self._files.profiles.values()))
+        return example_evidence(self.task, profile, self._files.layout, seed)
 
     def cost(self, evidence: Evidence) -> int:
         """Visual tokens of the lanes that are read, the text behind them and the tree of answers; at least 1."""
