@@ -44,7 +44,7 @@ def draw_picture(path: Path, outcomes: Sequence[Outcome], title: str) -> None:
     """Queue in the service and items on devices over time, a line a load."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8, 4.5), dpi=72, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     for outcome in outcomes:
         times = [moment.s for moment in outcome.moments]
@@ -59,7 +59,7 @@ def draw_picture(path: Path, outcomes: Sequence[Outcome], title: str) -> None:
         axes.set_yscale("symlog", linthresh=10)
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
-    upper.legend(title="load", ncols=4, fontsize=8)
+    figure.legend(loc="outside right upper", title="load", fontsize=8)
     upper.set_title(title, fontsize=10)
     lower.set_xlabel("seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
