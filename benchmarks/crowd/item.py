@@ -11,7 +11,8 @@ from fusion.types import ItemId, ItemState
 class Item:
     """Times are nanoseconds of the simulation. `state` is what the device knows, `stored` what the ledger does.
 
-    `limit_ns` is what was left of its deadline when it was last sent, as the wire tells it; None is none.
+    `limit_ns` is what was left of its deadline when it was last sent, as the wire tells it; None is none. One
+    that `came` reached the service before.
     """
 
     id: ItemId
@@ -19,6 +20,7 @@ class Item:
     value: float
     size: int
     sent: bool = False
+    came: bool = False
     limit_ns: int | None = None
     deadline_ns: int | None = None
     state: ItemState = ItemState.PENDING

@@ -24,14 +24,14 @@ from fusion.types import ItemId, ItemState
 
 
 class Service:
-    """Takes items of devices and answers them. `item_ms` is the event loop's time for one."""
+    """Takes items of devices and answers them. `item_ms` is the event loop's time for a new one, pings included."""
 
     def __init__(self, node: Node, item_ms: float, events: Events, rng: np.random.Generator) -> None:
         self.refusals = 0
         self.reviewed = 0
         self.in_loop = 0
         self._node, self._events, self._rng = node, events, rng
-        self._item_ns = round(item_ms * 1e6)
+        self._item_ns, self._again_ns = round(item_ms * 1e6), round(node.loop_ms * 1e6)
         self._loop_free_ns = 0
         self._cost = CostModel()
         self._batcher = Batcher(
@@ -50,7 +50,8 @@ class Service:
     def receive(self, device: Device, item: Item) -> None:
         """An item's bytes are here; the event loop takes it when its turn comes."""
         self.in_loop += 1
-        self._loop_free_ns = max(self._events.now_ns, self._loop_free_ns) + self._item_ns
+        work_ns, item.came = self._again_ns if item.came else self._item_ns, True
+        self._loop_free_ns = max(self._events.now_ns, self._loop_free_ns) + work_ns
         self._events.at(self._loop_free_ns, partial(self._submit, device, item, device.stream))
 
     def _submit(self, device: Device, item: Item, stream: int) -> None:
