@@ -1,0 +1,20 @@
+"""The parts of `benchmarks/fleet.py`, which lie beside the script."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def crowd() -> SimpleNamespace:
+    """Modules by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        from crowd import arithmetic, demand, report, settings, simulation
+
+    return SimpleNamespace(
+        arithmetic=arithmetic, demand=demand, report=report, settings=settings, simulation=simulation
+    )
