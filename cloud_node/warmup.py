@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from cloud_node.config import BatchSettings
 from fusion.clock import Clock
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import ModelError
-from fusion.review import ANY_PROFILE, Reviewer, check_answers, waits_elsewhere
+from fusion.errors import FusionError, ModelError, UnavailableError
+from fusion.review import ANY_PROFILE, Reviewer, RowsError, check_answers, waits_elsewhere
 from fusion.review.synthetic import synthetic_evidence
 from fusion.types import Evidence
 
@@ -45,7 +45,7 @@ def warm_up(reviewer: Reviewer, settings: BatchSettings, clock: Clock) -> list[T
     """Score batches of 1, 2, 4, ... made-up items, each twice; the second counts.
 
     Ends at the limits of a batch, or after one that took a second. Nothing is done with a reviewer that asks another
-    machine or for which nobody knows an item. Raises `ModelError` naming the reviewer when it cannot do it.
+    machine or for which nobody knows an item, and no more with one whose machine turns out to be away. Raises `ModelError` naming the reviewer when it cannot do it.
     """
     if waits_elsewhere(reviewer) or (first := example_of(reviewer, 0)) is None:
         return []
@@ -60,11 +60,20 @@ def warm_up(reviewer: Reviewer, settings: BatchSettings, clock: Clock) -> list[T
             if timed[-1].duration_ns > LONG_NS:
                 break
             rows += [row for seed in range(len(rows), 2 * len(rows)) if (row := example_of(reviewer, seed))]
-    except Exception as error:  # whatever it raises, it cannot serve
+    except Exception as error:  # whatever else it raises, it cannot serve
+        if _away(error):
+            return timed
         raise ModelError(
             f"reviewer {reviewer.name} cannot answer a made-up item: {type(error).__name__}: {error}"
         ) from error
     return timed
+
+
+def _away(error: Exception) -> bool:
+    """Whether the reviewer says that what it needs is away; then it may come back while the service runs."""
+    if isinstance(error, RowsError):
+        return all(isinstance(row, UnavailableError) for row in error.rows if isinstance(row, FusionError))
+    return isinstance(error, UnavailableError)
 
 
 def _score(reviewer: Reviewer, rows: Sequence[Evidence]) -> None:
