@@ -45,7 +45,8 @@ def warm_up(reviewer: Reviewer, settings: BatchSettings, clock: Clock) -> list[T
     """Score batches of 1, 2, 4, ... made-up items, each twice; the second counts.
 
     Ends at the limits of a batch, or after one that took a second. Nothing is done with a reviewer that asks another
-    machine or for which nobody knows an item, and no more with one whose machine turns out to be away. Raises `ModelError` naming the reviewer when it cannot do it.
+    machine or for which nobody knows an item, and no more with one whose machine turns out to be away. Raises
+    `ModelError` naming the reviewer when it cannot do it.
     """
     if waits_elsewhere(reviewer) or (first := example_of(reviewer, 0)) is None:
         return []

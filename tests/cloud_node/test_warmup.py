@@ -8,7 +8,7 @@ import pytest
 from cloud_node.config import BatchSettings
 from cloud_node.server import CloudService
 from cloud_node.warmup import warm_up
-from fusion.clock import SystemClock
+from fusion.clock import ManualClock, SystemClock
 from fusion.errors import ModelError
 from fusion.review import load_reviewer
 from fusion.review.fixed import FixedReviewer
@@ -92,6 +92,6 @@ def test_shipped_reviewers_answer_made_up_items(name):
 
 def test_a_pretrained_model_is_shown_pictures(tmp_path):
     reviewer = load_reviewer(f"hf:{save_tiny('qwen2_5_vl', tmp_path / 'tiny')}?task=yard&side=56")
-    timed = warm_up(reviewer, BatchSettings(items=2), SystemClock())
+    timed = warm_up(reviewer, BatchSettings(items=2), ManualClock(5))
     assert [batch.items for batch in timed] == [1, 2]
     assert timed[0].tokens > 1, "it had a picture to read"
