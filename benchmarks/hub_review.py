@@ -26,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from fusion.codec.synthetic import synthetic_profile
+from fusion.review.features import ReviewFeatures
 from fusion.review.hub.reviewer import HubReviewer
 from fusion.review.hub.tiny import TINY_FAMILIES, Shape, save_tiny
 from fusion.review.questions import question
@@ -90,7 +91,9 @@ def main() -> None:
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, options.dtype)).eval()
         model, processor = model.to(options.device), AutoProcessor.from_pretrained(folder)
     prepared = [reviewer.prepare(one) for one in evidence(task, options.batch)]
-    crops = [row.payload.crop for row in prepared]  # type: ignore[attr-defined]
+    crops = [
+        row.payload.crop for row in prepared if isinstance(row.payload, ReviewFeatures) and row.payload.crop is not None
+    ]
     alone, length = rival(reviewer, model, processor, crops[:1])
     together, _ = rival(reviewer, model, processor, crops)
     ways: dict[str, tuple[Callable[[], Any], int]] = {

@@ -9,14 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
 from cloud_node.config import CloudSettings
 from cloud_node.ledger import open_ledger, open_reader, without_password
 from cloud_node.outcome import Outcome
+from fusion.checks import Check, State
 from fusion.errors import FusionError
 from fusion.types import ItemId, ItemState, SampleId
 from fusion.wire.channel import ServerTls, server_credentials
@@ -26,28 +25,6 @@ _SOON_DAYS = 30
 _LEAST_FREE = 1024 * MIB
 _SLOW_COMMIT_S = 0.05
 _COMMITS = 20
-
-
-class State(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report; `advice` says what to do where it is not ok."""
-
-    state: State
-    name: str
-    found: str
-    advice: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.state:<4}  {self.name:<9} {self.found}"
-        return f"{line} -> {self.advice}" if self.advice else line
 
 
 def all_checks(settings: CloudSettings) -> Iterator[Check]:

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cloud_node.config import CloudSettings
-from cloud_node.doctor.checks import Check, State, all_checks
+from cloud_node.doctor.checks import all_checks
 from cloud_node.warmup import TimedBatch, warm_up
+from fusion.checks import Check, State
 from fusion.clock import SystemClock
 from fusion.errors import FusionError
 from fusion.review import load_reviewer

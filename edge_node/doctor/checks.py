@@ -8,8 +8,6 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from edge_node.config import LIVE, MIB, EdgeSettings
 from edge_node.doctor.machine import Machine, clock_synchronised
 from edge_node.live import LiveSource
 from edge_node.power import find_meter
+from fusion.checks import Check, State
 from fusion.engines import engines_here
 from fusion.errors import FusionError
 from fusion.task import Task
@@ -32,24 +31,6 @@ _OPTIONAL = {
     "pynvml": "power of NVIDIA GPUs", "sounddevice": "microphones",
     "prometheus_client": "metrics", "rich": "edge-node top",
 }  # fmt: skip
-
-
-class State(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report; `advice` says what to do where it is not ok."""
-
-    state: State
-    name: str
-    found: str
-    advice: str = ""
 
 
 def all_checks(settings: EdgeSettings, models: Path, machine: Machine) -> Iterator[Check]:

@@ -11,13 +11,14 @@ from tqdm import tqdm
 from edge_node.config import EdgeSettings, EngineSettings
 from edge_node.defaults import bundled_recording
 from edge_node.doctor.agreement import TOLERANCES
-from edge_node.doctor.checks import Check, State, all_checks
+from edge_node.doctor.checks import all_checks
 from edge_node.doctor.frames import recorded, still
 from edge_node.doctor.machine import this_machine
-from edge_node.doctor.report import check_line, engine_toml, trial_table
+from edge_node.doctor.report import engine_toml, trial_table
 from edge_node.doctor.trial import Candidate, Trial, Tried, candidates, choose
 from edge_node.models import FUSER, camera_of, load_detector, load_fuser, model_folder
 from edge_node.perception import Detector, Fuser
+from fusion.checks import Check, State
 from fusion.engines import engines_here
 from fusion.errors import ConfigError, FusionError
 from fusion.synchronization import Synchronizer
@@ -34,13 +35,13 @@ def doctor(settings: EdgeSettings, *, recording: Path | None, samples: int, writ
     models, machine = model_folder(task, settings.models), this_machine()
     found = []
     for check in all_checks(settings, models, machine):
-        print(check_line(check), flush=True)
+        print(check, flush=True)
         found.append(check)
     try:
         tried = _try_engines(settings, task, models, candidates(engines_here(), machine.threads), recording, samples)
     except FusionError as error:
         found.append(Check(State.FAIL, "trial", str(error), "no engine could be tried"))
-        print(check_line(found[-1]))
+        print(found[-1])
     else:
         _conclude(tried, write)
     count = Counter(check.state for check in found)

@@ -6,19 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from edge_node.doctor.checks import Check
 from edge_node.doctor.trial import Candidate, Tried
 
 _HEAD = (
     f"{'engine':<12} {'threads':>7} {'bits':>5} {'detector p50':>13} {'p99':>7} {'perception p50':>15} {'p99':>7}"
     "  against the reference"
 )
-
-
-def check_line(check: Check) -> str:
-    """One check in one line."""
-    line = f"{check.state:<4}  {check.name:<9} {check.found}"
-    return f"{line} -> {check.advice}" if check.advice else line
 
 
 def trial_table(tried: Sequence[Tried], chosen: Tried | None) -> str:

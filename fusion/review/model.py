@@ -12,6 +12,7 @@ from fusion.review.batch import EvidenceBatch
 from fusion.review.layout import FeatureLayout
 from fusion.review.projector import EvidenceProjector
 from fusion.review.prompt import PromptIds
+from fusion.review.rows import RowBuilder
 
 PrefixCache: TypeAlias = list[tuple[Tensor, Tensor]]
 """Keys and values (1, heads, prefix, width) a layer."""
@@ -111,27 +112,18 @@ class ReviewerNetwork(nn.Module):
 
         `seen` is what `see` made of the batch's crops, where the caller has it already.
         """
-        counts = torch.ones(batch.size, dtype=torch.int64, device=batch.opinion.device)
-        lanes: list[tuple[Tensor, Tensor, Tensor]] = []  # rows, place in the row, embeddings
-
-        def add(rows: Tensor, each: Tensor) -> None:
-            """Every row of `rows` gets the whole block (n, V, width), after what it has."""
-            places = counts[rows][:, None] - 1 + torch.arange(each.shape[1], device=rows.device)
-            lanes.append((rows[:, None].expand_as(places).flatten(), places.flatten(), each.flatten(0, 1)))
-            counts.index_add_(0, rows, torch.full_like(rows, each.shape[1]))
-
+        rows = RowBuilder(batch.size, batch.opinion.device)
         if len(batch.map_rows):
-            add(batch.map_rows, self.projector.project_maps(batch.maps))
+            rows.add(batch.map_rows, self.projector.project_maps(batch.maps))
         if len(batch.token_rows):
-            places = counts[batch.token_rows] - 1 + batch.token_index
             projected = self.projector.project_tokens(batch.tokens, batch.token_index)
-            lanes.append((batch.token_rows, places, projected))
-            counts.index_add_(0, batch.token_rows, torch.ones_like(batch.token_rows))
+            rows.add_ragged(batch.token_rows, batch.token_index, projected)
         if len(batch.crop_rows):
-            add(batch.crop_rows, self.see(batch.crops) if seen is None else seen)
-        everyone = torch.arange(batch.size, device=counts.device)
-        lanes.append((everyone, counts - 1, self.projector.project_opinion(batch.opinion)))
-        return _left_padded(lanes, counts), counts
+            rows.add(batch.crop_rows, self.see(batch.crops) if seen is None else seen)
+        everyone = torch.arange(batch.size, device=batch.opinion.device)
+        rows.add(everyone, self.projector.project_opinion(batch.opinion)[:, None])
+        done = rows.done()
+        return done.values, done.counts
 
     def see(self, crops: Tensor) -> Tensor:
         """(P, 3, S, S) → (P, tokens, width) through the vision tower and LLaVA's own projector."""
@@ -167,12 +159,3 @@ class ReviewerNetwork(nn.Module):
             logits_to_keep=slots,
         ).logits.float()
         return [logits[:, i, list(options)] for i, options in enumerate(self.ids.options)]
-
-
-def _left_padded(lanes: list[tuple[Tensor, Tensor, Tensor]], counts: Tensor) -> Tensor:
-    rows = torch.cat([lane[0] for lane in lanes])
-    places = torch.cat([lane[1] for lane in lanes])
-    values = torch.cat([lane[2] for lane in lanes])
-    longest = int(counts.max())
-    padded = values.new_zeros(len(counts), longest, values.shape[-1])
-    return padded.index_put((rows, longest - counts[rows] + places), values)

@@ -51,7 +51,7 @@ def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> No
                 "coarse_rates": recipe.disturbance.coarse_rates,
                 "items": len(cache),
                 "parameters": run.parameters,
-                "command": f"fusion train reviewer --task {task.name}",
+                "command": f"fusion train reviewer --task {task.name} --epochs {recipe.epochs}",
             },
             "Reviewer, validation": {name: round(value, 4) for name, value in run.best.items()},
             "Reviewer, calibration": {

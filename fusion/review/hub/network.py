@@ -13,8 +13,8 @@ from fusion.review.hub import attention
 from fusion.review.hub.families import CROSS, GRID, Family
 from fusion.review.hub.label_tree import Step
 from fusion.review.hub.prompt import HubPrompt
-from fusion.review.hub.rows import RowBuilder, VisualRows
 from fusion.review.projector import EvidenceProjector
+from fusion.review.rows import RowBuilder, VisualRows
 
 
 class HubNetwork(nn.Module):

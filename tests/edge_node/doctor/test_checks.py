@@ -10,8 +10,8 @@ import pytest
 
 from edge_node.config import EdgeSettings
 from edge_node.doctor import checks
-from edge_node.doctor.checks import State
 from edge_node.doctor.machine import Machine, clock_synchronised, this_machine
+from fusion.checks import State
 
 CPUINFO = "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: sse4_1 avx2 amx_bf16\n\nprocessor\t: 1\nflags\t: none\n"
 
