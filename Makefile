@@ -7,9 +7,9 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
 # Tests that need one of these are skipped, loudly, where it is missing.
-TEST_PACKAGES := faketime postgresql
+TEST_PACKAGES := chromium faketime fonts-dejavu-core postgresql
 
-.PHONY: help demo test lint models bench bench-edge proto system system-test install install-demo edge-bundle
+.PHONY: help demo test lint models bench bench-edge proto system system-test install install-bench install-demo edge-bundle
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,7 +57,10 @@ proto: install ## regenerate the protobuf stubs
 models: install ## train every bundled model again (hours on a laptop); see docs/models.md
 	$(RUN) --no-sync fusion train all --out runs
 
-bench: install ## measure, each against a rival in the same run
+install-bench: install ## what is measured against, too
+	$(UV) sync --frozen --extra bench
+
+bench: install-bench ## measure, each against a rival in the same run
 	for b in benchmarks/*.py; do echo "== $$b"; $(RUN) --no-sync python $$b || exit 1; done
 
 bench-edge: install ## the edge node's perception against ultralytics' predict; PCB=FOLDER for DeepPCB

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,8 @@ from fusion.review.synthetic import synthetic_evidence
 from fusion.types import Box2D, PixelCrop, Verdict
 from fusion.wire.messages import Hello, PixelAnswer, PixelRequest, Submission
 
+from ..ports import free_port
+
 NEEDED = ("accelerate", "fastapi", "openai", "uvicorn")
 START_S = 120
 STEPS = 600
@@ -40,9 +41,7 @@ def served(tmp_path_factory, yard):
     room = tmp_path_factory.mktemp("openai")
     model = save_tiny("qwen2_5_vl", room / "tiny")
     teach(model, yard)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = Path(sys.executable).with_name("transformers")
     options = ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from edge_node.models import model_folder
 from edge_node.spool import Spool
 from fusion.task import Task
 
+from ..ports import free_address
+
 PROGRAM = Path(__file__).parent / "programs" / "timed_daemon.py"
 YARD = Path(__file__).parents[2] / "fusion" / "recordings" / "yard.mcap"
 
@@ -31,8 +32,7 @@ class Process:
     def __init__(self, folder: Path, source: str, uplink: str = 'address = "127.0.0.1:1"', **environment: str) -> None:
         if not YARD.is_file() or not (model_folder(Task.load("yard"), "") / "detector.onnx").is_file():
             pytest.skip("the yard's models and recording are not bundled in this checkout")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._listen = f"127.0.0.1:{free.getsockname()[1]}"
+        self._listen = free_address()
         self._spool, self._summary, self._log = (folder / name for name in ("spool.db", "summary.json", "log"))
         config = folder / "edge.toml"
         config.write_text(

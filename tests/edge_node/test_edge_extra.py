@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from ..ports import free_address
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "torchaudio", "ultralytics", "transformers", "open3d")
@@ -37,13 +38,10 @@ def test_nothing_heavy_is_installed(environment: Path) -> None:
 
 
 def test_the_daemon_screens_the_bundled_patrol(environment: Path, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     config = tmp_path / "edge.toml"
     config.write_text(
         f'device = "cart-1"\ntask = "yard"\n[source]\npath = "{ROOT / "fusion/recordings/yard.mcap"}"\n'
-        f'[spool]\npath = "{tmp_path / "spool.db"}"\n[uplink]\naddress = "127.0.0.1:{port}"\n[drain]\nanswers_s = 1.0\n'
+        f'[spool]\npath = "{tmp_path / "spool.db"}"\n[uplink]\naddress = "{free_address()}"\n[drain]\nanswers_s = 1.0\n'
     )
     program = environment / "bin" / "edge-node"
     summary = tmp_path / "summary.json"

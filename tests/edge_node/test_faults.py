@@ -26,6 +26,8 @@ from fusion.wire.channel import bind, server_options
 from fusion.wire.messages import Goodbye, LedgerReport, Refusal, Submission, Welcome
 from fusion.wire.service import add_review_service
 
+from ..ports import free_address, free_port
+
 PROGRAM = Path(__file__).parent / "programs" / "daemon_with_fakes.py"
 FRAMES = 150
 
@@ -81,7 +83,7 @@ def serving(service: Service, port: int = 0):
 
     async def main() -> None:
         server = grpc.aio.server(options=server_options())
-        box["port"] = bind(server, f"127.0.0.1:{port}")
+        box["port"] = bind(server, f"127.0.0.1:{port or free_port()}")
         add_review_service(server, service)
         await server.start()
         box["loop"], box["stop"] = asyncio.get_running_loop(), asyncio.Event()
@@ -275,8 +277,7 @@ def test_a_second_daemon_and_a_taken_port_are_one_line_each(tmp_path):
 
 
 def test_metrics_and_health_tell_of_the_run(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    listen = free_address()
     device = Device(tmp_path)
     process = device.start("uplink.address=127.0.0.1:1", f"metrics.listen={listen}", "metrics.stalled_s=0.7", ms=20)
     try:

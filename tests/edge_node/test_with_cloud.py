@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+from ..ports import free_address
 
 PROGRAM = Path(__file__).parent / "programs" / "daemon_with_fakes.py"
 CLOUD = Path(sys.executable).parent / "cloud-node"
@@ -20,8 +21,7 @@ class Cloud:
     """`cloud-node serve` with the fixed reviewer, killed and started again on the same port and ledger."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = free_address()
         self.ledger = folder / "ledger.db"
         self.kills = 0
         self._log = (folder / "cloud.log").open("a")

@@ -14,6 +14,8 @@ from replay.player import LEDGER_NAME, SPOOL_NAME, Played
 from replay.processes import Node, daemon, start
 from replay.summary import gather
 
+from ..ports import free_address
+
 
 def write_configs(out: Path, address: str) -> None:
     (out / "cloud.toml").write_text(
@@ -52,14 +54,6 @@ def wait_until(out: Path, query: str, at_least: int, node: Node, database: str =
         if found and int(str(found[0][0])) >= at_least:
             return
         time.sleep(0.02)
-
-
-def free_address() -> str:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.mark.timeout(280)

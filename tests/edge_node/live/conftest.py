@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import numpy as np
@@ -13,6 +12,8 @@ from edge_node.live import LiveSource
 from edge_node.live.fakes import FakeDriver, Stage
 from fusion.task import Task
 from fusion.types import Image, PointCloud
+
+from ... import ports
 
 
 def until(condition, seconds: float = 10.0) -> None:
@@ -59,6 +60,4 @@ def eye(**more) -> dict:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+    return ports.free_port()

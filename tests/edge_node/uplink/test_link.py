@@ -47,6 +47,8 @@ from fusion.wire.messages import (
 )
 from fusion.wire.service import add_review_service
 
+from ...ports import free_address
+
 BOX = Box2D(1, 2, 30, 40)
 FAST = {"connect_timeout_s": 2.0, "backoff_first_s": 0.02, "backoff_max_s": 0.05, "silence_s": 20.0, "ping_s": 5.0}
 
@@ -112,9 +114,9 @@ class FakeService:
 
 
 @asynccontextmanager
-async def serving(service, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
+async def serving(service, address: str | None = None) -> AsyncIterator[str]:
     server = grpc.aio.server(options=server_options())
-    port = bind(server, address)
+    port = bind(server, address or free_address())
     add_review_service(server, service)
     await server.start()
     try:
