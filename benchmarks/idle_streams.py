@@ -24,13 +24,14 @@ from typing import Any
 import grpc.aio
 import numpy as np
 
+from fusion.errors import UnavailableError
 from fusion.types import Box2D, DeviceOpinion, Evidence, ItemId, SampleId, SendReason, Verdict
 from fusion.wire.channel import client_options
 from fusion.wire.client import Exchange, ReviewClient
 from fusion.wire.messages import Hello, Submission, Welcome
 
 EPOCH, PROFILE = "0123456789abcdef", "ab" * 32
-AT_ONCE = 64
+AT_ONCE = 16
 SPARE_FILES = 512
 
 
@@ -63,16 +64,18 @@ def _measure(streams: int, options: argparse.Namespace) -> dict[str, Any]:
         alone = asyncio.run(_busy(address, options.reviews, 1))
         before = resident()
         began = time.monotonic()
-        with _held(address, streams, options) as took_s:
+        with _held(address, streams, options) as opened:
             accepted_s, after = time.monotonic() - began, resident()
             beside = asyncio.run(_busy(address, options.reviews, 1 + options.reviews))
             busy = resident()
+        slowest_s = max(seconds for seconds, _ in opened)
         return {
             "streams": streams,
             "connections": -(-streams // options.per_connection),
             "accept_s": round(accepted_s, 2),
-            "accept_s_slowest_client": round(max(took_s), 2),
-            "accepts_per_s": round(streams / max(took_s)),
+            "accept_s_slowest_client": round(slowest_s, 2),
+            "accepts_per_s": round(streams / slowest_s),
+            "tried_again": round(sum(times for _, times in opened)),
             "rss_before_mib": round(before / 2**20, 1),
             "rss_with_streams_mib": round(after / 2**20, 1),
             "rss_after_reviews_mib": round(busy / 2**20, 1),
@@ -102,8 +105,8 @@ def _service(folder: Path, streams: int) -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def _held(address: str, streams: int, options: argparse.Namespace) -> Iterator[list[float]]:
-    """`streams` idle ones from several processes; yields what each needed to open its own, in seconds."""
+def _held(address: str, streams: int, options: argparse.Namespace) -> Iterator[list[list[float]]]:
+    """`streams` idle ones from several processes; yields what each needed to open its own: seconds, and tries more."""
     shares = [len(part) for part in np.array_split(np.arange(streams), options.clients)]
     firsts = np.cumsum([0, *shares])
     command = [sys.executable, __file__, "--per-connection", str(options.per_connection), "--hold", address]
@@ -112,7 +115,7 @@ def _held(address: str, streams: int, options: argparse.Namespace) -> Iterator[l
         for first, count in zip(firsts, shares, strict=False)
     ]
     try:
-        yield [float(client.stdout.readline()) for client in clients if client.stdout]
+        yield [list(map(float, client.stdout.readline().split())) for client in clients if client.stdout]
     finally:
         for client in clients:
             client.communicate()
@@ -122,9 +125,15 @@ async def _hold(address: str, first: int, count: int, per_connection: int) -> No
     """Open streams, say how long it took, and keep them until standard input ends."""
     options = [*client_options(), ("grpc.use_local_subchannel_pool", 1)]
     room = asyncio.Semaphore(AT_ONCE)
+    knocked: list[int] = []
 
     async def open_one(client: ReviewClient, number: int) -> Exchange:
         async with room:
+            for pause_s in (0.5, 1, 2, 4, 8):  # as a device does that finds no service
+                with contextlib.suppress(UnavailableError):
+                    return await _connect(client, f"idle-{number}")
+                knocked.append(number)
+                await asyncio.sleep(pause_s)
             return await _connect(client, f"idle-{number}")
 
     async with contextlib.AsyncExitStack() as stack:
@@ -135,7 +144,7 @@ async def _hold(address: str, first: int, count: int, per_connection: int) -> No
         clients = [ReviewClient(channel) for channel in channels]
         began = time.monotonic()
         streams = await asyncio.gather(*(open_one(clients[n // per_connection], first + n) for n in range(count)))
-        print(time.monotonic() - began, flush=True)
+        print(time.monotonic() - began, len(knocked), flush=True)
         await asyncio.to_thread(sys.stdin.read)
         for stream in streams:
             stream.cancel()
