@@ -51,7 +51,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     from cloud_node.logs import start_log
 
-    start_log(settings.log_level, settings.log_format)
+    start_log(settings.log_level, settings.log_format, traced=bool(settings.trace.endpoint))
     asyncio.run(_serve_until_told(settings))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from fusion.config import Settings
+from fusion.tracing import TraceSettings
 from fusion.wire.channel import ServerTls
 
 
@@ -62,6 +63,7 @@ class CloudSettings(Settings):
     queue: QueueSettings = QueueSettings()
     batch: BatchSettings = BatchSettings()
     review: ReviewSettings = ReviewSettings()
+    trace: TraceSettings = TraceSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> CloudSettings:

@@ -36,12 +36,22 @@ class Stage(Enum):
     STORING = "storing"
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage that began at `began_ns` (monotonic clock); a review with its batch's items and tokens."""
+
+    stage: Stage
+    began_ns: int
+    batch: tuple[int, int] = (0, 0)
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """An open item. `arrival_ns` and `deadline_ns` are on the monotonic clock, `received_ns` on the wall clock.
 
     `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
-    pixels while pixels are asked for.
+    pixels while pixels are asked for. `steps` are the stages it was in after FINDING,
+    `repeated` says that its answer was stored before it came.
     """
 
     submission: Submission
@@ -59,17 +69,24 @@ class Job:
     queue_ns: int = 0
     review_ns: int = 0
     batch: tuple[int, int] = field(default=(0, 0))
+    steps: list[Step] = field(default_factory=list)
+    repeated: bool = False
 
     @property
     def item(self) -> ItemId:
         """Whose job it is."""
         return self.submission.item
 
+    def enter(self, stage: Stage, now_ns: int) -> None:
+        """Go on to `stage`, which ends the one before it."""
+        self.stage = stage
+        self.steps.append(Step(stage, now_ns, self.batch if stage is Stage.SCORING else (0, 0)))
+
     def begin(self, now_ns: int, items: int, tokens: int) -> None:
         """The job's batch starts."""
-        self.stage = Stage.SCORING
         self.queue_ns = now_ns - self.arrival_ns - self.review_ns
         self.batch = (items, tokens)
+        self.enter(Stage.SCORING, now_ns)
 
     def timings(self, answered_ns: int) -> Timings:
         """What the ledger keeps about the job's way."""

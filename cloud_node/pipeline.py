@@ -22,8 +22,10 @@ from cloud_node.metrics import Metrics
 from cloud_node.outcome import Outcome, is_sure, refused, reviewed, verdict_of
 from cloud_node.reviewer import Failed, Poisoned, RowResult, Scored
 from cloud_node.roster import Roster
+from cloud_node.tracing import item_spans
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, FusionError, OverloadedError, UnavailableError, UnknownProfileError
+from fusion.tracing import OFF, Tracer
 from fusion.types import Evidence, ItemId, ItemState, SlotAnswer
 from fusion.wire.convert import evidence_digest
 from fusion.wire.messages import PixelAnswer, PixelRequest, Refusal, Submission
@@ -46,7 +48,9 @@ class Pipeline:
         executors: Mapping[str, Executor],
         clock: Clock,
         metrics: Metrics,
+        tracer: Tracer = OFF,
     ) -> None:
+        self._tracer = tracer
         self._roster = roster
         self._lanes = {r.name: Lane(r, settings.batch, executors[r.name], clock, metrics) for r in roster.reviewers}
         self.draining = False
@@ -130,7 +134,7 @@ class Pipeline:
             return
         if job.lane.remove(job):
             self._leave_queue(job)
-            self._close(job)
+            self._close(job, UnavailableError("the caller is gone"))
 
     def detach(self, listener: Listener) -> None:
         """`listener` is gone, its items will come again: go on with them."""
@@ -175,6 +179,7 @@ class Pipeline:
         stored = found.result()
         if stored is not None:
             self._metrics.repeats.inc()
+            job.repeated = True
             if stored.evidence_sha256 != evidence_digest(job.submission.blob):
                 self._metrics.conflicts.inc()
             self._answer(job, stored)
@@ -196,7 +201,8 @@ class Pipeline:
             self._admission.enter_again(tokens)
         else:
             self._admission.enter(tokens)
-        job.evidence, job.tokens, job.stage = evidence, tokens, Stage.WAITING
+        job.evidence, job.tokens = evidence, tokens
+        job.enter(Stage.WAITING, self._clock.monotonic_ns())
         job.lane.add(job)
         self._show_queue()
 
@@ -233,7 +239,8 @@ class Pipeline:
         if sure or job.evidence.pixels is not None or ask is None or until_ns <= now_ns:
             self._store_verdict(job, answers)
             return
-        job.first, job.stage, job.ask_until_ns = answers, Stage.ASKING, until_ns
+        job.first, job.ask_until_ns = answers, until_ns
+        job.enter(Stage.ASKING, now_ns)
         job.timer = asyncio.get_running_loop().call_later(
             (until_ns - now_ns) / 1e9, self._step, self._pixels_timed_out, job
         )
@@ -270,7 +277,7 @@ class Pipeline:
         self._commit(job, refused(job.submission, job.evidence, state, reason, timings))
 
     def _commit(self, job: Job, outcome: Outcome) -> None:
-        job.stage = Stage.STORING
+        job.enter(Stage.STORING, self._clock.monotonic_ns())
         self._journal.store(outcome).add_done_callback(partial(self._step, self._stored, job))
 
     def _stored(self, job: Job, stored: asyncio.Future[Outcome]) -> None:
@@ -283,7 +290,7 @@ class Pipeline:
         self._answer(job, outcome)
 
     def _answer(self, job: Job, outcome: Outcome) -> None:
-        self._close(job)
+        self._close(job, outcome)
         message = outcome.message()
         self._metrics.ends.labels(outcome.state.value).inc(len(job.listeners))
         for listener in job.listeners:
@@ -291,7 +298,7 @@ class Pipeline:
 
     def _give_back(self, job: Job, error: FusionError) -> None:
         """Not now: the item is forgotten here and may come again."""
-        self._close(job)
+        self._close(job, error)
         for listener in job.listeners:
             self._refuse(job.item, listener, error)
 
@@ -311,7 +318,9 @@ class Pipeline:
         self._metrics.queue_items.set(self._admission.items)
         self._metrics.queue_tokens.set(self._admission.tokens)
 
-    def _close(self, job: Job) -> None:
+    def _close(self, job: Job, end: Outcome | FusionError) -> None:
+        if self._tracer.on:
+            self._tracer.exporter.emit(item_spans(self._tracer, job, end, self._clock.monotonic_ns()))
         del self._jobs[job.item]
         self._admission.close(job.item.sample.device)
         self._metrics.open_items.set(len(self._jobs))

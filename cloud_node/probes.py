@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LateError
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from fusion.errors import UnavailableError
+from fusion.http_server import QuietHandler, QuietServer
 
 ANSWER_S = 2.0
 """How long the event loop may take to answer before it counts as dead."""
@@ -35,14 +35,6 @@ class Probed(Protocol):
         """All metrics, as Prometheus reads them."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A scraper that went away is nobody's concern."""
-        del request, client_address
-
-
 @contextmanager
 def probes(address: str, probed: Probed) -> Iterator[int]:
     """Answer HTTP on `address` (HOST:PORT, port 0 for any) and give the port; nothing and 0 when it is empty.
@@ -54,7 +46,7 @@ def probes(address: str, probed: Probed) -> Iterator[int]:
         return
     host, _, port = address.rpartition(":")
     try:
-        server = _Server((host.strip("[]"), int(port)), _handler(probed, asyncio.get_running_loop()))
+        server = QuietServer((host.strip("[]"), int(port)), _handler(probed, asyncio.get_running_loop()))
     except (OSError, OverflowError) as error:
         raise UnavailableError(f"cannot serve metrics on {address}: {error}") from None
     thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)
@@ -67,31 +59,21 @@ def probes(address: str, probed: Probed) -> Iterator[int]:
         thread.join()
 
 
-def _handler(probed: Probed, loop: asyncio.AbstractEventLoop) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+def _handler(probed: Probed, loop: asyncio.AbstractEventLoop) -> type[QuietHandler]:
+    class Handler(QuietHandler):
+        def get(self) -> None:
             if self.path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, _metrics(probed, loop))
+                self.answer(200, CONTENT_TYPE_LATEST, _metrics(probed, loop))
             elif self.path == "/livez":
                 self._say("live", _reason(probed.why_not_live, loop))
             elif self.path == "/readyz":
                 self._say("ready", _reason(probed.why_not_ready, loop))
             else:
-                self._answer(404, "text/plain", b"/metrics, /livez or /readyz\n")
+                self.answer(404, "text/plain", b"/metrics, /livez or /readyz\n")
 
         def _say(self, name: str, reason: str) -> None:
             body = json.dumps({name: not reason, "reason": reason}).encode()
-            self._answer(503 if reason else 200, "application/json", body)
-
-        def _answer(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 http.server's own name
-            del format, args
+            self.answer(503 if reason else 200, "application/json", body)
 
     return Handler
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -23,6 +24,8 @@ from cloud_node.roster import Roster
 from cloud_node.session import Sessions, check_identity
 from fusion.clock import Clock, SystemClock
 from fusion.review import Reviewer, load_reviewer, waits_elsewhere
+from fusion.tracing import Tracer, open_tracer
+from fusion.tracing.collector import SpanCollector
 from fusion.types import Verdict
 from fusion.wire.channel import bind, server_options
 from fusion.wire.messages import DeviceMessage, Refusal, ServiceMessage, Submission
@@ -70,6 +73,7 @@ class CloudService:
             server = grpc.aio.server(options=server_options())
             stack.push_async_callback(server.stop, None)
             self.port = bind(server, settings.listen, settings.tls)
+            tracer = self._open_tracer(stack)
             self.metrics_port = stack.enter_context(probes(settings.metrics, self))
             executor = _thread(stack)
             reviewers = self._reviewers or await self._load(executor)
@@ -80,7 +84,7 @@ class CloudService:
             executors = {r.name: _thread(stack) if waits_elsewhere(r) else executor for r in reviewers}
             if self._reviewers is None:
                 stack.callback(_close, reviewers, executors)
-            self._compose(reviewers, journal, executors, server)
+            self._compose(reviewers, journal, executors, server, tracer)
             if settings.warm_up:
                 await self._pipeline.warm_up()
             stack.push_async_callback(self._start_background())
@@ -152,15 +156,23 @@ class CloudService:
         journal: Journal,
         executors: Mapping[str, Executor],
         server: grpc.aio.Server,
+        tracer: Tracer,
     ) -> None:
         settings, clock, metrics = self.settings, self._clock, self.metrics
         roster = Roster(reviewers)
-        self._pipeline = Pipeline(roster, journal, settings, executors, clock, metrics)
+        self._pipeline = Pipeline(roster, journal, settings, executors, clock, metrics, tracer)
         self._sessions = Sessions(roster, self._pipeline, journal, settings, clock, metrics)
         self._health = health.aio.HealthServicer()
         add_review_service(server, self)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+    def _open_tracer(self, stack: contextlib.AsyncExitStack) -> Tracer:
+        tracer = open_tracer(self.settings.trace, "cloud-node", f"{socket.gethostname()}:{self.port}")
+        if tracer.on:
+            self.metrics.registry.register(SpanCollector("fusion_cloud_", tracer.exporter.counts))
+            stack.callback(tracer.exporter.close)
+        return tracer
 
     def _start_background(self) -> Callable[[], Awaitable[None]]:
         """Start the pipeline and the health watch; returns what stops them."""

@@ -16,6 +16,7 @@ from edge_node.spool import Spool
 from fusion.errors import RecordingError
 from fusion.synchronization import Synchronizer
 from fusion.task import Task
+from fusion.tracing import open_tracer
 from fusion.wire.channel import channel_credentials
 
 
@@ -39,11 +40,13 @@ def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
         check_gear(models, other, perception.own)
         _check_rig(settings.source.label, source, fused="fusion" in other.models)
     with contextlib.ExitStack() as undo:
+        tracer = open_tracer(settings.trace, "edge-node", settings.device)
+        undo.callback(tracer.exporter.close)
         power = Power.open(settings.power, perception, lambda models: load(model_folder(task, models)))
         undo.callback(power.stop)
         spool = Spool.open(settings.spool.path, settings.device, task.name, settings=settings.spool)
         undo.callback(spool.close)
-        parts = Parts(task, source, perception, spool, power)
+        parts = Parts(task, source, perception, spool, power, tracer)
         daemon = Daemon(settings, parts, until_done=until_done)
         undo.pop_all()
     return daemon

@@ -13,6 +13,7 @@ from edge_node.settings.live import LiveSensorSettings, OdometrySettings, Superv
 from edge_node.settings.power import PowerSettings
 from fusion.config import Settings
 from fusion.synchronization import SynchronizerSettings
+from fusion.tracing import TraceSettings
 from fusion.wire.channel import ClientTls
 
 MIB = 1 << 20
@@ -249,5 +250,6 @@ class EdgeSettings(Settings):
     uplink: UplinkSettings = UplinkSettings()
     metrics: MetricsSettings = MetricsSettings()
     power: PowerSettings = PowerSettings()
+    trace: TraceSettings = TraceSettings()
     drain: DrainSettings = DrainSettings()
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")

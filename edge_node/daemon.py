@@ -23,10 +23,12 @@ from edge_node.sources import Source
 from edge_node.spool import Record, Resume, Spool, SpoolWorker
 from edge_node.summary import spool_summary
 from edge_node.supervision import READY, STOPPING, Supervisor
+from edge_node.tracing import Journeys
 from edge_node.uplink import Identity, LinkState, Uplink
 from fusion.clock import Clock, SystemClock
 from fusion.errors import UnavailableError
 from fusion.task import Task
+from fusion.tracing import OFF, Tracer
 
 STEP_S = 0.1
 _FAREWELL_S = 2.0
@@ -37,13 +39,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the daemon is composed of; the spool and the power meter become the daemon's own."""
+    """What the daemon is composed of; the spool, the power meter and the tracer become the daemon's own."""
 
     task: Task
     source: Source
     perception: Perception
     spool: Spool
     power: Power = field(default_factory=Power.off)
+    tracer: Tracer = OFF
 
 
 class Daemon:
@@ -90,12 +93,16 @@ class Daemon:
         self._stop = asyncio.Event()
         self._source_over = asyncio.Event()
         self._worker = SpoolWorker(self.parts.spool, on_stored=lambda: _soon(loop, self._uplink.wake))
-        self._uplink = Uplink(self.settings.uplink, self._identity(), self._worker, self._clock)
+        self._journeys = self._trace()
+        self._uplink = Uplink(
+            self.settings.uplink, self._identity(), self._worker, self._clock, journeys=self._journeys
+        )  # fmt: skip
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,
             self._pipeline, lambda: _soon(loop, self._source_over.set), self._hold,
         )  # fmt: skip
         with contextlib.ExitStack() as stack:
+            stack.callback(self.parts.tracer.exporter.close)
             stack.callback(self._worker.close)
             stack.callback(self.parts.power.stop)
             if self._live:
@@ -205,8 +212,18 @@ class Daemon:
             store(record)
             self._observe(record)
             self.parts.power.observe(record)
+            if self._journeys:
+                self._journeys.observe(record)
 
         return self._factory.make(resume, sequence, self.parts.spool.epoch, observed)
+
+    def _trace(self) -> Journeys | None:
+        """Have the spool tell of closed items, where they are traced."""
+        if not self.parts.tracer.on:
+            return None
+        journeys = Journeys(self.parts.tracer, self._worker, self._clock, lambda: self._uplink.offset)
+        self.parts.spool.on_closed = journeys.closed
+        return journeys
 
     def _identity(self) -> Identity:
         spool, seen = self.parts.spool, self.parts.perception
@@ -266,6 +283,10 @@ class Daemon:
             from edge_node.live.collector import SensorCollector
 
             metrics.registry.register(SensorCollector(self._live))
+        if self._journeys:
+            from fusion.tracing.collector import SpanCollector
+
+            metrics.registry.register(SpanCollector("fusion_edge_", self.parts.tracer.exporter.counts))
         server = MetricsServer(self.settings.metrics.listen, metrics, lambda: self._refresh(metrics), self._health)
         stack.callback(server.close)
         _log.info("metrics and health on port %d", server.port)

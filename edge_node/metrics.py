@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,6 +16,7 @@ from edge_node.spool import Record, SampleRecord
 from edge_node.stamps import StampBook
 from edge_node.uplink import LinkState
 from fusion.errors import FusionError, UnavailableError
+from fusion.http_server import QuietHandler, QuietServer
 
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2)
 
@@ -93,12 +93,6 @@ class StampCollector(Collector):
         yield faults
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A scraper that went away is nobody's concern."""
-        del request, client_address
-
-
 class MetricsServer:
     """Answers `/metrics` and `/healthz` until `close`.
 
@@ -112,35 +106,25 @@ class MetricsServer:
         refresh: Callable[[], None],
         health: Callable[[], tuple[bool, dict[str, Any]]],
     ) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def get(self) -> None:
                 if self.path == "/metrics":
                     try:
                         refresh()
                     except (TimeoutError, FusionError) as error:
-                        self._answer(503, "text/plain", f"the spool does not answer: {error}\n".encode())
+                        self.answer(503, "text/plain", f"the spool does not answer: {error}\n".encode())
                         return
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+                    self.answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
                 elif self.path == "/healthz":
                     healthy, details = health()
                     body = json.dumps({"healthy": healthy, **details}).encode()
-                    self._answer(200 if healthy else 503, "application/json", body)
+                    self.answer(200 if healthy else 503, "application/json", body)
                 else:
-                    self._answer(404, "text/plain", b"/metrics or /healthz\n")
-
-            def _answer(self, status: int, kind: str, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 http.server's own name
-                del format, args
+                    self.answer(404, "text/plain", b"/metrics or /healthz\n")
 
         host, _, port = listen.rpartition(":")
         try:
-            self._server = _Server((host.strip("[]"), int(port)), Handler)
+            self._server = QuietServer((host.strip("[]"), int(port)), Handler)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UnavailableError(

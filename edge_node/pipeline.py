@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from edge_node.perception import Look, Perception
 from edge_node.relay import Relay
 from edge_node.screener import Candidate, Decision, Screener
-from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Record, Resume, SampleRecord, Timing
+from edge_node.spool import FinishRecord, GapRecord, ItemRecord, Marks, Record, Resume, SampleRecord, Timing
 from edge_node.suspicion import suspicion
 from edge_node.tracker import Tracker, TrackView
 from fusion.clock import Clock
@@ -45,6 +45,7 @@ class _Begun:
     why: str = ""
     source_ns: int = 0
     began_ns: int = 0
+    detected_ns: int = 0
 
 
 class Pipeline:
@@ -131,7 +132,7 @@ class Pipeline:
             look = self._stages.perception.detect(sample)
         except InputError as error:
             return _Begun(aligned, sample, None, str(error))
-        return _Begun(aligned, sample, look, "", self._source_ns, began)
+        return _Begun(aligned, sample, look, "", self._source_ns, began, self._clock.monotonic_ns())
 
     def _identity(self) -> SampleId:
         return SampleId(self._device, self._epoch, self._sequence)
@@ -148,12 +149,14 @@ class Pipeline:
         sample = replace(job.sample, id=self._identity())
         why = job.why
         if job.look:
+            fusing_ns = self._clock.monotonic_ns()
             try:
                 look = self._stages.perception.fuse(sample, job.look)
             except InputError as error:
                 why = str(error)
             else:
-                self._decide(job, sample, look)
+                marks = Marks(job.detected_ns, fusing_ns, self._clock.monotonic_ns())
+                self._decide(job, sample, look, marks)
                 return
         self._resume = replace(self._resume, warm_cursor=job.aligned.warm_cursor)
         self._gap(Gap(job.aligned.cursor, job.aligned.cursor, f"cannot be perceived: {why}"))
@@ -162,7 +165,7 @@ class Pipeline:
         self._resume = replace(self._resume, cursor=gap.last, state=self._state())
         self._store(GapRecord(gap, self._resume))
 
-    def _decide(self, job: _Begun, sample: Sample, look: Look) -> None:
+    def _decide(self, job: _Begun, sample: Sample, look: Look, marks: Marks) -> None:
         stages, aligned = self._stages, job.aligned
         views = stages.tracker.update(sample.time_ns, look.detections)
         decisions = stages.screener.decide(sample.time_ns, candidates(sample.id, look, views, stages.perception))
@@ -176,7 +179,9 @@ class Pipeline:
         slots = {name: (slot.availability, slot.age_ns) for name, slot in sample.slots.items()}
         self._sequence += 1
         self._store(
-            SampleRecord(sample.id.sequence, sample.time_ns, slots, self._resume, items, timing, look.placement, coded)
+            SampleRecord(
+                sample.id.sequence, sample.time_ns, slots, self._resume, items, timing, look.placement, coded, marks
+            )
         )
 
     def _item(self, sample: Sample, look: Look, index: int, chosen: tuple[TrackView, Decision]) -> ItemRecord:

@@ -42,6 +42,15 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """Moments of one sample on the monotonic clock: the detector was through, the fuser took over, was through."""
+
+    detected_ns: int = 0
+    fusing_ns: int = 0
+    fused_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxBlobs:
     """What waits for an answer: serialised Evidence, and the crop the service may ask for."""
 
@@ -90,7 +99,7 @@ class SampleRecord:
     """One processed sample: the row, its items, and where the source stands after it, committed as one.
 
     `placement` is (scale, dx, dy): model pixels are frame pixels * scale + (dx, dy). `handed_ns` is when it was
-    handed over (monotonic), 0 for not known.
+    handed over (monotonic), 0 for not known; `marks` are not kept.
     """
 
     sequence: int
@@ -101,6 +110,7 @@ class SampleRecord:
     timing: Timing = field(default_factory=Timing)
     placement: tuple[float, float, float] = (1.0, 0.0, 0.0)
     handed_ns: int = 0
+    marks: Marks = field(default_factory=Marks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,10 @@ _SETTLE_EVERY = 1000
 
 @dataclass(slots=True)
 class Spool:
-    """Open it with `Spool.open`. All methods raise `SpoolError` when the disk or the file fails."""
+    """Open it with `Spool.open`. All methods raise `SpoolError` when the disk or the file fails.
+
+    `on_closed` is told of each item that a final state is being written for, before the commit.
+    """
 
     path: Path
     device: str
@@ -45,6 +48,7 @@ class Spool:
     _timed: list[int] = field(default_factory=list)
     _commit_ns: int = 0
     _unsettled: int = 0
+    on_closed: Callable[[ItemId], object] | None = None
 
     @classmethod
     def open(
@@ -203,6 +207,8 @@ class Spool:
         ).rowcount
         freed = self._db.execute("DELETE FROM outbox WHERE sequence = ? AND item = ? RETURNING bytes", key).fetchall()
         self.outbox_bytes -= sum(size for (size,) in freed)
+        if changed and self.on_closed:
+            self.on_closed(item)
         return changed == 1
 
     def expire(self, deadline_ns: int) -> int:
@@ -227,6 +233,10 @@ class Spool:
         with self.transaction():
             self._db.execute("UPDATE items SET pixels_sent = 1 WHERE sequence = ? AND item = ?", key)
         return rows.read_crop(found[0][1], found[0][2])
+
+    def monotonic_of(self, spool_ns: int) -> int:
+        """A time of the spool's own (`now_ns`) on this process's monotonic clock."""
+        return spool_ns - self._base_ns + self._opened_ns
 
     def profiles(self) -> list[str]:
         """Trunks whose evidence waits in the outbox."""

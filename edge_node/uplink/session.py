@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from edge_node.config import UplinkSettings
 from edge_node.spool import OutboxRow, Spool, SpoolWorker
+from edge_node.tracing import Journeys
 from edge_node.uplink.answers import verdict_json
 from edge_node.uplink.peer_clock import PeerClock
 from edge_node.uplink.window import Window
@@ -111,6 +112,7 @@ class Session:
     wake: asyncio.Event
     ending: Ending
     peer_clock: PeerClock
+    journeys: Journeys | None = None
     draining: bool = False
     _window: Window = field(init=False)
     _asides: deque[DeviceMessage] = field(default_factory=deque)
@@ -216,7 +218,8 @@ class Session:
         self.counts.sent += 1
         self.counts.sent_again += row.sent_before
         self.counts.sent_bytes += len(row.evidence)
-        await self.stream.send(Submission(row.item, row.evidence, self._deadline_ms(row, now), int(urgent)))
+        trace = self.journeys.sent(row.item, now) if self.journeys else None
+        await self.stream.send(Submission(row.item, row.evidence, self._deadline_ms(row, now), int(urgent), trace))
         return 1
 
     def _deadline_ms(self, row: OutboxRow, now_ns: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from fusion.errors import EvidenceError, ProtocolError
+from fusion.tracing import TraceContext
 from fusion.types import ItemState, LedgerCounts, Verdict
 from fusion.wire import limits, messages
 from fusion.wire.checks import FieldCheck
@@ -149,7 +150,12 @@ def _read_welcome(message: review_pb2.Welcome) -> messages.Welcome:
 
 def _submission(submission: messages.Submission) -> review_pb2.Submission:
     evidence = _parse(perception_pb2.Evidence, submission.blob)
-    return review_pb2.Submission(evidence=evidence, deadline_ms=submission.deadline_ms, priority=submission.priority)
+    return review_pb2.Submission(
+        evidence=evidence,
+        deadline_ms=submission.deadline_ms,
+        priority=submission.priority,
+        traceparent=str(submission.trace or ""),
+    )
 
 
 def _read_submission(message: review_pb2.Submission) -> messages.Submission:
@@ -157,7 +163,8 @@ def _read_submission(message: review_pb2.Submission) -> messages.Submission:
     check = FieldCheck(f"submission of {item}", ProtocolError)
     check.number("deadline_ms", message.deadline_ms, 0, limits.MAX_DEADLINE_MS)
     blob = message.evidence.SerializeToString(deterministic=True)
-    return messages.Submission(item, blob, message.deadline_ms, message.priority)
+    trace = TraceContext.parse(message.traceparent)
+    return messages.Submission(item, blob, message.deadline_ms, message.priority, trace)
 
 
 def _refusal(refusal: messages.Refusal) -> review_pb2.Refusal:

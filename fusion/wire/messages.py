@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fusion.errors import FusionError
+from fusion.tracing import TraceContext
 from fusion.types import Evidence, ItemId, ItemState, LedgerCounts, PixelCrop, Verdict
 from fusion.wire import PROTOCOL_VERSION
 from fusion.wire.convert import parse_evidence, serialize_evidence
@@ -64,12 +65,16 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One item's evidence, serialised. The verdict is useless `deadline_ms` after receipt; 0 for never."""
+    """One item's evidence, serialised. The verdict is useless `deadline_ms` after receipt; 0 for never.
+
+    `trace` is where what the service does belongs, None where the device does not trace.
+    """
 
     item: ItemId
     blob: bytes
     deadline_ms: int = 0
     priority: int = 0
+    trace: TraceContext | None = None
 
     @classmethod
     def of(cls, evidence: Evidence, *, deadline_ms: int = 0, priority: int = 0) -> Submission:

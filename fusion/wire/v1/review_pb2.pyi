@@ -214,10 +214,13 @@ class Submission(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     deadline_ms: _builtins.int
     """the verdict is useless after this many milliseconds from receipt; 0 for never"""
     priority: _builtins.int
     """0 is ordinary, higher is sooner"""
+    traceparent: _builtins.str
+    """W3C Trace Context; empty or malformed is as if it was not there"""
     @_builtins.property
     def evidence(self) -> _perception_pb2.Evidence: ...
     def __init__(
@@ -226,10 +229,11 @@ class Submission(_message.Message):
         evidence: _perception_pb2.Evidence | None = ...,
         deadline_ms: _builtins.int = ...,
         priority: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "evidence", b"evidence", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "evidence", b"evidence", "priority", b"priority", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

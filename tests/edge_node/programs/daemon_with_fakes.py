@@ -18,6 +18,7 @@ from edge_node.spool import Spool
 from fusion.config import load_toml
 from fusion.console import guarded
 from fusion.task import Task
+from fusion.tracing import open_tracer
 from fusion.types import Sample
 
 
@@ -36,7 +37,8 @@ def main(frames: str, milliseconds: str, config: str, summary: str, *overrides: 
     perception = SlowPerception()
     SlowPerception.seconds = float(milliseconds) / 1e3
     spool = Spool.open(settings.spool.path, settings.device, settings.task, settings=settings.spool)
-    parts = Parts(Task.load("yard"), FakeSource(camera_frames(int(frames))), perception, spool)
+    tracer = open_tracer(settings.trace, "edge-node", settings.device)
+    parts = Parts(Task.load("yard"), FakeSource(camera_frames(int(frames))), perception, spool, tracer=tracer)
     daemon = Daemon(settings, parts, until_done=True, ready=lambda line: print(line, flush=True))
     try:
         daemon.run()
