@@ -29,8 +29,6 @@ from fusion.types import (
 )
 from fusion.wire import limits
 from fusion.wire.convert import (
-    crop_from_proto,
-    crop_to_proto,
     evidence_from_proto,
     evidence_to_proto,
     item_to_proto,
@@ -39,6 +37,7 @@ from fusion.wire.convert import (
     verdict_from_proto,
     verdict_to_proto,
 )
+from fusion.wire.lanes import crop_from_proto, crop_to_proto
 from fusion.wire.rules import item_from_proto
 from fusion.wire.v1 import perception_pb2 as pb
 
