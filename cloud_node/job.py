@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from cloud_node.outcome import Timings
-from fusion.types import Evidence, ItemId, SlotAnswer, Verdict
+from fusion.types import Evidence, ItemId, KeptLanes, SlotAnswer, Verdict
 from fusion.wire.messages import PixelRequest, Refusal, Submission
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Job:
     """An open item. `arrival_ns` and `deadline_ns` are on the monotonic clock, `received_ns` on the wall clock.
 
     `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
-    pixels while pixels are asked for.
+    pixels while pixels are asked for, `asked` what the device then gave; `evidence` is what the reviewer reads.
     """
 
     submission: Submission
@@ -59,6 +59,7 @@ class Job:
     queue_ns: int = 0
     review_ns: int = 0
     batch: tuple[int, int] = field(default=(0, 0))
+    asked: KeptLanes = field(default_factory=KeptLanes)
 
     @property
     def item(self) -> ItemId:

@@ -121,6 +121,7 @@ class CloudService:
         """The metrics, with the books brought up to date."""
         if self._started:
             self._pipeline.show_books()
+            self._sessions.show_devices()
         return self.metrics.render()
 
     async def exchange(

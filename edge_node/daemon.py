@@ -24,6 +24,7 @@ from edge_node.spool import Record, Resume, Spool, SpoolWorker
 from edge_node.summary import spool_summary
 from edge_node.supervision import READY, STOPPING, Supervisor
 from edge_node.uplink import Identity, LinkState, Uplink
+from edge_node.vitals import Vitals
 from fusion.clock import Clock, SystemClock
 from fusion.errors import UnavailableError
 from fusion.task import Task
@@ -90,7 +91,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._source_over = asyncio.Event()
         self._worker = SpoolWorker(self.parts.spool, on_stored=lambda: _soon(loop, self._uplink.wake))
-        self._uplink = Uplink(self.settings.uplink, self._identity(), self._worker, self._clock)
+        self._vitals = Vitals(self._clock, self.parts.power, lambda: self._uplink.counts.sent_bytes)
+        self._uplink = Uplink(
+            self.settings.uplink, self._identity(), self._worker, self._clock, status=self._vitals.status
+        )
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,
             self._pipeline, lambda: _soon(loop, self._source_over.set), self._hold,
@@ -204,6 +208,7 @@ class Daemon:
         def observed(record: Record) -> None:
             store(record)
             self._observe(record)
+            self._vitals.observe(record)
             self.parts.power.observe(record)
 
         return self._factory.make(resume, sequence, self.parts.spool.epoch, observed)

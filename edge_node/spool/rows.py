@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from edge_node.spool.records import ItemRecord, Resume, SampleRecord, row_digest
-from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, PixelCrop, SampleState
+from edge_node.spool.records import ItemRecord, Resume, SampleRecord, row_digest, sealed, unsealed
+from fusion.errors import EvidenceError
+from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, KeptLanes, PixelCrop, SampleState
+from fusion.wire.lanes import parse_kept, serialize_kept
 
 SETTLE_BATCH = 2000
 
@@ -47,14 +49,16 @@ def insert_sample(
     for item in record.items:
         if item.blobs:
             blobs = item.blobs
-            picture, form = crop_columns(blobs.crop)
-            digest = row_digest(item_id(record.sequence, item.item), blobs.evidence, picture, form)
+            picture, form = crop_columns(blobs.kept.pixels)
+            whose = item_id(record.sequence, item.item)
+            digest = row_digest(whose, blobs.evidence, picture, form)
+            context = sealed(whose, serialize_kept(replace(blobs.kept, pixels=None)))
             db.execute(
                 "INSERT INTO outbox "
-                "(sequence, item, profile, value, created_ns, evidence, crop, crop_form, digest, bytes)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "(sequence, item, profile, value, created_ns, evidence, crop, crop_form, digest, bytes, context)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (record.sequence, item.item, blobs.profile, float(item.value), now_ns,
-                 blobs.evidence, picture, form, digest, blobs.byte_size),
+                 blobs.evidence, picture, form, digest, blobs.byte_size, context),
             )  # fmt: skip
             added += blobs.byte_size
     return added
@@ -87,6 +91,15 @@ def read_crop(picture: bytes, form: str) -> PixelCrop | None:
         return None
     described = json.loads(form)
     return PixelCrop(picture, described["encoding"], Box2D(*described["area"]))
+
+
+def read_kept(item: ItemId, picture: bytes, form: str, context: bytes) -> KeptLanes:
+    """What is kept of an item, from its outbox row; a damaged context is none."""
+    try:
+        kept = parse_kept(unsealed(item, context), item)
+    except EvidenceError:
+        kept = KeptLanes()
+    return replace(kept, pixels=read_crop(picture, form))
 
 
 def opinion_json(opinion: DeviceOpinion) -> str:

@@ -27,14 +27,14 @@ from edge_node.spool import (
 from edge_node.status import spool_status
 from fusion.clock import ManualClock
 from fusion.errors import SpoolError
-from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemState, PixelCrop, SendReason
+from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemState, KeptLanes, PixelCrop, SendReason
 
 BOX = Box2D(1, 2, 30, 40)
 ROOMY = SpoolSettings(keep_free_bytes=0)
 
 
 def outbox_item(number: int, value: float = 1.0, size: int = 100, profile: str = "p1") -> ItemRecord:
-    blobs = OutboxBlobs(bytes([number]) * size, profile, PixelCrop(b"jpeg" * 5, "jpeg", BOX), 60, 20)
+    blobs = OutboxBlobs(bytes([number]) * size, profile, KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX)), 60, 20)
     reasons = (SendReason.UNCERTAIN,)
     return ItemRecord(
         number,
@@ -139,10 +139,10 @@ def test_a_crop_is_kept_until_the_answer(tmp_path):
     spool = open_spool(tmp_path)
     spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
     (row,) = spool.pending()
-    assert spool.crop(row.item) == PixelCrop(b"jpeg" * 5, "jpeg", BOX)
+    assert spool.kept(row.item).pixels == PixelCrop(b"jpeg" * 5, "jpeg", BOX)
     assert spool.query("SELECT pixels_sent FROM items") == [(1,)]
     spool.answer(row.item, ItemState.REVIEWED, "{}")
-    assert spool.crop(row.item) is None
+    assert spool.kept(row.item).pixels is None
     spool.close()
 
 
