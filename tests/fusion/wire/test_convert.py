@@ -21,9 +21,11 @@ from fusion.types import (
     ItemId,
     MapLayer,
     PixelCrop,
+    PointCrop,
     SampleId,
     SendReason,
     SlotAnswer,
+    SoundClip,
     SymbolCoding,
     Verdict,
 )
@@ -87,6 +89,14 @@ def fused_tokens(draw):
 
 
 CROPS = st.builds(PixelCrop, st.binary(min_size=1, max_size=64), st.sampled_from(["jpeg", "png", "webp"]), boxes())
+POINTS = st.builds(
+    PointCrop, st.tuples(METRES, METRES, METRES), st.floats(2.0**-13, 1, width=32), st.integers(1, 4096),
+    st.binary(min_size=1, max_size=64),
+)  # fmt: skip
+SOUND = st.builds(
+    SoundClip, st.just("wav-mulaw"), st.binary(min_size=1, max_size=64), st.integers(8000, 48_000),
+    st.integers(-(1 << 62), 1 << 62),
+)  # fmt: skip
 EVIDENCE = st.builds(
     Evidence,
     item=ITEMS,
@@ -112,6 +122,8 @@ EVIDENCE = st.builds(
     maps=st.none() | gated_maps(),
     tokens=st.none() | fused_tokens(),
     pixels=st.none() | CROPS,
+    points=st.none() | POINTS,
+    sound=st.none() | SOUND,
 )
 
 
