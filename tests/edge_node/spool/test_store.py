@@ -27,7 +27,18 @@ from edge_node.spool import (
 from edge_node.status import spool_status
 from fusion.clock import ManualClock
 from fusion.errors import SpoolError
-from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemState, KeptLanes, PixelCrop, SendReason
+from fusion.types import (
+    Availability,
+    Box2D,
+    DeviceOpinion,
+    Gap,
+    ItemState,
+    KeptLanes,
+    PixelCrop,
+    PointCrop,
+    SendReason,
+    SoundClip,
+)
 
 BOX = Box2D(1, 2, 30, 40)
 ROOMY = SpoolSettings(keep_free_bytes=0)
@@ -479,3 +490,78 @@ class SpoolMachine(RuleBasedStateMachine):
 
 TestSpoolMachine = SpoolMachine.TestCase
 TestSpoolMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+POINTS = PointCrop((1.0, 2.0, 3.0), 0.5, 9, b"points" * 20)
+SOUND = SoundClip("wav-mulaw", b"sound" * 30, 16_000, 77)
+
+
+def with_context(record: ItemRecord) -> ItemRecord:
+    kept = replace(record.blobs.kept, points=POINTS, sound=SOUND)
+    return replace(record, blobs=replace(record.blobs, kept=kept))
+
+
+def test_points_and_sound_are_kept_until_the_answer_and_weigh_on_the_cap(tmp_path):
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+    without = spool.outbox_bytes
+    spool.commit([sample(spool, spool.resume("c", "r"), [with_context(outbox_item(1))])])
+    assert spool.outbox_bytes == 2 * without + len(POINTS.encoded) + len(SOUND.encoded)
+    spool.close()
+    spool = open_spool(tmp_path)
+    assert spool.outbox_bytes == 2 * without + len(POINTS.encoded) + len(SOUND.encoded)
+    plain, rich = spool.pending()
+    assert spool.kept(plain.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX))
+    assert spool.kept(rich.item, pixels=False) == KeptLanes(None, POINTS, SOUND)
+    assert spool.query("SELECT pixels_sent FROM items ORDER BY sequence") == [(1,), (0,)]
+    assert spool.kept(rich.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX), POINTS, SOUND)
+    spool.answer(rich.item, ItemState.REVIEWED, "{}")
+    assert spool.kept(rich.item) == KeptLanes()
+    assert spool.outbox_bytes == without
+    spool.close()
+
+
+@pytest.mark.parametrize("place", [0, 20, -1])
+def test_damage_to_points_and_sound_costs_them_and_not_the_evidence(tmp_path, place):
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("c", "r"), [with_context(outbox_item(1))])])
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        damaged = bytearray(db.execute("SELECT context FROM outbox").fetchone()[0])
+        damaged[place] ^= 1
+        db.execute("UPDATE outbox SET context = ?", (bytes(damaged),))
+    db.close()
+    spool = open_spool(tmp_path)
+    (row,) = spool.pending()
+    assert spool.kept(row.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX))
+    spool.close()
+
+
+def test_a_spool_from_before_points_and_sound_goes_on(tmp_path):
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        db.execute("ALTER TABLE outbox DROP COLUMN context")
+    db.close()
+    spool = open_spool(tmp_path)
+    (row,) = spool.pending()
+    assert spool.kept(row.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX))
+    spool.commit([sample(spool, spool.resume("c", "r"), [with_context(outbox_item(1))])])
+    _, row = spool.pending()
+    assert spool.kept(row.item).sound == SOUND
+    assert not spool.notices
+    spool.close()
+
+
+def test_the_oldest_wait_is_that_of_the_oldest_unanswered(tmp_path):
+    clock = ManualClock(10**18)
+    spool = open_spool(tmp_path, clock=clock)
+    assert spool.oldest_wait_s() == 0
+    for _ in range(2):
+        spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+        clock.advance(2 * 10**9)
+    assert spool.oldest_wait_s() == 4
+    spool.answer(spool.pending()[0].item, ItemState.REVIEWED, "{}")
+    assert spool.oldest_wait_s() == 2
+    spool.close()
