@@ -215,7 +215,7 @@ class UplinkSettings(Settings):
     ack_timeout_s: float = Field(default=120.0, gt=0)
     silence_s: float = Field(default=45.0, gt=0)
     ping_s: float = Field(default=10.0, gt=0)
-    report_s: float = Field(default=30.0, gt=0)
+    report_s: float = Field(default=60.0, gt=0)
     backoff_first_s: float = Field(default=0.2, gt=0)
     backoff_max_s: float = Field(default=30.0, gt=0)
 

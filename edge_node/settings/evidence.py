@@ -10,9 +10,9 @@ from fusion.config import Settings
 class EvidenceSettings(Settings):
     """What is kept of an item, beside its crop, until the service asks or answers; what is off is not kept at all.
 
-    `context_points`: LiDAR points around the item, at most `max_points` (some 6 KB of 2,048, never over 32 KB).
-    `context_sound`: the last `sound_s` of sound, where somebody speaks in it (16 KB a second at 16 kHz, never over
-    64 KB); turn it off where what people say is nobody's business.
+    `context_points`: LiDAR points around the item, at most `max_points` (2 to 3 KB for 2,048, never over 32 KB).
+    `context_sound`: what was said in the last `sound_s` (16 KB a second at 16 kHz, never over 64 KB); turn it off where
+    what people say is nobody's business. In a full spool both go before any evidence does.
     """
 
     context_points: bool = True

@@ -58,11 +58,6 @@ class OutboxBlobs:
         """Bytes of the crop's picture."""
         return len(self.kept.pixels.encoded) if self.kept.pixels else 0
 
-    @property
-    def byte_size(self) -> int:
-        """Bytes the row takes of the spool's cap."""
-        return len(self.evidence) + self.kept.byte_size
-
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:

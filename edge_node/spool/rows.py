@@ -53,14 +53,15 @@ def insert_sample(
             whose = item_id(record.sequence, item.item)
             digest = row_digest(whose, blobs.evidence, picture, form)
             context = sealed(whose, serialize_kept(replace(blobs.kept, pixels=None)))
+            size = len(blobs.evidence) + len(picture) + len(context)
             db.execute(
                 "INSERT INTO outbox "
                 "(sequence, item, profile, value, created_ns, evidence, crop, crop_form, digest, bytes, context)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (record.sequence, item.item, blobs.profile, float(item.value), now_ns,
-                 blobs.evidence, picture, form, digest, blobs.byte_size, context),
+                 blobs.evidence, picture, form, digest, size, context),
             )  # fmt: skip
-            added += blobs.byte_size
+            added += size
     return added
 
 
@@ -142,6 +143,20 @@ def outbox(db: sqlite3.Connection, after: int, limit: int, profiles: Iterable[st
     )
     named = None if profiles is None else compact(list(profiles))
     return map(StoredOutbox._make, db.execute(query, (after, named, named, limit)).fetchall())
+
+
+def drop_contexts(db: sqlite3.Connection, excess: int) -> int:
+    """Let go of points and sound, those of the least valuable unsent items first, until `excess` bytes are free or none
+    are left; returns the bytes freed.
+    """
+    freed = 0
+    query = "SELECT id, length(context) FROM outbox WHERE length(context) > 0 ORDER BY sent, value, id LIMIT 16"
+    while freed < excess and (lowest := db.execute(query).fetchall()):
+        for row, size in lowest:
+            if freed < excess:
+                db.execute("UPDATE outbox SET context = x'', bytes = bytes - ? WHERE id = ?", (size, row))
+                freed += size
+    return freed
 
 
 def settle(db: sqlite3.Connection, keep: int) -> None:

@@ -302,11 +302,15 @@ class Spool:
         self._timed, self._commit_ns = [], 0
 
     def _keep_cap(self) -> None:
-        """Shed lowest-value rows that never left the device until the outbox fits its cap and the disk's reserve."""
+        """Make the outbox fit its cap and the disk's reserve: first without points and sound, then without the
+        lowest-value rows that never left the device.
+        """
         cap = self.settings.max_bytes
         if self.settings.keep_free_bytes:
             disk = os.statvfs(self.path.parent)
             cap = min(cap, max(0, self.outbox_bytes + disk.f_bavail * disk.f_frsize - self.settings.keep_free_bytes))
+        if self.outbox_bytes > cap:
+            self.outbox_bytes -= rows.drop_contexts(self._db, self.outbox_bytes - cap)
         query = "SELECT sequence, item FROM outbox WHERE sent = 0 ORDER BY value, id LIMIT 16"
         while self.outbox_bytes > cap and (lowest := self._db.execute(query).fetchall()):
             for sequence, item in lowest:

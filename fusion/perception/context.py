@@ -8,7 +8,7 @@ from fusion.codec.points import encode_points
 from fusion.codec.sound import SAMPLE_RATES_HZ, encode_sound
 from fusion.errors import InputError
 from fusion.geometry import CameraCalibration, Rig, apply
-from fusion.preparation.speech import speech_present
+from fusion.preparation.speech import speech_span
 from fusion.types import (
     AudioChunk,
     BoolArray,
@@ -27,6 +27,9 @@ AROUND_M = 1.0
 
 RANGE_M = 60.0
 """How far away points in an item's view are kept where it has no 3-D box."""
+
+PAUSE_S = 0.25
+"""How much of the sound before and after what was said is kept."""
 
 _FINEST_VOXEL_M = 0.02
 _MARGIN = 0.25
@@ -55,15 +58,18 @@ def crop_points(
 
 
 def clip_sound(sample: Sample, seconds: float = 3.0) -> SoundClip | None:
-    """The last `seconds` of sound up to the sample, None where nobody speaks in it."""
+    """What was said in the last `seconds` up to the sample, with a little of what was around it; None for nothing."""
     for slot in sample.slots.values():
         chunk = _payload(slot)
         if not isinstance(chunk, AudioChunk) or slot.reading is None:
             continue
         rate = chunk.sample_rate_hz
         cut = max(0, len(chunk.pcm) - round(seconds * rate))
-        if SAMPLE_RATES_HZ[0] <= rate <= SAMPLE_RATES_HZ[1] and speech_present(chunk.pcm[cut:], rate):
-            return encode_sound(chunk.pcm[cut:], rate, slot.reading.capture_time_ns + round(cut * 1e9 / rate))
+        spoken = speech_span(chunk.pcm[cut:], rate) if SAMPLE_RATES_HZ[0] <= rate <= SAMPLE_RATES_HZ[1] else None
+        if spoken is not None:
+            pause = round(PAUSE_S * rate)
+            first, last = max(cut, cut + spoken[0] - pause), cut + spoken[1] + pause
+            return encode_sound(chunk.pcm[first:last], rate, slot.reading.capture_time_ns + round(first * 1e9 / rate))
     return None
 
 

@@ -136,11 +136,6 @@ class KeptLanes:
     points: PointCrop | None = None
     sound: SoundClip | None = None
 
-    @property
-    def byte_size(self) -> int:
-        """Bytes of the coded parts."""
-        return sum(len(lane.encoded) for lane in (self.pixels, self.points, self.sound) if lane is not None)
-
 
 @dataclass(frozen=True, slots=True)
 class DeviceOpinion:

@@ -86,8 +86,12 @@ def test_sound_is_kept_where_somebody_speaks_and_only_its_end():
     spoken = quiet.copy()
     spoken[40_000:46_000] += 8000 * np.sin(np.arange(6000) * 2 * np.pi * 700 / 16_000)
     clip = clip_sound(sample(pcm=spoken.astype(np.int16)), 1.0)
-    assert clip.start_ns == 8 * 10**9
-    assert np.abs(decode_sound(clip).astype(int) - spoken[32_000:].astype(np.int16)).max() < 400
+    first = (clip.start_ns - 6 * 10**9) * 16_000 // 10**9
+    assert 40_000 - 4_400 <= first <= 40_000 - 3_600  # a quarter of a second before, in frames of 20 ms
+    heard = decode_sound(clip)
+    assert first + len(heard) == 48_000
+    assert np.abs(heard.astype(int) - spoken[first:].astype(np.int16)).max() < 400
+    assert len(decode_sound(clip_sound(sample(pcm=spoken.astype(np.int16)), 0.5))) == 8_000
     assert clip_sound(sample(pcm=quiet.astype(np.int16)), 1.0) is None
     assert clip_sound(sample(pcm=spoken[:30_000].astype(np.int16)), 1.0) is None
     assert clip_sound(sample(), 1.0) is None
