@@ -103,3 +103,12 @@ def test_a_bomb_allocates_nothing(declared):
 def test_a_wrong_description_is_refused(changes):
     with pytest.raises(EvidenceError):
         decode_points(replace(encode_points(a_cloud()), **changes))
+
+
+def test_a_frame_must_say_its_size_and_ask_for_little_memory():
+    coded = encode_points(a_cloud(50))
+    planes = zstandard.ZstdDecompressor().decompress(coded.encoded)
+    wide = zstandard.ZstdCompressionParameters(window_log=24, write_content_size=False)
+    silent = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    with pytest.raises(EvidenceError, match="window of 16777216 bytes"):
+        decode_points(replace(coded, encoded=silent.compress(planes) + silent.flush()))

@@ -51,6 +51,8 @@ def test_around_turns_with_the_box():
     corners = np.array([[1.0 + AROUND_M - 0.01, 0, 0], [0, 0.5 + AROUND_M + 0.01, 0]])
     assert around(corners, Box3D(0, 0, 0, 2, 1, 1, 0)).tolist() == [True, False]
     assert around(corners[:, [1, 0, 2]], Box3D(0, 0, 0, 2, 1, 1, np.pi / 2)).tolist() == [True, False]
+    left_ahead, right_ahead = np.array([1.4, 1.4, 0.0]), np.array([1.4, -1.4, 0.0])  # 2 m away
+    assert around(np.array([left_ahead, right_ahead]), Box3D(0, 0, 0, 2, 1, 1, np.pi / 4)).tolist() == [True, False]
 
 
 def test_without_a_box_or_anything_in_it_the_view_of_the_item_is_kept():
