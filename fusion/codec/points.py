@@ -15,7 +15,6 @@ from fusion.types import Float64Array, PointCrop
 MAX_POINTS = 4096
 STEP_M = 0.01
 _BYTES = 6
-_LEVEL = 19
 _CELL_BITS = 5
 _FARTHEST = 32767
 
@@ -40,7 +39,7 @@ def encode_points(points: Float64Array, step_m: float = STEP_M) -> PointCrop:
     zigzag = ((wrapped << 1) ^ (wrapped >> 15)).astype("<u2")
     planes = zigzag.view(np.uint8).reshape(len(points), _BYTES).T  # (6, N)
     x, y, z = map(float, origin)
-    return PointCrop((x, y, z), step, len(points), pack_frame(np.ascontiguousarray(planes).tobytes(), _LEVEL))
+    return PointCrop((x, y, z), step, len(points), pack_frame(np.ascontiguousarray(planes).tobytes()))
 
 
 def decode_points(points: PointCrop) -> Float64Array:

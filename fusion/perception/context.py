@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusion.codec.points import encode_points
 from fusion.codec.sound import SAMPLE_RATES_HZ, encode_sound
@@ -32,6 +33,7 @@ PAUSE_S = 0.25
 """How much of the sound before and after what was said is kept."""
 
 _FINEST_VOXEL_M = 0.02
+_FARTHEST_VOXEL = 1 << 20
 _MARGIN = 0.25
 
 
@@ -107,9 +109,17 @@ def thin(points: Float64Array, focus: Float64Array, most: int) -> Float64Array:
     order = np.argsort(np.linalg.norm(points - focus, axis=1), kind="stable")
     points, voxel_m = points[order], _FINEST_VOXEL_M
     while len(points) > most:
-        _, first = np.unique(np.floor(points / voxel_m).astype(np.int64), axis=0, return_index=True)
-        points, voxel_m = points[np.sort(first)], voxel_m * 1.5
+        _, first = np.unique(_voxels(points, voxel_m), return_index=True)
+        points = points[np.sort(first)]
+        voxel_m *= max(1.2, np.sqrt(len(points) / most))  # on a surface, points go with the square of it
     return points
+
+
+def _voxels(points: Float64Array, size_m: float) -> NDArray[np.int64]:
+    """The number (N,) of the voxel of each of `points` (N, 3); beyond 2^20 sizes from the origin all share one."""
+    x, y, z = np.clip(np.floor(points / size_m), -_FARTHEST_VOXEL, _FARTHEST_VOXEL - 1).astype(np.int64).T
+    side = 2 * _FARTHEST_VOXEL
+    return np.asarray((x * side + y) * side + z)
 
 
 def _payload(slot: SensorSlot) -> object:
