@@ -5,9 +5,10 @@ For replay: with a manual clock the outcomes are a function of the submissions a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cloud_node.asked import worth_keeping
 from cloud_node.batcher import Batcher, Entry
 from cloud_node.config import CloudSettings
 from cloud_node.ledger import Ledger
@@ -17,10 +18,10 @@ from cloud_node.roster import Roster
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, ModelError
 from fusion.review import Reviewer
-from fusion.types import Evidence, ItemId, ItemState, PixelCrop
+from fusion.types import Evidence, ItemId, ItemState, KeptLanes
 from fusion.wire.messages import Submission
 
-Pixels = Callable[[ItemId], PixelCrop | None]
+Pixels = Callable[[ItemId], KeptLanes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,16 +51,21 @@ class DirectService:
         stored = self._ledger.find([submission.item for submission in submissions])
         outcomes = {outcome.item: outcome for outcome in stored if outcome is not None}
         fresh = {one.item: one for one in submissions if one.item not in outcomes}
-        reviews = self._review_all(fresh.values(), pixels)
-        found = self._ledger.store([self._outcome(fresh[item], review) for item, review in reviews.items()])
+        reviews, asked = self._review_all(fresh, pixels)
+        made = [self._outcome(fresh[item], review, asked.get(item)) for item, review in reviews.items()]
+        found = self._ledger.store(made)
         outcomes |= {outcome.item: outcome for outcome in found}
         return [outcomes[submission.item] for submission in submissions]
 
-    def _review_all(self, submissions: Iterable[Submission], pixels: Pixels | None) -> dict[ItemId, _Review]:
+    def _review_all(
+        self, submissions: Mapping[ItemId, Submission], pixels: Pixels | None
+    ) -> tuple[dict[ItemId, _Review], dict[ItemId, KeptLanes]]:
+        """The review that counts of each item, and what the device gave of those it was asked about."""
         received_ns = self._clock.wall_ns()
         reviews: dict[ItemId, _Review] = {}
+        asked: dict[ItemId, KeptLanes] = {}
         rows: dict[str, list[Evidence]] = {name: [] for name in self._batch_reviewers}
-        for submission in submissions:
+        for submission in submissions.values():
             try:
                 evidence = submission.evidence()
             except EvidenceError as error:
@@ -68,18 +74,25 @@ class DirectService:
                 rows[self._roster.choose(evidence).name].append(evidence)
         for name, batch_reviewer in self._batch_reviewers.items():
             first = self._run(batch_reviewer, rows[name])
-            second = self._run(batch_reviewer, self._with_pixels(first, pixels))
+            asked |= self._ask(first, submissions, pixels)
+            seen = [
+                replace(review.evidence, pixels=asked[item].pixels)
+                for item, review in first.items()
+                if review.evidence is not None and item in asked and asked[item].pixels
+            ]
+            second = self._run(batch_reviewer, seen)
             reviews |= first | {item: review for item, review in second.items() if _replaces(review.result)}
-        return reviews
+        return reviews, asked
 
-    def _with_pixels(self, reviews: dict[ItemId, _Review], pixels: Pixels | None) -> list[Evidence]:
-        """The evidence of uncertain reviews, each with the picture that was asked for; without those that have none."""
-        asked = []
-        for review in reviews.values():
+    def _ask(
+        self, reviews: dict[ItemId, _Review], submissions: Mapping[ItemId, Submission], pixels: Pixels | None
+    ) -> dict[ItemId, KeptLanes]:
+        """What the device gives of the items whose review is uncertain and that came without pixels."""
+        asked = {}
+        for item, review in reviews.items():
             if pixels is None or review.evidence is None or review.evidence.pixels or not self._uncertain(review):
                 continue
-            if (crop := pixels(review.evidence.item)) is not None:
-                asked.append(replace(review.evidence, pixels=crop))
+            asked[item], _ = worth_keeping(review.evidence, submissions[item].blob, pixels(item))
         return asked
 
     def _uncertain(self, review: _Review) -> bool:
@@ -111,13 +124,13 @@ class DirectService:
             reviews |= {m.item: _Review(m, r, timings) for m, r in zip(mates, results, strict=True)}
         return reviews
 
-    def _outcome(self, submission: Submission, review: _Review) -> Outcome:
+    def _outcome(self, submission: Submission, review: _Review, asked: KeptLanes | None) -> Outcome:
         match review.result:
             case Scored(answers):
                 assert review.evidence is not None
                 reviewer = self._roster.choose(review.evidence)
                 verdict = verdict_of(reviewer, review.evidence, answers, self._settings.review.confidence_floor)
-                return reviewed(submission, review.evidence, verdict, review.timings)
+                return reviewed(submission, review.evidence, verdict, review.timings, asked)
             case Poisoned(reason):
                 return refused(submission, review.evidence, ItemState.QUARANTINED, reason, review.timings)
             case Failed(reason):

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from cloud_node.outcome import Timings
-from fusion.types import Evidence, ItemId, SlotAnswer, Verdict
+from fusion.types import Evidence, ItemId, KeptLanes, SlotAnswer, Verdict
 from fusion.wire.messages import PixelRequest, Refusal, Submission
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Job:
     """An open item. `arrival_ns` and `deadline_ns` are on the monotonic clock, `received_ns` on the wall clock.
 
     `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
-    pixels while pixels are asked for. `steps` are the stages it was in after FINDING,
-    `repeated` says that its answer was stored before it came.
+    pixels while pixels are asked for, `asked` what the device then gave; `evidence` is what the reviewer reads.
+    `steps` are the stages it was in after FINDING, `repeated` says that its answer was stored before it came.
     """
 
     submission: Submission
@@ -71,6 +71,7 @@ class Job:
     batch: tuple[int, int] = field(default=(0, 0))
     steps: list[Step] = field(default_factory=list)
     repeated: bool = False
+    asked: KeptLanes = field(default_factory=KeptLanes)
 
     @property
     def item(self) -> ItemId:

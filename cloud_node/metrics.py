@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from fusion.types import KeptLanes
+
 ENDS = ("reviewed", "quarantined", "expired", "shed", "refused", "repeated", "gone")
 """How a submission ends: by its item's final state; `shed` for want of room, `refused` for now for another reason;
 `repeated` on a stream that waits for the very item; `gone` when its stream or call ended first."""
@@ -29,6 +31,10 @@ class Metrics:
         self.pixels = Counter(
             name + "pixel_requests", "Pictures asked for, and what came", ["answer"], registry=registry
         )
+        self.context = Counter(
+            name + "context_lanes", "What came for people beside pictures; refused: unreadable or too much",
+            ["lane"], registry=registry,
+        )  # fmt: skip
         self.submissions = Counter(name + "submissions", "Submissions received", registry=registry)
         self.ends = Counter(name + "submission_ends", "How submissions ended", ["end"], registry=registry)
         for end in ENDS:
@@ -51,8 +57,18 @@ class Metrics:
         self.commit_seconds = Histogram(name + "commit_seconds", "One ledger commit", buckets=_FAST, registry=registry)
         self.commit_rows = Histogram(name + "commit_rows", "Rows a commit", buckets=_SIZES, registry=registry)
         self.streams = Gauge(name + "streams", "Devices connected", registry=registry)
+        self.devices_telling = Gauge(name + "devices_telling", "Of them, how many tell how they are", registry=registry)
+        self.device_lag = Gauge(
+            name + "device_lag_seconds_max", "The longest wait for an answer that any of them tells", registry=registry
+        )
         self.stream_ends = Counter(name + "stream_ends", "Streams by how they ended", ["how"], registry=registry)
         self.healthy = Gauge(name + "healthy", "1 while the pipeline works", registry=registry)
+
+    def count_context(self, asked: KeptLanes, refused: int) -> None:
+        """Count what is kept of an answer, and how many of its lanes are not."""
+        for lane in ("points", "sound"):
+            self.context.labels(lane).inc(getattr(asked, lane) is not None)
+        self.context.labels("refused").inc(refused)
 
     def show_books(self, open_submissions: int) -> None:
         """Compare what was received with what ended and what is open, counted by whoever holds it."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cloud_node.asked import joined
 from fusion.errors import EvidenceError, FusionError, UnavailableError
 from fusion.review import Reviewer
-from fusion.types import Box2D, Box3D, Evidence, ItemId, ItemState, SlotAnswer, Verdict
+from fusion.types import Box2D, Box3D, Evidence, ItemId, ItemState, KeptLanes, SlotAnswer, Verdict
 from fusion.wire.convert import evidence_digest
 from fusion.wire.messages import Refusal, Submission
 
@@ -30,7 +31,9 @@ class Timings:
 class Outcome:
     """One item's final state, truth-free. `header` copies what the device and its detector thought.
 
-    `verdict` is there exactly when `state` is REVIEWED; otherwise `reason` says why not.
+    `verdict` is there exactly when `state` is REVIEWED; otherwise `reason` says why not. `evidence_sha256` is of the
+    evidence as it was submitted. `evidence` is that, followed by what the device was asked for, about which
+    `header` then says more (`cloud_node.asked`).
     """
 
     item: ItemId
@@ -52,14 +55,18 @@ class Outcome:
         return Refusal(self.item, kind(self.reason), None, self.state)
 
 
-def reviewed(submission: Submission, evidence: Evidence, verdict: Verdict, timings: Timings) -> Outcome:
-    """The outcome of a review."""
+def reviewed(
+    submission: Submission, evidence: Evidence, verdict: Verdict, timings: Timings, asked: KeptLanes | None = None
+) -> Outcome:
+    """The outcome of a review; `asked` is what the device gave when it was asked, and no more than fits."""
+    blob, told = joined(submission.blob, asked or KeptLanes())
     return replace(
         _of(submission, timings, ItemState.REVIEWED),
         verdict=verdict,
         task=evidence.task,
         profile=evidence.profile,
-        header=header_of(evidence),
+        header=header_of(evidence) | told,
+        evidence=blob,
     )
 
 

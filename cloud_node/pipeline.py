@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from cloud_node.admission import Admission
+from cloud_node.asked import worth_keeping
 from cloud_node.config import CloudSettings
 from cloud_node.job import Job, Listener, Stage
 from cloud_node.journal import Journal
@@ -107,18 +108,23 @@ class Pipeline:
         self._journal.find(job.item).add_done_callback(partial(self._step, self._found, job))
 
     def pixels(self, answer: PixelAnswer) -> None:
-        """A device's answer to a request; ignored when nobody waits for it any more."""
+        """A device's answer to a request; ignored when nobody waits for it any more.
+
+        What it gave beside pixels is stored with the evidence; it changes no review.
+        """
         job = self._jobs.get(answer.item)
         if job is None or job.stage is not Stage.ASKING or job.evidence is None:
             self._metrics.pixels.labels("late").inc()
             return
-        if answer.crop is None:
+        job.asked, faults = worth_keeping(job.evidence, job.submission.blob, answer.kept)
+        self._metrics.count_context(job.asked, len(faults))
+        if job.asked.pixels is None:
             self._metrics.pixels.labels("malformed" if answer.fault else "empty").inc()
             self._settle_without_pixels(job)
             return
         self._metrics.pixels.labels("pixels").inc()
         self._stop_asking(job)
-        evidence = replace(job.evidence, pixels=answer.crop)
+        evidence = replace(job.evidence, pixels=job.asked.pixels)
         try:
             self._wait(job, evidence, again=True)
         except EvidenceError:
@@ -270,7 +276,7 @@ class Pipeline:
         floor = self._settings.review.confidence_floor
         verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor)
         timings = job.timings(self._clock.wall_ns())
-        self._commit(job, reviewed(job.submission, job.evidence, verdict, timings))
+        self._commit(job, reviewed(job.submission, job.evidence, verdict, timings, job.asked))
 
     def _store(self, job: Job, state: ItemState, reason: str) -> None:
         timings = job.timings(self._clock.wall_ns())

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cloud_node.config import CloudSettings
+from cloud_node.devices import DeviceRow
 from cloud_node.job import Answer, Listener
 from cloud_node.journal import Journal
 from cloud_node.ledger import Ledger, open_ledger
@@ -121,10 +122,15 @@ class CloudService:
             return "draining"
         return "" if self._pipeline.healthy else "unhealthy: a reviewer or the ledger fails or hangs"
 
+    def devices(self) -> list[DeviceRow]:
+        """How every connected device is, by name; to be called on the service's event loop."""
+        return self._sessions.devices() if self._started else []
+
     def render(self) -> bytes:
         """The metrics, with the books brought up to date."""
         if self._started:
             self._pipeline.show_books()
+            self._sessions.show_devices()
         return self.metrics.render()
 
     async def exchange(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 from cloud_node.config import CloudSettings
+from cloud_node.devices import DeviceRow, longest_lag_s
 from cloud_node.job import Listener
 from cloud_node.journal import Journal
 from cloud_node.ledger import DeviceReport
@@ -86,6 +88,16 @@ class Sessions:
             self.metrics.streams.set(len(self._by_device))
             self.metrics.stream_ends.labels(session.ended).inc()
 
+    def devices(self) -> list[DeviceRow]:
+        """How every connected device is, by name."""
+        return [self._by_device[name].row() for name in sorted(self._by_device)]
+
+    def show_devices(self) -> None:
+        """Bring the gauges about devices up to date."""
+        rows = self.devices()
+        self.metrics.devices_telling.set(sum(row.status is not None for row in rows))
+        self.metrics.device_lag.set(longest_lag_s(rows))
+
     def announce_drain(self) -> None:
         """Tell every device that the service goes away."""
         for session in self._by_device.values():
@@ -139,6 +151,8 @@ class Session:
         self._sessions = sessions
         self._hello = hello
         self._hello_ns = sessions.clock.wall_ns()
+        self._row = DeviceRow.of(hello, self._hello_ns)
+        self._seen_ns = self._hello_ns
         self._outgoing: asyncio.Queue[ServiceMessage | None] = asyncio.Queue()
         self._most_outgoing = 4 * sessions.settings.queue.window
         self._room = asyncio.Event()
@@ -147,6 +161,10 @@ class Session:
         self._over = False
         self._writer: asyncio.Task[None] | None = None
         self._listener = Listener(self.push, self.push)
+
+    def row(self) -> DeviceRow:
+        """How the device is, as far as it told."""
+        return replace(self._row, last_seen_ns=self._seen_ns)
 
     def push(self, message: ServiceMessage) -> None:
         """Put a message on its way; dropped when the stream is over (the device will ask again)."""
@@ -204,6 +222,7 @@ class Session:
             self.end(None, "cut")
 
     def _take(self, message: DeviceMessage) -> None:
+        self._seen_ns = self._sessions.clock.wall_ns()
         match message:
             case Submission(item=item):
                 self._check_owner(item)
@@ -216,6 +235,7 @@ class Session:
                 self.push(ClockPong(message.sent_ns, now_ns, now_ns))
             case LedgerReport(counts):
                 now_ns = self._sessions.clock.wall_ns()
+                self._row = self._row.told(message, now_ns)
                 report = DeviceReport(self._hello.device, self._hello.epoch, now_ns, counts)
                 self._sessions.journal.store_report(report).add_done_callback(_report_stored)
             case _:

@@ -30,7 +30,7 @@ def compose(settings: EdgeSettings, *, until_done: bool = False) -> Daemon:
     source = open_source(settings.source, task)
 
     def load(folder: Path) -> Perception:
-        return load_perception(task, camera_of(task, reference), folder, settings.engine)
+        return load_perception(task, camera_of(task, reference), folder, settings.engine, settings.evidence)
 
     perception = GearedPerception(load(folder))
     settings = calibrated(settings, task, perception.models)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from edge_node.settings.evidence import EvidenceSettings
 from edge_node.settings.live import LiveSensorSettings, OdometrySettings, SupervisedSettings, TriggerSettings
 from edge_node.settings.power import PowerSettings
 from fusion.config import Settings
@@ -202,7 +203,8 @@ class UplinkSettings(Settings):
 
     `deadline_s` 0 is never. `window` submissions may be unanswered. `ack_timeout_s` without an answer to
     the oldest, or `silence_s` without a word, and the stream is opened anew after a jittered pause of at
-    most `backoff_max_s`. `pixels` false answers a request for pixels with none.
+    most `backoff_max_s`. `pixels` false answers a request for pixels with none. The books and how the device
+    is are told at the beginning and every `report_s`.
     """
 
     address: str = Field(default="127.0.0.1:7447", pattern=r"^\S+:\d{1,5}$")
@@ -214,6 +216,7 @@ class UplinkSettings(Settings):
     ack_timeout_s: float = Field(default=120.0, gt=0)
     silence_s: float = Field(default=45.0, gt=0)
     ping_s: float = Field(default=10.0, gt=0)
+    report_s: float = Field(default=60.0, gt=0)
     backoff_first_s: float = Field(default=0.2, gt=0)
     backoff_max_s: float = Field(default=30.0, gt=0)
 
@@ -246,6 +249,7 @@ class EdgeSettings(Settings):
     synchronizer: SynchronizerSettings = SynchronizerSettings()
     tracker: TrackerSettings = TrackerSettings()
     screening: ScreeningSettings = ScreeningSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     spool: SpoolSettings = SpoolSettings()
     uplink: UplinkSettings = UplinkSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -25,6 +25,7 @@ from edge_node.summary import spool_summary
 from edge_node.supervision import READY, STOPPING, Supervisor
 from edge_node.tracing import Journeys
 from edge_node.uplink import Identity, LinkState, Uplink
+from edge_node.vitals import Vitals
 from fusion.clock import Clock, SystemClock
 from fusion.errors import UnavailableError
 from fusion.task import Task
@@ -94,8 +95,10 @@ class Daemon:
         self._source_over = asyncio.Event()
         self._worker = SpoolWorker(self.parts.spool, on_stored=lambda: _soon(loop, self._uplink.wake))
         self._journeys = self._trace()
+        self._vitals = Vitals(self._clock, self.parts.power, lambda: self._uplink.counts.sent_bytes)
         self._uplink = Uplink(
-            self.settings.uplink, self._identity(), self._worker, self._clock, journeys=self._journeys
+            self.settings.uplink, self._identity(), self._worker, self._clock,
+            journeys=self._journeys, status=self._vitals.status,
         )  # fmt: skip
         self._runner = Runner(
             self.parts.source, self.settings.source, self._factory.reference, self._worker, self._clock,
@@ -211,6 +214,7 @@ class Daemon:
         def observed(record: Record) -> None:
             store(record)
             self._observe(record)
+            self._vitals.observe(record)
             self.parts.power.observe(record)
             if self._journeys:
                 self._journeys.observe(record)

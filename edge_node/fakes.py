@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_node.perception import Look
+from edge_node.perception import Look, keep_context
 from edge_node.screener import Decision
+from edge_node.settings.evidence import EvidenceSettings
 from edge_node.spool import OutboxBlobs
 from fusion.geometry import Rig
 from fusion.types import (
@@ -45,6 +46,7 @@ class FakePerception:
     profile: str = FAKE_PROFILE
     models: Mapping[str, str] = field(default_factory=lambda: {"detector": "fake"})
     see: Callable[[Sample], Look] | None = None
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
 
     def detect(self, sample: Sample) -> Look:
         """The scripted or drawn detections."""
@@ -64,7 +66,7 @@ class FakePerception:
         return detection(scores, Box2D(x, y, x + 80, y + 120))
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
-        """Evidence without maps and a crop that is no picture."""
+        """Evidence without maps, a crop that is no picture, and what the sample holds of points and sound."""
         seen = look.detections[index]
         evidence = Evidence(
             item=decision.item,
@@ -83,7 +85,8 @@ class FakePerception:
             ages_ns={name: slot.age_ns for name, slot in sample.slots.items() if slot.reading},
         )
         crop = PixelCrop(f"picture of {decision.item}".encode(), "jpeg", seen.box)
-        return OutboxBlobs(serialize_evidence(evidence), self.profile, crop)
+        kept = keep_context(self.evidence, sample, "front", seen.box, evidence.opinion.box3d)
+        return OutboxBlobs(serialize_evidence(evidence), self.profile, replace(kept, pixels=crop))
 
 
 @dataclass(slots=True)

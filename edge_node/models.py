@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_node.config import EngineSettings
 from edge_node.perception import ModelPerception
+from edge_node.settings.evidence import EvidenceSettings
 from fusion.clock import Clock, SystemClock
 from fusion.codec import Profile
 from fusion.engines import Array, Engine, load_engine
@@ -37,7 +38,9 @@ def model_folder(task: Task, models: str) -> Path:
     return folder
 
 
-def load_perception(task: Task, camera: str, folder: Path, settings: EngineSettings) -> ModelPerception:
+def load_perception(
+    task: Task, camera: str, folder: Path, settings: EngineSettings, evidence: EvidenceSettings | None = None
+) -> ModelPerception:
     """Load and warm up everything in `folder`. Raises `ModelError` naming the file that is missing or wrong."""
     detector = load_detector(task, folder, settings)
     models = {"detector": detector.profile.trunk_sha256[:16]}
@@ -45,7 +48,7 @@ def load_perception(task: Task, camera: str, folder: Path, settings: EngineSetti
     if fuser:
         models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
     references = ReferenceTokens.find(folder, folder / FUSER) if fuser else None
-    return ModelPerception(task, camera, detector, fuser, models, references)
+    return ModelPerception(task, camera, detector, fuser, models, references, evidence)
 
 
 def load_detector(task: Task, folder: Path, settings: EngineSettings) -> DetectorStage:

@@ -7,15 +7,29 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge_node.screener import Decision
+from edge_node.settings.evidence import EvidenceSettings
 from edge_node.spool import OutboxBlobs
 from fusion.codec import Profile
 from fusion.errors import InputError
 from fusion.geometry import Rig
+from fusion.perception.context import clip_sound, crop_points
 from fusion.perception.detector import DetectorResult
 from fusion.perception.evidence import crop_pixels, make_evidence
 from fusion.perception.novelty import ReferenceTokens
 from fusion.task import Task
-from fusion.types import Detection, DeviceOpinion, FusedObject, FusedScene, Image, Modality, Sample, SensorSlot
+from fusion.types import (
+    Box2D,
+    Box3D,
+    Detection,
+    DeviceOpinion,
+    FusedObject,
+    FusedScene,
+    Image,
+    KeptLanes,
+    Modality,
+    Sample,
+    SensorSlot,
+)
 from fusion.wire.convert import serialize_evidence
 
 
@@ -69,7 +83,17 @@ class Perception(Protocol):
         """
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
-        """The evidence about detection `index`, with its crop. Raises `EvidenceError`."""
+        """The evidence about detection `index`, with what is kept until it is asked for. Raises `EvidenceError`."""
+
+
+def keep_context(
+    settings: EvidenceSettings, sample: Sample, camera: str, frame_box: Box2D, box3d: Box3D | None
+) -> KeptLanes:
+    """Points and sound around an item, as far as the settings allow; `frame_box` in pixels of `camera`'s frame."""
+    return KeptLanes(
+        points=crop_points(sample, box3d, camera, frame_box, settings.max_points) if settings.context_points else None,
+        sound=clip_sound(sample, settings.sound_s) if settings.context_sound else None,
+    )
 
 
 class Detector(Protocol):
@@ -103,6 +127,7 @@ class ModelPerception:
         fuser: Fuser | None,
         models: Mapping[str, str],
         reference: ReferenceTokens | None = None,
+        evidence: EvidenceSettings | None = None,
     ) -> None:
         self.profile = detector.profile.sha256
         self.classes, self.conditions, self.ordinary = task.classes, task.conditions, task.ordinary
@@ -112,6 +137,7 @@ class ModelPerception:
         self._detector = detector
         self._fuser = fuser
         self._reference = reference
+        self._evidence = evidence or EvidenceSettings()
 
     def detect(self, sample: Sample) -> Look:
         """Detect in the camera's picture."""
@@ -130,17 +156,20 @@ class ModelPerception:
         return replace(look, scene=scene, novelty=novelty, engine_ns=look.engine_ns + self._fuser.engine_ns)
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
-        """Maps, tokens and header as serialised evidence; the crop stays on the device until it is asked for."""
+        """Maps, tokens and header as serialised evidence; what people see stays on the device until it is asked for."""
         assert look.detail is not None
         found = look.detail
         evidence = make_evidence(
             self._detector.profile, decision.item, self._task, sample.time_ns, track, found, look.scene, index,
             decision.reasons, decision.value, self.models, decision.grant.rate,
         )  # fmt: skip
-        crop = crop_pixels(self._image(sample), found.placement, found.detections[index].box)
+        box = found.detections[index].box
+        crop = crop_pixels(self._image(sample), found.placement, box)
+        seen = found.placement.to_frame(box)
+        kept = replace(keep_context(self._evidence, sample, self._camera, seen, evidence.opinion.box3d), pixels=crop)
         maps = evidence.maps.byte_size if evidence.maps else 0
         tokens = evidence.tokens.values.nbytes if evidence.tokens else 0
-        return OutboxBlobs(serialize_evidence(evidence), self.profile, crop, maps, tokens)
+        return OutboxBlobs(serialize_evidence(evidence), self.profile, kept, maps, tokens)
 
     def _image(self, sample: Sample) -> Image:
         reading = sample.slots[self._camera].reading

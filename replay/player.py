@@ -58,7 +58,8 @@ def play(edge: EdgeSettings, cloud: CloudSettings, out: Path) -> Played:
     task = Task.load(edge.task)
     source = open_source(edge.source, task)
     reference = Synchronizer.of_task(task, edge.synchronizer).reference
-    perception = load_perception(task, camera_of(task, reference), model_folder(task, edge.models), edge.engine)
+    camera, folder = camera_of(task, reference), model_folder(task, edge.models)
+    perception = load_perception(task, camera, folder, edge.engine, edge.evidence)
     edge = calibrated(edge, task, perception.models)
     reviewers = [load_reviewer(name) for name in cloud.reviewers]
     out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,7 @@ def _review(spool: Spool, reviewers: Sequence[Reviewer], path: Path, cloud: Clou
         service = DirectService(reviewers, ledger, cloud, ManualClock())
         with tqdm(total=spool.waiting(), desc="review", unit="item") as progress:
             while rows := spool.pending(0, REVIEW_TOGETHER):
-                outcomes = service.review([Submission(row.item, row.evidence) for row in rows], spool.crop)
+                outcomes = service.review([Submission(row.item, row.evidence) for row in rows], spool.kept)
                 with spool.transaction():
                     for outcome in outcomes:
                         verdict = outcome.message()

@@ -8,11 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cloud_node.asked import is_whole
 from cloud_node.ledger.values import Correction, DeviceReport
 from cloud_node.outcome import Outcome, Timings, slots_from_json, slots_to_json
 from fusion.errors import SpoolError
 from fusion.types import ItemId, ItemState, LedgerCounts, SampleId, Verdict
-from fusion.wire.convert import evidence_digest
 
 TOLD = (
     "device", "epoch", "sequence", "item", "state", "reason", "task", "profile", "evidence_sha256",
@@ -68,7 +68,7 @@ def outcome_of(row: Sequence[Any], blob: bytes | None = None) -> Outcome:
     timings = Timings(**json.loads(timings_text))
     if (timings.answered_ns, value_of(header)) != (answered_ns, value):
         raise SpoolError(f"the ledger's row of {item} is damaged: it is sorted by other numbers than it tells")
-    if blob is not None and evidence_digest(blob) != evidence_sha256:
+    if blob is not None and not is_whole(blob, evidence_sha256, header):
         raise SpoolError(f"the ledger's evidence of {item} is damaged: its digest does not match")
     verdict = None
     if slots is not None:

@@ -38,7 +38,7 @@ def bench(settings: EdgeSettings, *, recording: Path | None, samples: int, out: 
     reference = Synchronizer.of_task(task, settings.synchronizer).reference
     folder = model_folder(task, settings.models)
     source = open_source(settings.source, task)
-    perception = load_perception(task, camera_of(task, reference), folder, settings.engine)
+    perception = load_perception(task, camera_of(task, reference), folder, settings.engine, settings.evidence)
     settings = calibrated(settings, task, perception.models)
     factory = PipelineFactory(settings, task, source, perception, clock)
     with contextlib.ExitStack() as stack:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edge_node.spool.schema import PRAGMAS, SCHEMA, TABLES
+from edge_node.spool.schema import ADDED, PRAGMAS, SCHEMA, TABLES
 from fusion.errors import SpoolError
 
 QUICK_CHECK_BYTES = 64 << 20
@@ -118,6 +118,9 @@ def _open(path: Path) -> sqlite3.Connection:
             db.execute(table)
         db.execute("INSERT INTO meta VALUES ('schema', ?)", (SCHEMA,))
         db.execute("COMMIT")
+    for table, column, definition in ADDED:
+        if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {definition}")
     return db
 
 

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemId, ItemState, PixelCrop, SendReason
+from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemId, ItemState, KeptLanes, SendReason
+
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +54,18 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class OutboxBlobs:
-    """What waits for an answer: serialised Evidence, and the crop the service may ask for."""
+    """What waits for an answer: serialised Evidence, and the lanes the service may ask for."""
 
     evidence: bytes
     profile: str
-    crop: PixelCrop | None = None
+    kept: KeptLanes = field(default_factory=KeptLanes)
     maps_bytes: int = 0
     tokens_bytes: int = 0
 
     @property
     def crop_bytes(self) -> int:
         """Bytes of the crop's picture."""
-        return len(self.crop.encoded) if self.crop else 0
-
-    @property
-    def byte_size(self) -> int:
-        """Bytes the row takes of the spool's cap."""
-        return len(self.evidence) + self.crop_bytes
+        return len(self.kept.pixels.encoded) if self.kept.pixels else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +146,18 @@ def row_digest(item: ItemId, evidence: bytes, crop: bytes, crop_form: str) -> by
         hasher.update(len(blob).to_bytes(8, "big"))
         hasher.update(blob)
     return hasher.digest()
+
+
+def sealed(item: ItemId, context: bytes) -> bytes:
+    """`context` behind its own digest: damage to it costs the context, not the evidence."""
+    return _context_digest(item, context) + context if context else b""
+
+
+def unsealed(item: ItemId, sealed_context: bytes) -> bytes:
+    """What was `sealed`; nothing when it is damaged."""
+    digest, context = sealed_context[:_DIGEST_BYTES], sealed_context[_DIGEST_BYTES:]
+    return context if digest == _context_digest(item, context) else b""
+
+
+def _context_digest(item: ItemId, context: bytes) -> bytes:
+    return hashlib.blake2b(context, digest_size=_DIGEST_BYTES, key=str(item).encode()[:64]).digest()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from edge_node.spool.records import ItemRecord, Resume, SampleRecord, row_digest
-from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, PixelCrop, SampleState
+from edge_node.spool.records import ItemRecord, Resume, SampleRecord, row_digest, sealed, unsealed
+from fusion.errors import EvidenceError
+from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, KeptLanes, PixelCrop, SampleState
+from fusion.wire.lanes import parse_kept, serialize_kept
 
 SETTLE_BATCH = 2000
 
@@ -47,16 +49,19 @@ def insert_sample(
     for item in record.items:
         if item.blobs:
             blobs = item.blobs
-            picture, form = crop_columns(blobs.crop)
-            digest = row_digest(item_id(record.sequence, item.item), blobs.evidence, picture, form)
+            picture, form = crop_columns(blobs.kept.pixels)
+            whose = item_id(record.sequence, item.item)
+            digest = row_digest(whose, blobs.evidence, picture, form)
+            context = sealed(whose, serialize_kept(replace(blobs.kept, pixels=None)))
+            size = len(blobs.evidence) + len(picture) + len(context)
             db.execute(
                 "INSERT INTO outbox "
-                "(sequence, item, profile, value, created_ns, evidence, crop, crop_form, digest, bytes)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "(sequence, item, profile, value, created_ns, evidence, crop, crop_form, digest, bytes, context)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (record.sequence, item.item, blobs.profile, float(item.value), now_ns,
-                 blobs.evidence, picture, form, digest, blobs.byte_size),
+                 blobs.evidence, picture, form, digest, size, context),
             )  # fmt: skip
-            added += blobs.byte_size
+            added += size
     return added
 
 
@@ -87,6 +92,15 @@ def read_crop(picture: bytes, form: str) -> PixelCrop | None:
         return None
     described = json.loads(form)
     return PixelCrop(picture, described["encoding"], Box2D(*described["area"]))
+
+
+def read_kept(item: ItemId, picture: bytes, form: str, context: bytes) -> KeptLanes:
+    """What is kept of an item, from its outbox row; a damaged context is none."""
+    try:
+        kept = parse_kept(unsealed(item, context), item)
+    except EvidenceError:
+        kept = KeptLanes()
+    return replace(kept, pixels=read_crop(picture, form))
 
 
 def opinion_json(opinion: DeviceOpinion) -> str:
@@ -129,6 +143,20 @@ def outbox(db: sqlite3.Connection, after: int, limit: int, profiles: Iterable[st
     )
     named = None if profiles is None else compact(list(profiles))
     return map(StoredOutbox._make, db.execute(query, (after, named, named, limit)).fetchall())
+
+
+def drop_contexts(db: sqlite3.Connection, excess: int) -> int:
+    """Let go of points and sound, those of the least valuable unsent items first, until `excess` bytes are free or none
+    are left; returns the bytes freed.
+    """
+    freed = 0
+    query = "SELECT id, length(context) FROM outbox WHERE length(context) > 0 ORDER BY sent, value, id LIMIT 16"
+    while freed < excess and (lowest := db.execute(query).fetchall()):
+        for row, size in lowest:
+            if freed < excess:
+                db.execute("UPDATE outbox SET context = x'', bytes = bytes - ? WHERE id = ?", (size, row))
+                freed += size
+    return freed
 
 
 def settle(db: sqlite3.Connection, keep: int) -> None:

@@ -9,7 +9,8 @@ samples: one row a processed sample. Durations in nanoseconds on the device's mo
   frame pixels * scale + (dx, dy).
 items: one row an item. Box in model pixels; `state` is an `ItemState`; `scores opinion verdict` are JSON.
 outbox: what still waits for an answer. `crop` is a picture, `crop_form` its encoding and area (JSON), "" for none;
-  `digest` is `records.row_digest`; `sent` 1 once it left the device.
+  `digest` is `records.row_digest`; `sent` 1 once it left the device. `context` are the other lanes that are kept
+  (`records.sealed`), empty for none.
 gaps: declared gaps; `count` is 0 when how much is missing cannot be known.
 settled: counts of history that was folded away.
 """
@@ -44,6 +45,7 @@ TABLES = (
       id INTEGER PRIMARY KEY AUTOINCREMENT, sequence INTEGER NOT NULL, item INTEGER NOT NULL, profile TEXT NOT NULL,
       value REAL NOT NULL, created_ns INTEGER NOT NULL, sent INTEGER NOT NULL DEFAULT 0,
       evidence BLOB NOT NULL, crop BLOB NOT NULL, crop_form TEXT NOT NULL, digest BLOB NOT NULL, bytes INTEGER NOT NULL,
+      context BLOB NOT NULL DEFAULT x'',
       UNIQUE (sequence, item))""",
     """CREATE INDEX outbox_by_value ON outbox (sent, value, id)""",
     """CREATE TABLE gaps (
@@ -51,6 +53,9 @@ TABLES = (
       count INTEGER NOT NULL, reason TEXT NOT NULL, declared_ns INTEGER NOT NULL)""",
     """CREATE TABLE settled (state TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID""",
 )
+
+ADDED = (("outbox", "context", "BLOB NOT NULL DEFAULT x''"),)
+"""Columns (table, name, definition) that a spool lacks when an older program made it, which reads it all the same."""
 
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",

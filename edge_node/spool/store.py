@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +20,7 @@ from edge_node.spool.records import FinishRecord, GapRecord, OutboxRow, Record, 
 from edge_node.spool.schema import SCHEMA
 from fusion.clock import Clock, SystemClock
 from fusion.errors import SpoolError
-from fusion.types import Gap, ItemId, ItemState, LedgerCounts, PixelCrop, SampleId, SampleState, new_epoch
+from fusion.types import Gap, ItemId, ItemState, KeptLanes, LedgerCounts, SampleId, SampleState, new_epoch
 
 _SETTLE_EVERY = 1000
 
@@ -222,17 +222,30 @@ class Spool:
                 )
         return len(late)
 
-    def crop(self, item: ItemId) -> PixelCrop | None:
-        """The crop kept for an unanswered item; None when there is none (any more) or it is damaged."""
+    def kept(self, item: ItemId, *, pixels: bool = True) -> KeptLanes:
+        """What is kept for an unanswered item; nothing when there is nothing (any more) or it is damaged.
+
+        The item counts as one whose pixels were sent, unless `pixels` is false: then they are left out.
+        """
         if (item.sample.device, item.sample.epoch) != (self.device, self.epoch):
-            return None
+            return KeptLanes()
         key = (item.sample.sequence, item.item)
-        found = self._all("SELECT evidence, crop, crop_form, digest FROM outbox WHERE sequence = ? AND item = ?", key)
+        query = "SELECT evidence, crop, crop_form, digest, context FROM outbox WHERE sequence = ? AND item = ?"
+        found = self._all(query, key)
         if not found or row_digest(item, *found[0][:3]) != found[0][3]:
-            return None
+            return KeptLanes()
+        _, picture, form, _, context = found[0]
+        kept = rows.read_kept(item, picture, form, context)
+        if not pixels:
+            return replace(kept, pixels=None)
         with self.transaction():
             self._db.execute("UPDATE items SET pixels_sent = 1 WHERE sequence = ? AND item = ?", key)
-        return rows.read_crop(found[0][1], found[0][2])
+        return kept
+
+    def oldest_wait_s(self) -> float:
+        """How long the oldest item has waited for its answer, in seconds; 0 when none waits."""
+        oldest = self._all("SELECT created_ns FROM outbox ORDER BY id LIMIT 1")
+        return (self.now_ns() - oldest[0][0]) / 1e9 if oldest else 0.0
 
     def monotonic_of(self, spool_ns: int) -> int:
         """A time of the spool's own (`now_ns`) on this process's monotonic clock."""
@@ -299,11 +312,15 @@ class Spool:
         self._timed, self._commit_ns = [], 0
 
     def _keep_cap(self) -> None:
-        """Shed lowest-value rows that never left the device until the outbox fits its cap and the disk's reserve."""
+        """Make the outbox fit its cap and the disk's reserve: first without points and sound, then without the
+        lowest-value rows that never left the device.
+        """
         cap = self.settings.max_bytes
         if self.settings.keep_free_bytes:
             disk = os.statvfs(self.path.parent)
             cap = min(cap, max(0, self.outbox_bytes + disk.f_bavail * disk.f_frsize - self.settings.keep_free_bytes))
+        if self.outbox_bytes > cap:
+            self.outbox_bytes -= rows.drop_contexts(self._db, self.outbox_bytes - cap)
         query = "SELECT sequence, item FROM outbox WHERE sent = 0 ORDER BY value, id LIMIT 16"
         while self.outbox_bytes > cap and (lowest := self._db.execute(query).fetchall()):
             for sequence, item in lowest:

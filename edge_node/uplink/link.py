@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from edge_node.config import UplinkSettings
-from edge_node.spool import SpoolWorker
+from edge_node.spool import Spool, SpoolWorker
 from edge_node.tracing import Journeys
 from edge_node.uplink.diagnosis import Diagnosis, LinkState, diagnose
 from edge_node.uplink.peer_clock import PeerClock
 from edge_node.uplink.session import Ending, Identity, Session, Stream, UplinkCounts
 from fusion.clock import Clock, OffsetEstimate
 from fusion.errors import FusionError, OverloadedError, SpoolError, UnavailableError
+from fusion.types import DeviceStatus
 from fusion.wire.channel import open_channel
 from fusion.wire.client import ReviewClient
 
@@ -30,7 +31,7 @@ class Uplink:
     """Keeps a stream to the service. Create it, and call `run`, `finish` and `wake`, in one event loop.
 
     `connect` makes a stream; left out, it is a gRPC channel to the configured address. `jitter` spreads the
-    pauses of many devices; `journeys` is told what is sent.
+    pauses of many devices, `journeys` is told what is sent, `status` tells the service how the device is.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Uplink:
         connect: Connect | None = None,
         jitter: random.Random | None = None,
         journeys: Journeys | None = None,
+        status: Callable[[Spool], DeviceStatus] | None = None,
     ) -> None:
         self.state = LinkState.STARTING
         self.reason = ""
@@ -51,6 +53,7 @@ class Uplink:
         self._connect = connect or self._channel
         self._jitter = jitter or random.Random()
         self._journeys = journeys
+        self._status = status
         self._peer_clock = PeerClock(clock)
         self._wake = asyncio.Event()
         self._ending = Ending()
@@ -97,7 +100,7 @@ class Uplink:
         async with self._connect() as stream:
             session = Session(
                 stream, self._identity, self._settings, self._spool, self._clock, self.counts, self._wake,
-                self._ending, self._peer_clock, self._journeys,
+                self._ending, self._peer_clock, self._journeys, self._status,
             )  # fmt: skip
             await session.open()
             self.counts.streams += 1

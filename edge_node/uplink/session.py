@@ -24,7 +24,7 @@ from edge_node.uplink.window import Window
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, OverloadedError, ProtocolError, UnavailableError, UnknownProfileError
 from fusion.review import ANY_PROFILE
-from fusion.types import ItemId, ItemState, SendReason, Verdict
+from fusion.types import DeviceStatus, ItemId, ItemState, SendReason, Verdict
 from fusion.wire import PROTOCOL_VERSION
 from fusion.wire.convert import parse_evidence
 from fusion.wire.messages import (
@@ -101,7 +101,7 @@ class Ending:
 
 @dataclass(slots=True)
 class Session:
-    """Runs one `stream`. `wake` is set when there may be something to send."""
+    """Runs one `stream`. `wake` is set when there may be something to send, `status` tells how the device is."""
 
     stream: Stream
     identity: Identity
@@ -113,6 +113,7 @@ class Session:
     ending: Ending
     peer_clock: PeerClock
     journeys: Journeys | None = None
+    status: Callable[[Spool], DeviceStatus] | None = None
     draining: bool = False
     _window: Window = field(init=False)
     _asides: deque[DeviceMessage] = field(default_factory=deque)
@@ -234,8 +235,7 @@ class Session:
         return None if due is None else max(0, due - now) / 1e9
 
     async def _say_goodbye(self) -> None:
-        counts = await self._ask(lambda spool: spool.counts())
-        await self.stream.send(LedgerReport(counts))
+        await self.stream.send(await self._report())
         self._leaving = True  # from here on the service may end the stream
         await self.stream.send(Goodbye("done"))
         self.said_goodbye = True
@@ -243,9 +243,11 @@ class Session:
             await self.stream.finish()
 
     async def _watch(self) -> None:
-        """Ping now and then; give the stream up when the service is silent or an answer is overdue."""
-        pinged_ns = self.clock.monotonic_ns()
-        step_s = min(self.settings.ping_s, self.settings.silence_s, self.settings.ack_timeout_s) / 4
+        """Ping and report now and then; give the stream up when the service is silent or an answer is overdue."""
+        pinged_ns = reported_ns = self.clock.monotonic_ns()
+        settings = self.settings
+        step_s = min(settings.ping_s, settings.report_s, settings.silence_s, settings.ack_timeout_s) / 4
+        self._say(await self._report())
         while True:
             await asyncio.sleep(step_s)
             now = self.clock.monotonic_ns()
@@ -256,6 +258,14 @@ class Session:
             if now - pinged_ns >= self.settings.ping_s * 1e9 and not self._leaving:
                 pinged_ns = now
                 self._say(self.peer_clock.ping())
+            if now - reported_ns >= settings.report_s * 1e9 and not self._leaving:
+                reported_ns = now
+                self._say(await self._report())
+
+    async def _report(self) -> LedgerReport:
+        """The books, and how the device is."""
+        status = self.status
+        return await self._ask(lambda spool: LedgerReport(spool.counts(), status(spool) if status else None))
 
     async def _read_all(self) -> None:
         while True:
@@ -311,10 +321,9 @@ class Session:
 
     async def _show(self, request: PixelRequest) -> None:
         self.counts.pixels_asked += 1
-        crop = None
-        if self.settings.pixels:
-            crop = await self._ask(lambda spool: spool.crop(request.item))
-        self._say(PixelAnswer(request.item, crop))
+        pixels = self.settings.pixels
+        kept = await self._ask(lambda spool: spool.kept(request.item, pixels=pixels))
+        self._say(PixelAnswer.of(request.item, kept))
 
     def _say(self, message: DeviceMessage) -> None:
         """Have the writer send something beside the submissions."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 try:
@@ -22,6 +21,7 @@ try:
 except ImportError:  # a platform without the compiled coder
     constriction = None
 
+from fusion.codec.frame import pack_frame, unpack_frame
 from fusion.errors import EvidenceError, ModelError
 from fusion.types import Int8Array
 
@@ -34,10 +34,6 @@ PRECISION_BITS = 24
 WORD_BYTES = 4
 _FITTED_TOTAL = 1 << 16
 _PRIOR_SAMPLES = 16.0
-_ZSTD_LEVEL = 9
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_ZSTD_WINDOW = 1 << 20
-"""The most bytes of memory a sender's frame may ask for; an item's symbols are a tenth of it."""
 
 
 def check_frequencies(frequencies: Frequencies) -> None:
@@ -105,7 +101,7 @@ def decode_symbols(data: bytes, channels: Sequence[tuple[SymbolModel, int]]) -> 
 def pack_symbols(channels: Sequence[NDArray[np.int32]]) -> bytes:
     """Symbols (n,) from -128 to 127 of every channel as one zstd frame of int8."""
     data = np.concatenate([np.zeros(0, np.int32), *channels]).astype(np.int8).tobytes()
-    return zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(data) if data else b""
+    return pack_frame(data) if data else b""
 
 
 def max_packed_bytes(symbols: int) -> int:
@@ -122,25 +118,7 @@ def unpack_symbols(data: bytes, counts: Sequence[int]) -> list[NDArray[np.int32]
     total = sum(counts)
     if not total and not data:
         return [np.zeros(0, np.int32) for _ in counts]
-    if not data.startswith(_ZSTD_MAGIC):
-        raise EvidenceError("the symbols are not a zstd frame: it does not begin as one")
-    try:
-        told = zstandard.get_frame_parameters(data)
-        if told.content_size != total or told.window_size > _ZSTD_WINDOW:
-            raise EvidenceError(
-                f"a zstd frame that says it holds {told.content_size} symbols in a window of {told.window_size} bytes; "
-                f"it must be {total} in at most {_ZSTD_WINDOW}"
-            )
-        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=False) as reader:
-            found = reader.read(total + 1)  # never more than that: what a frame says of itself is not to be trusted
-        if len(found) != total:
-            raise EvidenceError(f"a zstd frame of {len(found)} symbols; {total} are needed")
-        whole = zstandard.ZstdDecompressor().decompressobj()
-        whole.decompress(data)  # as long as was just seen
-    except zstandard.ZstdError as error:
-        raise EvidenceError(f"the symbols are not a zstd frame: {error}") from None
-    if not whole.eof or whole.unused_data:
-        raise EvidenceError(f"{len(whole.unused_data)} bytes follow the zstd frame of the symbols")
+    found = unpack_frame(data, total, "symbols")
     values = np.frombuffer(found, np.int8).astype(np.int32)
     return np.split(values, np.cumsum(counts)[:-1]) if counts else []
 

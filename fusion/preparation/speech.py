@@ -36,12 +36,21 @@ def speech_present(pcm: Int16Array, sample_rate_hz: int = SAMPLE_RATE_HZ) -> boo
     noise floor (in the manner of Ramírez et al., 2004); at least 160 ms must stand 6 dB above it. A steady hum
     is no speech, however loud; it errs towards yes.
     """
+    return speech_span(pcm, sample_rate_hz) is not None
+
+
+def speech_span(pcm: Int16Array, sample_rate_hz: int = SAMPLE_RATE_HZ) -> tuple[int, int] | None:
+    """First and one past the last sample of what `speech_present` finds; None where it finds nothing."""
     frames = len(pcm) // _FRAME_SAMPLES
     if frames < _LEAST_FRAMES:
-        return False
-    level = _band_level_db(pcm[-frames * _FRAME_SAMPLES :].reshape(frames, _FRAME_SAMPLES), sample_rate_hz)
+        return None
+    begin = len(pcm) - frames * _FRAME_SAMPLES
+    level = _band_level_db(pcm[begin:].reshape(frames, _FRAME_SAMPLES), sample_rate_hz)
     floor = max(float(np.quantile(level, _FLOOR_QUANTILE)), _LEAST_DB - _ABOVE_FLOOR_DB)
-    return int(np.count_nonzero(level >= floor + _ABOVE_FLOOR_DB)) >= _LEAST_FRAMES
+    loud = np.flatnonzero(level >= floor + _ABOVE_FLOOR_DB)
+    if len(loud) < _LEAST_FRAMES:
+        return None
+    return begin + int(loud[0]) * _FRAME_SAMPLES, begin + (int(loud[-1]) + 1) * _FRAME_SAMPLES
 
 
 def _band_level_db(frames: Int16Array, sample_rate_hz: int) -> Float64Array:

@@ -1,14 +1,18 @@
 """The nouns both nodes agree on. Plain values: no I/O, no torch."""
 
+from fusion.types.device import DeviceStatus
 from fusion.types.evidence import (
     CellWindow,
     DeviceOpinion,
     Evidence,
     FusedTokens,
     GatedMaps,
+    KeptLanes,
     MapLayer,
     PixelCrop,
+    PointCrop,
     SendReason,
+    SoundClip,
     SymbolCoding,
 )
 from fusion.types.identity import MAX_ITEMS_PER_SAMPLE, ItemId, SampleId, new_epoch
@@ -52,6 +56,7 @@ __all__ = [
     "CellWindow",
     "Detection",
     "DeviceOpinion",
+    "DeviceStatus",
     "Evidence",
     "Float32Array",
     "Float64Array",
@@ -65,12 +70,14 @@ __all__ = [
     "Int16Array",
     "ItemId",
     "ItemState",
+    "KeptLanes",
     "LedgerCounts",
     "MapLayer",
     "Modality",
     "Payload",
     "PixelCrop",
     "PointCloud",
+    "PointCrop",
     "Reading",
     "Sample",
     "SampleId",
@@ -78,6 +85,7 @@ __all__ = [
     "SendReason",
     "SensorSlot",
     "SlotAnswer",
+    "SoundClip",
     "SymbolCoding",
     "Truth",
     "TruthObject",

@@ -102,6 +102,42 @@ class PixelCrop:
 
 
 @dataclass(frozen=True, slots=True)
+class PointCrop:
+    """The `points` lane: `count` LiDAR points around the item, for people.
+
+    In metres of the ego frame (REP-103): `origin` plus `step_m` times the steps that `encoded` holds
+    (`fusion.codec.points`).
+    """
+
+    origin: tuple[float, float, float]
+    step_m: float
+    count: int
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SoundClip:
+    """The `sound` lane: what was heard up to the item's moment, for people; mono, `start_ns` its first sample's time.
+
+    `encoding` is `wav-mulaw` (`fusion.codec.sound`).
+    """
+
+    encoding: str
+    encoded: bytes
+    sample_rate_hz: int
+    start_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLanes:
+    """What stays on the device about one item until it is asked for; None for what there is not."""
+
+    pixels: PixelCrop | None = None
+    points: PointCrop | None = None
+    sound: SoundClip | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceOpinion:
     """What the device's own heads say, by option name; empty where the task has no such head."""
 
@@ -113,11 +149,12 @@ class DeviceOpinion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """Everything the reviewer gets about one item.
+    """Everything the service gets about one item.
 
     `profile` is the trunk's fingerprint that fixes every shape of `maps`; `models` are the versions of the
     device's other models. `box` and `class_scores` are the detector's, in pixels of the model's input image
-    `image_width` x `image_height`. `value` ranks items when the link or the reviewer is short.
+    `image_width` x `image_height`. `value` ranks items when the link or the reviewer is short. `points` and `sound` are
+    for people: no reviewer reads them.
     """
 
     item: ItemId
@@ -137,3 +174,5 @@ class Evidence:
     maps: GatedMaps | None = None
     tokens: FusedTokens | None = None
     pixels: PixelCrop | None = None
+    points: PointCrop | None = None
+    sound: SoundClip | None = None

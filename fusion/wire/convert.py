@@ -1,8 +1,9 @@
 """Types to protobuf messages and back, strictly.
 
 What is missing, unknown, not finite, of a wrong shape or over a cap is refused with one line that names the field
-and the item: `EvidenceError` for evidence and crops, `ProtocolError` for verdicts. The same checks run before
-sending and after receiving. The compressed lanes are not decoded here; `fusion.codec` does that.
+and the item: `EvidenceError` for evidence, `ProtocolError` for verdicts. The same checks run before sending and after
+receiving. Lanes that come only when asked for are in `fusion.wire.lanes`. What is compressed is not decoded here;
+`fusion.codec` does that.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from fusion.types import (
     GatedMaps,
     ItemId,
     MapLayer,
-    PixelCrop,
     SlotAnswer,
     Verdict,
 )
 from fusion.wire import limits
-from fusion.wire.rules import CODEC_OF, CODINGS, REASON_OF, REASONS, check_crop, check_evidence, check_verdict
+from fusion.wire.lanes import crop_message, points_message, read_crop, read_points, read_sound, sound_message
+from fusion.wire.rules import CODEC_OF, CODINGS, REASON_OF, REASONS, check_evidence, check_verdict
 from fusion.wire.v1 import perception_pb2 as pb
 
 
@@ -95,21 +96,10 @@ def evidence_from_proto(message: pb.Evidence) -> Evidence:
         ages_ns=dict(message.ages_ns),
         maps=_maps(message.maps) if message.HasField("maps") else None,
         tokens=_tokens(message.tokens) if message.HasField("tokens") else None,
-        pixels=_crop(message.pixels) if message.HasField("pixels") else None,
+        pixels=read_crop(message.pixels) if message.HasField("pixels") else None,
+        points=read_points(message.points) if message.HasField("points") else None,
+        sound=read_sound(message.sound) if message.HasField("sound") else None,
     )
-
-
-def crop_to_proto(crop: PixelCrop, item: ItemId) -> pb.PixelCrop:
-    """A crop as a message; raises `EvidenceError` naming `item`."""
-    message = _crop_message(crop)
-    check_crop(message, item)
-    return message
-
-
-def crop_from_proto(message: pb.PixelCrop, item: ItemId) -> PixelCrop:
-    """A crop from a message; raises `EvidenceError` naming `item`."""
-    check_crop(message, item)
-    return _crop(message)
 
 
 def verdict_to_proto(verdict: Verdict) -> pb.Verdict:
@@ -161,7 +151,9 @@ def _evidence_message(evidence: Evidence) -> pb.Evidence:
         ages_ns=evidence.ages_ns,
         maps=maps_to_proto(evidence.maps) if evidence.maps else None,
         tokens=_tokens_message(evidence.tokens) if evidence.tokens else None,
-        pixels=_crop_message(evidence.pixels) if evidence.pixels else None,
+        pixels=crop_message(evidence.pixels) if evidence.pixels else None,
+        points=points_message(evidence.points) if evidence.points else None,
+        sound=sound_message(evidence.sound) if evidence.sound else None,
     )
 
 
@@ -191,10 +183,6 @@ def _tokens_message(tokens: FusedTokens) -> pb.Tensor:
     return pb.Tensor(dtype=pb.DTYPE_INT8, shape=tokens.values.shape, scale=tokens.scale, codec=pb.CODEC_RAW, data=data)
 
 
-def _crop_message(crop: PixelCrop) -> pb.PixelCrop:
-    return pb.PixelCrop(encoded=crop.encoded, encoding=crop.encoding, area=_box_message(crop.area))
-
-
 def _box(message: pb.Box2D) -> Box2D:
     return Box2D(message.x1, message.y1, message.x2, message.y2)
 
@@ -214,7 +202,3 @@ def _maps(message: pb.GatedMaps) -> GatedMaps:
 def _tokens(message: pb.Tensor) -> FusedTokens:
     values = np.frombuffer(message.data, np.int8).reshape(tuple(message.shape))
     return FusedTokens(values, message.scale)
-
-
-def _crop(message: pb.PixelCrop) -> PixelCrop:
-    return PixelCrop(message.encoded, message.encoding, _box(message.area))

@@ -6,20 +6,23 @@ Reading never raises anything but `FusionError`: a bad item or handshake field i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from fusion.errors import EvidenceError, ProtocolError
 from fusion.tracing import TraceContext
-from fusion.types import ItemState, LedgerCounts, Verdict
+from fusion.types import ItemId, ItemState, LedgerCounts, Verdict
 from fusion.wire import limits, messages
 from fusion.wire.checks import FieldCheck
-from fusion.wire.convert import crop_from_proto, crop_to_proto, item_to_proto, verdict_from_proto, verdict_to_proto
+from fusion.wire.convert import item_to_proto, verdict_from_proto, verdict_to_proto
+from fusion.wire.device_status import status_from_proto, status_to_proto
+from fusion.wire.lanes import answer_message, crop_from_proto, points_from_proto, sound_from_proto
 from fusion.wire.rules import item_from_proto
 from fusion.wire.status import error_of, retry_after_of, status_of
 from fusion.wire.v1 import perception_pb2, review_pb2
 
+Lane = TypeVar("Lane")
 _EXPIRED_CODE = 4
 _MAX_COUNT = 1 << 62
 
@@ -27,7 +30,10 @@ _MAX_COUNT = 1 << 62
 def write_device_message(message: messages.DeviceMessage) -> bytes:
     """A device's message as bytes; raises `EvidenceError` for evidence that must not be sent."""
     kind, write = _DEVICE_WRITERS[type(message)]
-    return review_pb2.DeviceMessage(**{kind: write(message)}).SerializeToString()
+    envelope = review_pb2.DeviceMessage(**{kind: write(message)})
+    if isinstance(message, messages.LedgerReport) and message.status:
+        envelope.status.CopyFrom(status_to_proto(message.status))
+    return envelope.SerializeToString()
 
 
 def read_device_message(data: bytes) -> messages.DeviceMessage:
@@ -36,7 +42,10 @@ def read_device_message(data: bytes) -> messages.DeviceMessage:
     kind = envelope.WhichOneof("message")
     if kind not in _DEVICE_READERS:
         raise ProtocolError("a device sent a message of a kind that this version of the protocol does not have")
-    return _DEVICE_READERS[kind](getattr(envelope, kind))
+    message = _DEVICE_READERS[kind](getattr(envelope, kind))
+    if isinstance(message, messages.LedgerReport) and envelope.HasField("status"):
+        return messages.LedgerReport(message.counts, status_from_proto(envelope.status))
+    return message
 
 
 def write_service_message(message: messages.ServiceMessage) -> bytes:
@@ -198,18 +207,25 @@ def _read_pixel_request(message: review_pb2.PixelRequest) -> messages.PixelReque
 
 
 def _pixel_answer(answer: messages.PixelAnswer) -> review_pb2.PixelAnswer:
-    pixels = crop_to_proto(answer.crop, answer.item) if answer.crop else None
-    return review_pb2.PixelAnswer(item=item_to_proto(answer.item), pixels=pixels)
+    message = answer_message(answer.kept, answer.item)
+    message.item.CopyFrom(item_to_proto(answer.item))
+    return message
 
 
 def _read_pixel_answer(message: review_pb2.PixelAnswer) -> messages.PixelAnswer:
     item = item_from_proto(message.item, ProtocolError)
-    if not message.HasField("pixels"):
-        return messages.PixelAnswer(item)
-    try:
-        return messages.PixelAnswer(item, crop_from_proto(message.pixels, item))
-    except EvidenceError as fault:
-        return messages.PixelAnswer(item, None, fault)
+    faults: list[EvidenceError] = []
+
+    def read(name: str, from_proto: Callable[[Any, ItemId], Lane]) -> Lane | None:
+        try:
+            return from_proto(getattr(message, name), item) if message.HasField(name) else None  # type: ignore[arg-type]
+        except EvidenceError as fault:
+            faults.append(fault)
+            return None
+
+    crop = read("pixels", crop_from_proto)
+    points, sound = read("points", points_from_proto), read("sound", sound_from_proto)
+    return messages.PixelAnswer(item, crop, faults[0] if faults else None, points, sound)
 
 
 def _ledger(report: messages.LedgerReport) -> review_pb2.LedgerReport:

@@ -4,9 +4,11 @@ MAX_MESSAGE_BYTES = 1 << 20
 """One gRPC message; a larger one would end the whole stream."""
 
 MAX_EVIDENCE_BYTES = 256 << 10
-"""One serialised Evidence, pixels included."""
+"""One serialised Evidence, pixels, points and sound included."""
 
 MAX_PIXELS_BYTES = 128 << 10
+MAX_POINTS_BYTES = 32 << 10
+MAX_SOUND_BYTES = 64 << 10
 MAX_TEXT = 1000
 MAX_NAME = 64
 MAX_VERSION = 200
@@ -25,3 +27,5 @@ MAX_TOKENS = 256
 MAX_TOKEN_WIDTH = 4096
 MAX_SLOTS = 64
 MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000
+MIN_STEP_M, MAX_STEP_M = 1e-4, 1.0
+"""Metres between steps of the `points` lane."""

@@ -11,7 +11,18 @@ from typing import TypeAlias
 
 from fusion.errors import FusionError
 from fusion.tracing import TraceContext
-from fusion.types import Evidence, ItemId, ItemState, LedgerCounts, PixelCrop, Verdict
+from fusion.types import (
+    DeviceStatus,
+    Evidence,
+    ItemId,
+    ItemState,
+    KeptLanes,
+    LedgerCounts,
+    PixelCrop,
+    PointCrop,
+    SoundClip,
+    Verdict,
+)
 from fusion.wire import PROTOCOL_VERSION
 from fusion.wire.convert import parse_evidence, serialize_evidence
 
@@ -103,7 +114,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PixelRequest:
-    """The service asks for the item's picture, and waits `timeout_ms` for it."""
+    """The service asks for the item's picture and what else was kept of it, and waits `timeout_ms` for it."""
 
     item: ItemId
     timeout_ms: int = 0
@@ -111,18 +122,34 @@ class PixelRequest:
 
 @dataclass(frozen=True, slots=True)
 class PixelAnswer:
-    """The picture, or None when the device has none (or sent one that `fault` says is malformed)."""
+    """The picture, and what people see beside it; None for what the device does not have.
+
+    Of several lanes that came malformed, `fault` tells the first; each of them is None.
+    """
 
     item: ItemId
     crop: PixelCrop | None = None
     fault: FusionError | None = None
+    points: PointCrop | None = None
+    sound: SoundClip | None = None
+
+    @classmethod
+    def of(cls, item: ItemId, kept: KeptLanes) -> PixelAnswer:
+        """An answer with everything that was kept."""
+        return cls(item, kept.pixels, None, kept.points, kept.sound)
+
+    @property
+    def kept(self) -> KeptLanes:
+        """What came, as the device had kept it."""
+        return KeptLanes(self.crop, self.points, self.sound)
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerReport:
-    """The device's totals so far."""
+    """The device's totals so far, and how it is; None from a device that does not tell."""
 
     counts: LedgerCounts
+    status: DeviceStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

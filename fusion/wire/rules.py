@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from fusion.codec.points import MAX_POINTS
+from fusion.codec.sound import ENCODING as SOUND_ENCODING
+from fusion.codec.sound import SAMPLE_RATES_HZ
 from fusion.errors import EvidenceError, FusionError, InputError, ProtocolError
 from fusion.types import ItemId, SampleId, SendReason, SymbolCoding
 from fusion.wire import limits
@@ -71,6 +74,10 @@ def check_evidence(message: pb.Evidence) -> ItemId:
         _check_tokens(check, message.tokens)
     if message.HasField("pixels"):
         _check_crop(check, "pixels", message.pixels)
+    if message.HasField("points"):
+        _check_points(check, "points", message.points)
+    if message.HasField("sound"):
+        _check_sound(check, "sound", message.sound)
     return item
 
 
@@ -143,9 +150,35 @@ def _check_crop(check: FieldCheck, field: str, crop: pb.PixelCrop) -> None:
     _check_box(check, f"{field}.area", crop.area)
 
 
+def _check_points(check: FieldCheck, field: str, points: pb.PointCrop) -> None:
+    check.count(field, points.count, 1, MAX_POINTS)
+    check.count(f"{field}.encoded", len(points.encoded), 1, limits.MAX_POINTS_BYTES)
+    for name, value in (("x", points.origin_x), ("y", points.origin_y), ("z", points.origin_z)):
+        check.number(f"{field}.origin_{name}", value, -_FAR, _FAR)
+    check.number(f"{field}.step_m", points.step_m, limits.MIN_STEP_M, limits.MAX_STEP_M)
+
+
+def _check_sound(check: FieldCheck, field: str, sound: pb.SoundClip) -> None:
+    check.count(f"{field}.encoded", len(sound.encoded), 1, limits.MAX_SOUND_BYTES)
+    if sound.encoding != SOUND_ENCODING:
+        check.fail(f"{field}.encoding", f"is {sound.encoding[:16]!r}, not {SOUND_ENCODING}")
+    check.number(f"{field}.sample_rate_hz", sound.sample_rate_hz, *SAMPLE_RATES_HZ)
+    check.number(f"{field}.start_ns", sound.start_ns)
+
+
 def check_crop(message: pb.PixelCrop, item: ItemId) -> None:
     """Raise `EvidenceError` naming `item` unless the crop is well formed."""
     _check_crop(FieldCheck(f"pixels of {item}", EvidenceError), "pixels", message)
+
+
+def check_points(message: pb.PointCrop, item: ItemId) -> None:
+    """Raise `EvidenceError` naming `item` unless the points may be decoded."""
+    _check_points(FieldCheck(f"points of {item}", EvidenceError), "points", message)
+
+
+def check_sound(message: pb.SoundClip, item: ItemId) -> None:
+    """Raise `EvidenceError` naming `item` unless the sound may be decoded."""
+    _check_sound(FieldCheck(f"sound of {item}", EvidenceError), "sound", message)
 
 
 def check_verdict(message: pb.Verdict) -> ItemId:

@@ -14,7 +14,7 @@ from fusion.clock import ManualClock
 from fusion.errors import ModelError, UnavailableError
 from fusion.review import RowsError
 from fusion.review.fixed import FixedReviewer
-from fusion.types import Box2D, ItemState, PixelCrop, Verdict
+from fusion.types import Box2D, ItemState, KeptLanes, PixelCrop, Verdict
 from fusion.wire.channel import open_channel
 from fusion.wire.client import ReviewClient
 from fusion.wire.messages import PixelAnswer, PixelRequest, Refusal, Submission
@@ -131,8 +131,8 @@ def test_the_direct_service_stores_nothing_while_the_server_is_away(remote, make
     ledger = SqliteLedger.open(tmp_path / "direct.db")
     service = DirectService([remote], ledger, make_settings("review.confidence_floor=1.0"), ManualClock(5))
     with pytest.raises(ModelError, match="the server left"):
-        service.review([Submission.of(make_evidence(1))], lambda _: CROP)
+        service.review([Submission.of(make_evidence(1))], lambda _: KeptLanes(CROP))
     assert ledger.reader().counts() == {}
     Remote.blind, Remote.errors = False, {}
-    service.review([Submission.of(make_evidence(1))], lambda _: CROP)
+    service.review([Submission.of(make_evidence(1))], lambda _: KeptLanes(CROP))
     assert ledger.reader().counts() == {ItemState.REVIEWED: 1}

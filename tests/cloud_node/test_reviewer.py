@@ -15,7 +15,7 @@ from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, ModelError, OverloadedError, ProtocolError, UnknownProfileError
 from fusion.review.fixed import FixedReviewer
 from fusion.task import Task
-from fusion.types import Box2D, ItemState, PixelCrop
+from fusion.types import Box2D, ItemState, KeptLanes, PixelCrop
 from fusion.wire.messages import PixelAnswer, PixelRequest, Submission
 
 CROP = PixelCrop(b"a picture", "png", Box2D(0, 0, 9, 9))
@@ -152,7 +152,7 @@ def test_the_direct_service_is_deterministic_and_remembers(tmp_path, make_settin
     runs = []
     for name in ("a.db", "b.db"):
         service, ledger = direct(tmp_path, name, settings, FixedReviewer(yard))
-        first = service.review(submissions, lambda item: CROP if item.sample.sequence % 2 else None)
+        first = service.review(submissions, lambda item: KeptLanes(CROP if item.sample.sequence % 2 else None))
         assert [outcome.item for outcome in first] == [submission.item for submission in submissions]
         again = service.review(submissions)
         assert [outcome.verdict for outcome in again] == [outcome.verdict for outcome in first]
@@ -171,7 +171,8 @@ def test_the_direct_service_gives_what_the_real_one_gives(
     evidence = [make_evidence(n) for n in range(1, 21)]
     overrides = ("review.confidence_floor=0.4", "review.pixel_timeout_ms=5000")
     service, _ = direct(tmp_path, "direct.db", make_settings(*overrides), FixedReviewer(yard))
-    expected = {o.item: o.message() for o in service.review([Submission.of(e) for e in evidence], lambda _: CROP)}
+    given = [Submission.of(e) for e in evidence]
+    expected = {o.item: o.message() for o in service.review(given, lambda _: KeptLanes(CROP))}
 
     async def run():
         async with serving(*overrides, reviewer=FixedReviewer(yard)) as (_, client):

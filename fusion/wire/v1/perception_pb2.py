@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usion/wire/v1/perception.proto\x12\x0e\x66usion.wire.v1\";\n\x08SampleId\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"@\n\x06ItemId\x12(\n\x06sample\x18\x01 \x01(\x0b\x32\x18.fusion.wire.v1.SampleId\x12\x0c\n\x04item\x18\x02 \x01(\r\"\x80\x01\n\x06Tensor\x12$\n\x05\x64type\x18\x01 \x01(\x0e\x32\x15.fusion.wire.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05scale\x18\x03 \x01(\x02\x12$\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x15.fusion.wire.v1.Codec\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"7\n\x05\x42ox2D\x12\n\n\x02x1\x18\x01 \x01(\x02\x12\n\n\x02y1\x18\x02 \x01(\x02\x12\n\n\x02x2\x18\x03 \x01(\x02\x12\n\n\x02y2\x18\x04 \x01(\x02\"d\n\x05\x42ox3D\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\t\n\x01z\x18\x03 \x01(\x02\x12\x0e\n\x06length\x18\x04 \x01(\x02\x12\r\n\x05width\x18\x05 \x01(\x02\x12\x0e\n\x06height\x18\x06 \x01(\x02\x12\x0b\n\x03yaw\x18\x07 \x01(\x02\"A\n\nCellWindow\x12\t\n\x01x\x18\x01 \x01(\r\x12\t\n\x01y\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"P\n\x08MapLayer\x12\x0f\n\x07symbols\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\x07\x12$\n\x05\x63odec\x18\x03 \x01(\x0e\x32\x15.fusion.wire.v1.Codec\"\xbf\x01\n\tGatedMaps\x12+\n\x07windows\x18\x01 \x03(\x0b\x32\x1a.fusion.wire.v1.CellWindow\x12\x0c\n\x04gate\x18\x02 \x01(\x0c\x12\'\n\x07symbols\x18\x03 \x01(\x0b\x32\x16.fusion.wire.v1.Tensor\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\x12(\n\x06layers\x18\x05 \x03(\x0b\x32\x18.fusion.wire.v1.MapLayer\x12\x15\n\rstep_exponent\x18\x06 \x01(\r\"S\n\tPixelCrop\x12\x0f\n\x07\x65ncoded\x18\x01 \x01(\x0c\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12#\n\x04\x61rea\x18\x03 \x01(\x0b\x32\x15.fusion.wire.v1.Box2D\"\xdf\x02\n\rDeviceOpinion\x12\x44\n\x0clabel_scores\x18\x01 \x03(\x0b\x32..fusion.wire.v1.DeviceOpinion.LabelScoresEntry\x12L\n\x10\x63ondition_scores\x18\x02 \x03(\x0b\x32\x32.fusion.wire.v1.DeviceOpinion.ConditionScoresEntry\x12\x18\n\x0b\x61sked_score\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12$\n\x05\x62ox3d\x18\x04 \x01(\x0b\x32\x15.fusion.wire.v1.Box3D\x1a\x32\n\x10LabelScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a\x36\n\x14\x43onditionScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_asked_score\"\xe6\x05\n\x08\x45vidence\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07time_ns\x18\x03 \x01(\x03\x12\r\n\x05track\x18\x04 \x01(\x04\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x34\n\x06models\x18\x06 \x03(\x0b\x32$.fusion.wire.v1.Evidence.ModelsEntry\x12\"\n\x03\x62ox\x18\x07 \x01(\x0b\x32\x15.fusion.wire.v1.Box2D\x12\x13\n\x0bimage_width\x18\x08 \x01(\r\x12\x14\n\x0cimage_height\x18\t \x01(\r\x12?\n\x0c\x63lass_scores\x18\n \x03(\x0b\x32).fusion.wire.v1.Evidence.ClassScoresEntry\x12.\n\x07opinion\x18\x0b \x01(\x0b\x32\x1d.fusion.wire.v1.DeviceOpinion\x12+\n\x07reasons\x18\x0c \x03(\x0e\x32\x1a.fusion.wire.v1.SendReason\x12\r\n\x05value\x18\r \x01(\x02\x12\x35\n\x07\x61ges_ns\x18\x0e \x03(\x0b\x32$.fusion.wire.v1.Evidence.AgesNsEntry\x12\'\n\x04maps\x18\x0f \x01(\x0b\x32\x19.fusion.wire.v1.GatedMaps\x12&\n\x06tokens\x18\x10 \x01(\x0b\x32\x16.fusion.wire.v1.Tensor\x12)\n\x06pixels\x18\x11 \x01(\x0b\x32\x19.fusion.wire.v1.PixelCrop\x1a-\n\x0bModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x43lassScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a-\n\x0b\x41gesNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x98\x01\n\nSlotAnswer\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\x44\n\rprobabilities\x18\x02 \x03(\x0b\x32-.fusion.wire.v1.SlotAnswer.ProbabilitiesEntry\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"\xf7\x01\n\x07Verdict\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x31\n\x05slots\x18\x02 \x03(\x0b\x32\".fusion.wire.v1.Verdict.SlotsEntry\x12\x11\n\tuncertain\x18\x03 \x01(\x08\x12\r\n\x05lanes\x18\x04 \x03(\t\x12\x10\n\x08reviewer\x18\x05 \x01(\t\x12\x15\n\rprompt_sha256\x18\x06 \x01(\t\x1aH\n\nSlotsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.fusion.wire.v1.SlotAnswer:\x02\x38\x01*R\n\x05\x44Type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nDTYPE_INT8\x10\x01\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x02\x12\x11\n\rDTYPE_FLOAT32\x10\x03*M\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\r\n\tCODEC_RAW\x10\x01\x12\x0e\n\nCODEC_RANS\x10\x02\x12\x0e\n\nCODEC_ZSTD\x10\x03*\xc4\x01\n\nSendReason\x12\x1b\n\x17SEND_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15SEND_REASON_UNCERTAIN\x10\x01\x12\x1c\n\x18SEND_REASON_DISAGREEMENT\x10\x02\x12\x15\n\x11SEND_REASON_NOVEL\x10\x03\x12\x19\n\x15SEND_REASON_ASKED_FOR\x10\x04\x12\x15\n\x11SEND_REASON_AUDIT\x10\x05\x12\x17\n\x13SEND_REASON_SUSPECT\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usion/wire/v1/perception.proto\x12\x0e\x66usion.wire.v1\";\n\x08SampleId\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"@\n\x06ItemId\x12(\n\x06sample\x18\x01 \x01(\x0b\x32\x18.fusion.wire.v1.SampleId\x12\x0c\n\x04item\x18\x02 \x01(\r\"\x80\x01\n\x06Tensor\x12$\n\x05\x64type\x18\x01 \x01(\x0e\x32\x15.fusion.wire.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05scale\x18\x03 \x01(\x02\x12$\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x15.fusion.wire.v1.Codec\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"7\n\x05\x42ox2D\x12\n\n\x02x1\x18\x01 \x01(\x02\x12\n\n\x02y1\x18\x02 \x01(\x02\x12\n\n\x02x2\x18\x03 \x01(\x02\x12\n\n\x02y2\x18\x04 \x01(\x02\"d\n\x05\x42ox3D\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\t\n\x01z\x18\x03 \x01(\x02\x12\x0e\n\x06length\x18\x04 \x01(\x02\x12\r\n\x05width\x18\x05 \x01(\x02\x12\x0e\n\x06height\x18\x06 \x01(\x02\x12\x0b\n\x03yaw\x18\x07 \x01(\x02\"A\n\nCellWindow\x12\t\n\x01x\x18\x01 \x01(\r\x12\t\n\x01y\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"P\n\x08MapLayer\x12\x0f\n\x07symbols\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\x07\x12$\n\x05\x63odec\x18\x03 \x01(\x0e\x32\x15.fusion.wire.v1.Codec\"\xbf\x01\n\tGatedMaps\x12+\n\x07windows\x18\x01 \x03(\x0b\x32\x1a.fusion.wire.v1.CellWindow\x12\x0c\n\x04gate\x18\x02 \x01(\x0c\x12\'\n\x07symbols\x18\x03 \x01(\x0b\x32\x16.fusion.wire.v1.Tensor\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\x12(\n\x06layers\x18\x05 \x03(\x0b\x32\x18.fusion.wire.v1.MapLayer\x12\x15\n\rstep_exponent\x18\x06 \x01(\r\"S\n\tPixelCrop\x12\x0f\n\x07\x65ncoded\x18\x01 \x01(\x0c\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12#\n\x04\x61rea\x18\x03 \x01(\x0b\x32\x15.fusion.wire.v1.Box2D\"q\n\tPointCrop\x12\x10\n\x08origin_x\x18\x01 \x01(\x01\x12\x10\n\x08origin_y\x18\x02 \x01(\x01\x12\x10\n\x08origin_z\x18\x03 \x01(\x01\x12\x0e\n\x06step_m\x18\x04 \x01(\x02\x12\r\n\x05\x63ount\x18\x05 \x01(\r\x12\x0f\n\x07\x65ncoded\x18\x06 \x01(\x0c\"X\n\tSoundClip\x12\x10\n\x08\x65ncoding\x18\x01 \x01(\t\x12\x0f\n\x07\x65ncoded\x18\x02 \x01(\x0c\x12\x16\n\x0esample_rate_hz\x18\x03 \x01(\r\x12\x10\n\x08start_ns\x18\x04 \x01(\x03\"\xdf\x02\n\rDeviceOpinion\x12\x44\n\x0clabel_scores\x18\x01 \x03(\x0b\x32..fusion.wire.v1.DeviceOpinion.LabelScoresEntry\x12L\n\x10\x63ondition_scores\x18\x02 \x03(\x0b\x32\x32.fusion.wire.v1.DeviceOpinion.ConditionScoresEntry\x12\x18\n\x0b\x61sked_score\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12$\n\x05\x62ox3d\x18\x04 \x01(\x0b\x32\x15.fusion.wire.v1.Box3D\x1a\x32\n\x10LabelScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a\x36\n\x14\x43onditionScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_asked_score\"\xbb\x06\n\x08\x45vidence\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07time_ns\x18\x03 \x01(\x03\x12\r\n\x05track\x18\x04 \x01(\x04\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x34\n\x06models\x18\x06 \x03(\x0b\x32$.fusion.wire.v1.Evidence.ModelsEntry\x12\"\n\x03\x62ox\x18\x07 \x01(\x0b\x32\x15.fusion.wire.v1.Box2D\x12\x13\n\x0bimage_width\x18\x08 \x01(\r\x12\x14\n\x0cimage_height\x18\t \x01(\r\x12?\n\x0c\x63lass_scores\x18\n \x03(\x0b\x32).fusion.wire.v1.Evidence.ClassScoresEntry\x12.\n\x07opinion\x18\x0b \x01(\x0b\x32\x1d.fusion.wire.v1.DeviceOpinion\x12+\n\x07reasons\x18\x0c \x03(\x0e\x32\x1a.fusion.wire.v1.SendReason\x12\r\n\x05value\x18\r \x01(\x02\x12\x35\n\x07\x61ges_ns\x18\x0e \x03(\x0b\x32$.fusion.wire.v1.Evidence.AgesNsEntry\x12\'\n\x04maps\x18\x0f \x01(\x0b\x32\x19.fusion.wire.v1.GatedMaps\x12&\n\x06tokens\x18\x10 \x01(\x0b\x32\x16.fusion.wire.v1.Tensor\x12)\n\x06pixels\x18\x11 \x01(\x0b\x32\x19.fusion.wire.v1.PixelCrop\x12)\n\x06points\x18\x12 \x01(\x0b\x32\x19.fusion.wire.v1.PointCrop\x12(\n\x05sound\x18\x13 \x01(\x0b\x32\x19.fusion.wire.v1.SoundClip\x1a-\n\x0bModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x43lassScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a-\n\x0b\x41gesNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x98\x01\n\nSlotAnswer\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\x44\n\rprobabilities\x18\x02 \x03(\x0b\x32-.fusion.wire.v1.SlotAnswer.ProbabilitiesEntry\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"\xf7\x01\n\x07Verdict\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x31\n\x05slots\x18\x02 \x03(\x0b\x32\".fusion.wire.v1.Verdict.SlotsEntry\x12\x11\n\tuncertain\x18\x03 \x01(\x08\x12\r\n\x05lanes\x18\x04 \x03(\t\x12\x10\n\x08reviewer\x18\x05 \x01(\t\x12\x15\n\rprompt_sha256\x18\x06 \x01(\t\x1aH\n\nSlotsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.fusion.wire.v1.SlotAnswer:\x02\x38\x01*R\n\x05\x44Type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nDTYPE_INT8\x10\x01\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x02\x12\x11\n\rDTYPE_FLOAT32\x10\x03*M\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\r\n\tCODEC_RAW\x10\x01\x12\x0e\n\nCODEC_RANS\x10\x02\x12\x0e\n\nCODEC_ZSTD\x10\x03*\xc4\x01\n\nSendReason\x12\x1b\n\x17SEND_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15SEND_REASON_UNCERTAIN\x10\x01\x12\x1c\n\x18SEND_REASON_DISAGREEMENT\x10\x02\x12\x15\n\x11SEND_REASON_NOVEL\x10\x03\x12\x19\n\x15SEND_REASON_ASKED_FOR\x10\x04\x12\x15\n\x11SEND_REASON_AUDIT\x10\x05\x12\x17\n\x13SEND_REASON_SUSPECT\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,12 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SLOTANSWER_PROBABILITIESENTRY']._serialized_options = b'8\001'
   _globals['_VERDICT_SLOTSENTRY']._loaded_options = None
   _globals['_VERDICT_SLOTSENTRY']._serialized_options = b'8\001'
-  _globals['_DTYPE']._serialized_start=2400
-  _globals['_DTYPE']._serialized_end=2482
-  _globals['_CODEC']._serialized_start=2484
-  _globals['_CODEC']._serialized_end=2561
-  _globals['_SENDREASON']._serialized_start=2564
-  _globals['_SENDREASON']._serialized_end=2760
+  _globals['_DTYPE']._serialized_start=2690
+  _globals['_DTYPE']._serialized_end=2772
+  _globals['_CODEC']._serialized_start=2774
+  _globals['_CODEC']._serialized_end=2851
+  _globals['_SENDREASON']._serialized_start=2854
+  _globals['_SENDREASON']._serialized_end=3050
   _globals['_SAMPLEID']._serialized_start=51
   _globals['_SAMPLEID']._serialized_end=110
   _globals['_ITEMID']._serialized_start=112
@@ -69,26 +69,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEDMAPS']._serialized_end=809
   _globals['_PIXELCROP']._serialized_start=811
   _globals['_PIXELCROP']._serialized_end=894
-  _globals['_DEVICEOPINION']._serialized_start=897
-  _globals['_DEVICEOPINION']._serialized_end=1248
-  _globals['_DEVICEOPINION_LABELSCORESENTRY']._serialized_start=1126
-  _globals['_DEVICEOPINION_LABELSCORESENTRY']._serialized_end=1176
-  _globals['_DEVICEOPINION_CONDITIONSCORESENTRY']._serialized_start=1178
-  _globals['_DEVICEOPINION_CONDITIONSCORESENTRY']._serialized_end=1232
-  _globals['_EVIDENCE']._serialized_start=1251
-  _globals['_EVIDENCE']._serialized_end=1993
-  _globals['_EVIDENCE_MODELSENTRY']._serialized_start=1849
-  _globals['_EVIDENCE_MODELSENTRY']._serialized_end=1894
-  _globals['_EVIDENCE_CLASSSCORESENTRY']._serialized_start=1896
-  _globals['_EVIDENCE_CLASSSCORESENTRY']._serialized_end=1946
-  _globals['_EVIDENCE_AGESNSENTRY']._serialized_start=1948
-  _globals['_EVIDENCE_AGESNSENTRY']._serialized_end=1993
-  _globals['_SLOTANSWER']._serialized_start=1996
-  _globals['_SLOTANSWER']._serialized_end=2148
-  _globals['_SLOTANSWER_PROBABILITIESENTRY']._serialized_start=2096
-  _globals['_SLOTANSWER_PROBABILITIESENTRY']._serialized_end=2148
-  _globals['_VERDICT']._serialized_start=2151
-  _globals['_VERDICT']._serialized_end=2398
-  _globals['_VERDICT_SLOTSENTRY']._serialized_start=2326
-  _globals['_VERDICT_SLOTSENTRY']._serialized_end=2398
+  _globals['_POINTCROP']._serialized_start=896
+  _globals['_POINTCROP']._serialized_end=1009
+  _globals['_SOUNDCLIP']._serialized_start=1011
+  _globals['_SOUNDCLIP']._serialized_end=1099
+  _globals['_DEVICEOPINION']._serialized_start=1102
+  _globals['_DEVICEOPINION']._serialized_end=1453
+  _globals['_DEVICEOPINION_LABELSCORESENTRY']._serialized_start=1331
+  _globals['_DEVICEOPINION_LABELSCORESENTRY']._serialized_end=1381
+  _globals['_DEVICEOPINION_CONDITIONSCORESENTRY']._serialized_start=1383
+  _globals['_DEVICEOPINION_CONDITIONSCORESENTRY']._serialized_end=1437
+  _globals['_EVIDENCE']._serialized_start=1456
+  _globals['_EVIDENCE']._serialized_end=2283
+  _globals['_EVIDENCE_MODELSENTRY']._serialized_start=2139
+  _globals['_EVIDENCE_MODELSENTRY']._serialized_end=2184
+  _globals['_EVIDENCE_CLASSSCORESENTRY']._serialized_start=2186
+  _globals['_EVIDENCE_CLASSSCORESENTRY']._serialized_end=2236
+  _globals['_EVIDENCE_AGESNSENTRY']._serialized_start=2238
+  _globals['_EVIDENCE_AGESNSENTRY']._serialized_end=2283
+  _globals['_SLOTANSWER']._serialized_start=2286
+  _globals['_SLOTANSWER']._serialized_end=2438
+  _globals['_SLOTANSWER_PROBABILITIESENTRY']._serialized_start=2386
+  _globals['_SLOTANSWER_PROBABILITIESENTRY']._serialized_end=2438
+  _globals['_VERDICT']._serialized_start=2441
+  _globals['_VERDICT']._serialized_end=2688
+  _globals['_VERDICT_SLOTSENTRY']._serialized_start=2616
+  _globals['_VERDICT_SLOTSENTRY']._serialized_end=2688
 # @@protoc_insertion_point(module_scope)

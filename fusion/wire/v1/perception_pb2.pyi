@@ -372,6 +372,75 @@ class PixelCrop(_message.Message):
 Global___PixelCrop: _TypeAlias = PixelCrop  # noqa: Y015
 
 @_typing.final
+class PointCrop(_message.Message):
+    """LiDAR points of one moment in the ego frame, for people. Point i is origin + step_m * its three int16 steps; `encoded`
+    is one zstd frame of their differences (fusion/codec/points.py), and must hold exactly `count` of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_X_FIELD_NUMBER: _builtins.int
+    ORIGIN_Y_FIELD_NUMBER: _builtins.int
+    ORIGIN_Z_FIELD_NUMBER: _builtins.int
+    STEP_M_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    ENCODED_FIELD_NUMBER: _builtins.int
+    origin_x: _builtins.float
+    origin_y: _builtins.float
+    origin_z: _builtins.float
+    step_m: _builtins.float
+    count: _builtins.int
+    encoded: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        origin_x: _builtins.float = ...,
+        origin_y: _builtins.float = ...,
+        origin_z: _builtins.float = ...,
+        step_m: _builtins.float = ...,
+        count: _builtins.int = ...,
+        encoded: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "encoded", b"encoded", "origin_x", b"origin_x", "origin_y", b"origin_y", "origin_z", b"origin_z", "step_m", b"step_m"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointCrop: _TypeAlias = PointCrop  # noqa: Y015
+
+@_typing.final
+class SoundClip(_message.Message):
+    """What was heard, for people: mono. `start_ns` is when its first sample was, on the clock of Evidence.time_ns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENCODING_FIELD_NUMBER: _builtins.int
+    ENCODED_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
+    START_NS_FIELD_NUMBER: _builtins.int
+    encoding: _builtins.str
+    """"wav-mulaw": a WAV file of G.711 mu-law, a byte a sample"""
+    encoded: _builtins.bytes
+    sample_rate_hz: _builtins.int
+    start_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        encoding: _builtins.str = ...,
+        encoded: _builtins.bytes = ...,
+        sample_rate_hz: _builtins.int = ...,
+        start_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "encoding", b"encoding", "sample_rate_hz", b"sample_rate_hz", "start_ns", b"start_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SoundClip: _TypeAlias = SoundClip  # noqa: Y015
+
+@_typing.final
 class DeviceOpinion(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -527,6 +596,8 @@ class Evidence(_message.Message):
     MAPS_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     PIXELS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    SOUND_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     time_ns: _builtins.int
     track: _builtins.int
@@ -556,6 +627,14 @@ class Evidence(_message.Message):
 
     @_builtins.property
     def pixels(self) -> Global___PixelCrop: ...
+    @_builtins.property
+    def points(self) -> Global___PointCrop:
+        """for people; no reviewer reads it"""
+
+    @_builtins.property
+    def sound(self) -> Global___SoundClip:
+        """for people; no reviewer reads it"""
+
     def __init__(
         self,
         *,
@@ -576,10 +655,12 @@ class Evidence(_message.Message):
         maps: Global___GatedMaps | None = ...,
         tokens: Global___Tensor | None = ...,
         pixels: Global___PixelCrop | None = ...,
+        points: Global___PointCrop | None = ...,
+        sound: Global___SoundClip | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "item", b"item", "maps", b"maps", "opinion", b"opinion", "pixels", b"pixels", "tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "item", b"item", "maps", b"maps", "opinion", b"opinion", "pixels", b"pixels", "points", b"points", "sound", b"sound", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages_ns", b"ages_ns", "box", b"box", "class_scores", b"class_scores", "image_height", b"image_height", "image_width", b"image_width", "item", b"item", "maps", b"maps", "models", b"models", "opinion", b"opinion", "pixels", b"pixels", "profile", b"profile", "reasons", b"reasons", "task", b"task", "time_ns", b"time_ns", "tokens", b"tokens", "track", b"track", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages_ns", b"ages_ns", "box", b"box", "class_scores", b"class_scores", "image_height", b"image_height", "image_width", b"image_width", "item", b"item", "maps", b"maps", "models", b"models", "opinion", b"opinion", "pixels", b"pixels", "points", b"points", "profile", b"profile", "reasons", b"reasons", "sound", b"sound", "task", b"task", "time_ns", b"time_ns", "tokens", b"tokens", "track", b"track", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from fusion.wire.v1 import perception_pb2 as fusion_dot_wire_dot_v1_dot_percepti
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66usion/wire/v1/review.proto\x12\x0e\x66usion.wire.v1\x1a\x1f\x66usion/wire/v1/perception.proto\x1a\x17google/rpc/status.proto\"\xaa\x02\n\rDeviceMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.fusion.wire.v1.HelloH\x00\x12\x30\n\nsubmission\x18\x02 \x01(\x0b\x32\x1a.fusion.wire.v1.SubmissionH\x00\x12-\n\x06pixels\x18\x03 \x01(\x0b\x32\x1b.fusion.wire.v1.PixelAnswerH\x00\x12)\n\x04ping\x18\x04 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPingH\x00\x12.\n\x06ledger\x18\x05 \x01(\x0b\x32\x1c.fusion.wire.v1.LedgerReportH\x00\x12*\n\x07goodbye\x18\x06 \x01(\x0b\x32\x17.fusion.wire.v1.GoodbyeH\x00\x42\t\n\x07message\"\xa8\x02\n\x0eServiceMessage\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.fusion.wire.v1.WelcomeH\x00\x12*\n\x07verdict\x18\x02 \x01(\x0b\x32\x17.fusion.wire.v1.VerdictH\x00\x12*\n\x07refusal\x18\x03 \x01(\x0b\x32\x17.fusion.wire.v1.RefusalH\x00\x12.\n\x06pixels\x18\x04 \x01(\x0b\x32\x1c.fusion.wire.v1.PixelRequestH\x00\x12)\n\x04pong\x18\x05 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPongH\x00\x12,\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x18.fusion.wire.v1.DrainingH\x00\x42\t\n\x07message\"\xeb\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x10\n\x08profiles\x18\x05 \x03(\t\x12\x31\n\x06models\x18\x06 \x03(\x0b\x32!.fusion.wire.v1.Hello.ModelsEntry\x12\'\n\x04ping\x18\x07 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPing\x1a-\n\x0bModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa1\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08profiles\x18\x02 \x03(\t\x12\x31\n\x11last_acknowledged\x18\x03 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x0e\n\x06window\x18\x04 \x01(\r\x12\'\n\x04pong\x18\x05 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPong\"t\n\nSubmission\x12*\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x18.fusion.wire.v1.Evidence\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x03\x12\x10\n\x08priority\x18\x03 \x01(\r\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\"u\n\x07Refusal\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\tretriable\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\"H\n\x0cPixelRequest\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\"^\n\x0bPixelAnswer\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12)\n\x06pixels\x18\x02 \x01(\x0b\x32\x19.fusion.wire.v1.PixelCrop\"\x1c\n\tClockPing\x12\x0f\n\x07sent_ns\x18\x01 \x01(\x03\"G\n\tClockPong\x12\x14\n\x0cping_sent_ns\x18\x01 \x01(\x03\x12\x13\n\x0breceived_ns\x18\x02 \x01(\x03\x12\x0f\n\x07sent_ns\x18\x03 \x01(\x03\"\x93\x01\n\x0cLedgerReport\x12\x0f\n\x07samples\x18\x01 \x01(\x04\x12\x0c\n\x04gaps\x18\x02 \x01(\x04\x12\x36\n\x05items\x18\x03 \x03(\x0b\x32\'.fusion.wire.v1.LedgerReport.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\n\n\x08\x44raining\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"C\n\x11ReviewItemRequest\x12.\n\nsubmission\x18\x01 \x01(\x0b\x32\x1a.fusion.wire.v1.Submission\">\n\x12ReviewItemResponse\x12(\n\x07verdict\x18\x01 \x01(\x0b\x32\x17.fusion.wire.v1.Verdict2\xac\x01\n\x06Review\x12M\n\x08\x45xchange\x12\x1d.fusion.wire.v1.DeviceMessage\x1a\x1e.fusion.wire.v1.ServiceMessage(\x01\x30\x01\x12S\n\nReviewItem\x12!.fusion.wire.v1.ReviewItemRequest\x1a\".fusion.wire.v1.ReviewItemResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66usion/wire/v1/review.proto\x12\x0e\x66usion.wire.v1\x1a\x1f\x66usion/wire/v1/perception.proto\x1a\x17google/rpc/status.proto\"\xd8\x02\n\rDeviceMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.fusion.wire.v1.HelloH\x00\x12\x30\n\nsubmission\x18\x02 \x01(\x0b\x32\x1a.fusion.wire.v1.SubmissionH\x00\x12-\n\x06pixels\x18\x03 \x01(\x0b\x32\x1b.fusion.wire.v1.PixelAnswerH\x00\x12)\n\x04ping\x18\x04 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPingH\x00\x12.\n\x06ledger\x18\x05 \x01(\x0b\x32\x1c.fusion.wire.v1.LedgerReportH\x00\x12*\n\x07goodbye\x18\x06 \x01(\x0b\x32\x17.fusion.wire.v1.GoodbyeH\x00\x12,\n\x06status\x18\x07 \x01(\x0b\x32\x1c.fusion.wire.v1.DeviceStatusB\t\n\x07message\"\xa8\x02\n\x0eServiceMessage\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.fusion.wire.v1.WelcomeH\x00\x12*\n\x07verdict\x18\x02 \x01(\x0b\x32\x17.fusion.wire.v1.VerdictH\x00\x12*\n\x07refusal\x18\x03 \x01(\x0b\x32\x17.fusion.wire.v1.RefusalH\x00\x12.\n\x06pixels\x18\x04 \x01(\x0b\x32\x1c.fusion.wire.v1.PixelRequestH\x00\x12)\n\x04pong\x18\x05 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPongH\x00\x12,\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x18.fusion.wire.v1.DrainingH\x00\x42\t\n\x07message\"\xeb\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x10\n\x08profiles\x18\x05 \x03(\t\x12\x31\n\x06models\x18\x06 \x03(\x0b\x32!.fusion.wire.v1.Hello.ModelsEntry\x12\'\n\x04ping\x18\x07 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPing\x1a-\n\x0bModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa1\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08profiles\x18\x02 \x03(\t\x12\x31\n\x11last_acknowledged\x18\x03 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x0e\n\x06window\x18\x04 \x01(\r\x12\'\n\x04pong\x18\x05 \x01(\x0b\x32\x19.fusion.wire.v1.ClockPong\"t\n\nSubmission\x12*\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x18.fusion.wire.v1.Evidence\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x03\x12\x10\n\x08priority\x18\x03 \x01(\r\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\"u\n\x07Refusal\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\tretriable\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\"H\n\x0cPixelRequest\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\"\xb3\x01\n\x0bPixelAnswer\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.fusion.wire.v1.ItemId\x12)\n\x06pixels\x18\x02 \x01(\x0b\x32\x19.fusion.wire.v1.PixelCrop\x12)\n\x06points\x18\x03 \x01(\x0b\x32\x19.fusion.wire.v1.PointCrop\x12(\n\x05sound\x18\x04 \x01(\x0b\x32\x19.fusion.wire.v1.SoundClip\"\x1c\n\tClockPing\x12\x0f\n\x07sent_ns\x18\x01 \x01(\x03\"G\n\tClockPong\x12\x14\n\x0cping_sent_ns\x18\x01 \x01(\x03\x12\x13\n\x0breceived_ns\x18\x02 \x01(\x03\x12\x0f\n\x07sent_ns\x18\x03 \x01(\x03\"\x93\x01\n\x0cLedgerReport\x12\x0f\n\x07samples\x18\x01 \x01(\x04\x12\x0c\n\x04gaps\x18\x02 \x01(\x04\x12\x36\n\x05items\x18\x03 \x03(\x0b\x32\'.fusion.wire.v1.LedgerReport.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xbe\x03\n\x0c\x44\x65viceStatus\x12\x14\n\x07power_w\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x1a\n\rtemperature_c\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x1b\n\x0elatency_p50_ms\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x1b\n\x0elatency_p99_ms\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1a\n\rsamples_per_s\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x19\n\x0coutbox_items\x18\x06 \x01(\x04H\x05\x88\x01\x01\x12\x1c\n\x0foldest_outbox_s\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x1f\n\x12uplink_bytes_per_s\x18\x08 \x01(\x02H\x07\x88\x01\x01\x12\x18\n\x0bspool_bytes\x18\t \x01(\x04H\x08\x88\x01\x01\x12\x10\n\x08software\x18\n \x01(\tB\n\n\x08_power_wB\x10\n\x0e_temperature_cB\x11\n\x0f_latency_p50_msB\x11\n\x0f_latency_p99_msB\x10\n\x0e_samples_per_sB\x0f\n\r_outbox_itemsB\x12\n\x10_oldest_outbox_sB\x15\n\x13_uplink_bytes_per_sB\x0e\n\x0c_spool_bytes\"\n\n\x08\x44raining\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"C\n\x11ReviewItemRequest\x12.\n\nsubmission\x18\x01 \x01(\x0b\x32\x1a.fusion.wire.v1.Submission\">\n\x12ReviewItemResponse\x12(\n\x07verdict\x18\x01 \x01(\x0b\x32\x17.fusion.wire.v1.Verdict2\xac\x01\n\x06Review\x12M\n\x08\x45xchange\x12\x1d.fusion.wire.v1.DeviceMessage\x1a\x1e.fusion.wire.v1.ServiceMessage(\x01\x30\x01\x12S\n\nReviewItem\x12!.fusion.wire.v1.ReviewItemRequest\x1a\".fusion.wire.v1.ReviewItemResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,39 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERREPORT_ITEMSENTRY']._loaded_options = None
   _globals['_LEDGERREPORT_ITEMSENTRY']._serialized_options = b'8\001'
   _globals['_DEVICEMESSAGE']._serialized_start=106
-  _globals['_DEVICEMESSAGE']._serialized_end=404
-  _globals['_SERVICEMESSAGE']._serialized_start=407
-  _globals['_SERVICEMESSAGE']._serialized_end=703
-  _globals['_HELLO']._serialized_start=706
-  _globals['_HELLO']._serialized_end=941
-  _globals['_HELLO_MODELSENTRY']._serialized_start=896
-  _globals['_HELLO_MODELSENTRY']._serialized_end=941
-  _globals['_WELCOME']._serialized_start=944
-  _globals['_WELCOME']._serialized_end=1105
-  _globals['_SUBMISSION']._serialized_start=1107
-  _globals['_SUBMISSION']._serialized_end=1223
-  _globals['_REFUSAL']._serialized_start=1225
-  _globals['_REFUSAL']._serialized_end=1342
-  _globals['_PIXELREQUEST']._serialized_start=1344
-  _globals['_PIXELREQUEST']._serialized_end=1416
-  _globals['_PIXELANSWER']._serialized_start=1418
-  _globals['_PIXELANSWER']._serialized_end=1512
-  _globals['_CLOCKPING']._serialized_start=1514
-  _globals['_CLOCKPING']._serialized_end=1542
-  _globals['_CLOCKPONG']._serialized_start=1544
-  _globals['_CLOCKPONG']._serialized_end=1615
-  _globals['_LEDGERREPORT']._serialized_start=1618
-  _globals['_LEDGERREPORT']._serialized_end=1765
-  _globals['_LEDGERREPORT_ITEMSENTRY']._serialized_start=1721
-  _globals['_LEDGERREPORT_ITEMSENTRY']._serialized_end=1765
-  _globals['_DRAINING']._serialized_start=1767
-  _globals['_DRAINING']._serialized_end=1777
-  _globals['_GOODBYE']._serialized_start=1779
-  _globals['_GOODBYE']._serialized_end=1804
-  _globals['_REVIEWITEMREQUEST']._serialized_start=1806
-  _globals['_REVIEWITEMREQUEST']._serialized_end=1873
-  _globals['_REVIEWITEMRESPONSE']._serialized_start=1875
-  _globals['_REVIEWITEMRESPONSE']._serialized_end=1937
-  _globals['_REVIEW']._serialized_start=1940
-  _globals['_REVIEW']._serialized_end=2112
+  _globals['_DEVICEMESSAGE']._serialized_end=450
+  _globals['_SERVICEMESSAGE']._serialized_start=453
+  _globals['_SERVICEMESSAGE']._serialized_end=749
+  _globals['_HELLO']._serialized_start=752
+  _globals['_HELLO']._serialized_end=987
+  _globals['_HELLO_MODELSENTRY']._serialized_start=942
+  _globals['_HELLO_MODELSENTRY']._serialized_end=987
+  _globals['_WELCOME']._serialized_start=990
+  _globals['_WELCOME']._serialized_end=1151
+  _globals['_SUBMISSION']._serialized_start=1153
+  _globals['_SUBMISSION']._serialized_end=1269
+  _globals['_REFUSAL']._serialized_start=1271
+  _globals['_REFUSAL']._serialized_end=1388
+  _globals['_PIXELREQUEST']._serialized_start=1390
+  _globals['_PIXELREQUEST']._serialized_end=1462
+  _globals['_PIXELANSWER']._serialized_start=1465
+  _globals['_PIXELANSWER']._serialized_end=1644
+  _globals['_CLOCKPING']._serialized_start=1646
+  _globals['_CLOCKPING']._serialized_end=1674
+  _globals['_CLOCKPONG']._serialized_start=1676
+  _globals['_CLOCKPONG']._serialized_end=1747
+  _globals['_LEDGERREPORT']._serialized_start=1750
+  _globals['_LEDGERREPORT']._serialized_end=1897
+  _globals['_LEDGERREPORT_ITEMSENTRY']._serialized_start=1853
+  _globals['_LEDGERREPORT_ITEMSENTRY']._serialized_end=1897
+  _globals['_DEVICESTATUS']._serialized_start=1900
+  _globals['_DEVICESTATUS']._serialized_end=2346
+  _globals['_DRAINING']._serialized_start=2348
+  _globals['_DRAINING']._serialized_end=2358
+  _globals['_GOODBYE']._serialized_start=2360
+  _globals['_GOODBYE']._serialized_end=2385
+  _globals['_REVIEWITEMREQUEST']._serialized_start=2387
+  _globals['_REVIEWITEMREQUEST']._serialized_end=2454
+  _globals['_REVIEWITEMRESPONSE']._serialized_start=2456
+  _globals['_REVIEWITEMRESPONSE']._serialized_end=2518
+  _globals['_REVIEW']._serialized_start=2521
+  _globals['_REVIEW']._serialized_end=2693
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class DeviceMessage(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -42,6 +43,10 @@ class DeviceMessage(_message.Message):
     def ledger(self) -> Global___LedgerReport: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def status(self) -> Global___DeviceStatus:
+        """Beside `ledger`, and not one of the kinds: a service that does not know it reads the report all the same."""
+
     def __init__(
         self,
         *,
@@ -51,10 +56,11 @@ class DeviceMessage(_message.Message):
         ping: Global___ClockPing | None = ...,
         ledger: Global___LedgerReport | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        status: Global___DeviceStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "ledger", b"ledger", "message", b"message", "ping", b"ping", "pixels", b"pixels", "submission", b"submission"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "ledger", b"ledger", "message", b"message", "ping", b"ping", "pixels", b"pixels", "status", b"status", "submission", b"submission"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "ledger", b"ledger", "message", b"message", "ping", b"ping", "pixels", b"pixels", "submission", b"submission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "ledger", b"ledger", "message", b"message", "ping", b"ping", "pixels", b"pixels", "status", b"status", "submission", b"submission"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "submission", "pixels", "ping", "ledger", "goodbye"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -274,7 +280,9 @@ Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class PixelRequest(_message.Message):
-    """The service is not sure and asks for a picture; after `timeout_ms` it makes do without."""
+    """The service is not sure and asks for a picture, and for what else the device kept for people about the item; after
+    `timeout_ms` it makes do without.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -303,21 +311,33 @@ class PixelAnswer(_message.Message):
 
     ITEM_FIELD_NUMBER: _builtins.int
     PIXELS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    SOUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> _perception_pb2.ItemId: ...
     @_builtins.property
     def pixels(self) -> _perception_pb2.PixelCrop:
         """unset when the device has none"""
 
+    @_builtins.property
+    def points(self) -> _perception_pb2.PointCrop:
+        """likewise"""
+
+    @_builtins.property
+    def sound(self) -> _perception_pb2.SoundClip:
+        """likewise"""
+
     def __init__(
         self,
         *,
         item: _perception_pb2.ItemId | None = ...,
         pixels: _perception_pb2.PixelCrop | None = ...,
+        points: _perception_pb2.PointCrop | None = ...,
+        sound: _perception_pb2.SoundClip | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "pixels", b"pixels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "pixels", b"pixels", "points", b"points", "sound", b"sound"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "pixels", b"pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "pixels", b"pixels", "points", b"points", "sound", b"sound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,6 +434,96 @@ class LedgerReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerReport: _TypeAlias = LedgerReport  # noqa: Y015
+
+@_typing.final
+class DeviceStatus(_message.Message):
+    """How the device is. What is unset is not measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POWER_W_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_C_FIELD_NUMBER: _builtins.int
+    LATENCY_P50_MS_FIELD_NUMBER: _builtins.int
+    LATENCY_P99_MS_FIELD_NUMBER: _builtins.int
+    SAMPLES_PER_S_FIELD_NUMBER: _builtins.int
+    OUTBOX_ITEMS_FIELD_NUMBER: _builtins.int
+    OLDEST_OUTBOX_S_FIELD_NUMBER: _builtins.int
+    UPLINK_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    SOFTWARE_FIELD_NUMBER: _builtins.int
+    power_w: _builtins.float
+    temperature_c: _builtins.float
+    """of its warmest zone"""
+    latency_p50_ms: _builtins.float
+    """decoded sample to decision, of the last minute"""
+    latency_p99_ms: _builtins.float
+    samples_per_s: _builtins.float
+    outbox_items: _builtins.int
+    """without an answer"""
+    oldest_outbox_s: _builtins.float
+    """how long the oldest of them has waited"""
+    uplink_bytes_per_s: _builtins.float
+    """evidence sent since the last status"""
+    spool_bytes: _builtins.int
+    """evidence and what is kept beside it"""
+    software: _builtins.str
+    """version of the device's program"""
+    def __init__(
+        self,
+        *,
+        power_w: _builtins.float | None = ...,
+        temperature_c: _builtins.float | None = ...,
+        latency_p50_ms: _builtins.float | None = ...,
+        latency_p99_ms: _builtins.float | None = ...,
+        samples_per_s: _builtins.float | None = ...,
+        outbox_items: _builtins.int | None = ...,
+        oldest_outbox_s: _builtins.float | None = ...,
+        uplink_bytes_per_s: _builtins.float | None = ...,
+        spool_bytes: _builtins.int | None = ...,
+        software: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_latency_p50_ms", b"_latency_p50_ms", "_latency_p99_ms", b"_latency_p99_ms", "_oldest_outbox_s", b"_oldest_outbox_s", "_outbox_items", b"_outbox_items", "_power_w", b"_power_w", "_samples_per_s", b"_samples_per_s", "_spool_bytes", b"_spool_bytes", "_temperature_c", b"_temperature_c", "_uplink_bytes_per_s", b"_uplink_bytes_per_s", "latency_p50_ms", b"latency_p50_ms", "latency_p99_ms", b"latency_p99_ms", "oldest_outbox_s", b"oldest_outbox_s", "outbox_items", b"outbox_items", "power_w", b"power_w", "samples_per_s", b"samples_per_s", "spool_bytes", b"spool_bytes", "temperature_c", b"temperature_c", "uplink_bytes_per_s", b"uplink_bytes_per_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_p50_ms", b"_latency_p50_ms", "_latency_p99_ms", b"_latency_p99_ms", "_oldest_outbox_s", b"_oldest_outbox_s", "_outbox_items", b"_outbox_items", "_power_w", b"_power_w", "_samples_per_s", b"_samples_per_s", "_spool_bytes", b"_spool_bytes", "_temperature_c", b"_temperature_c", "_uplink_bytes_per_s", b"_uplink_bytes_per_s", "latency_p50_ms", b"latency_p50_ms", "latency_p99_ms", b"latency_p99_ms", "oldest_outbox_s", b"oldest_outbox_s", "outbox_items", b"outbox_items", "power_w", b"power_w", "samples_per_s", b"samples_per_s", "software", b"software", "spool_bytes", b"spool_bytes", "temperature_c", b"temperature_c", "uplink_bytes_per_s", b"uplink_bytes_per_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__latency_p50_ms: _TypeAlias = _typing.Literal["latency_p50_ms"]  # noqa: Y015
+    _WhichOneofArgType__latency_p50_ms: _TypeAlias = _typing.Literal["_latency_p50_ms", b"_latency_p50_ms"]  # noqa: Y015
+    _WhichOneofReturnType__latency_p99_ms: _TypeAlias = _typing.Literal["latency_p99_ms"]  # noqa: Y015
+    _WhichOneofArgType__latency_p99_ms: _TypeAlias = _typing.Literal["_latency_p99_ms", b"_latency_p99_ms"]  # noqa: Y015
+    _WhichOneofReturnType__oldest_outbox_s: _TypeAlias = _typing.Literal["oldest_outbox_s"]  # noqa: Y015
+    _WhichOneofArgType__oldest_outbox_s: _TypeAlias = _typing.Literal["_oldest_outbox_s", b"_oldest_outbox_s"]  # noqa: Y015
+    _WhichOneofReturnType__outbox_items: _TypeAlias = _typing.Literal["outbox_items"]  # noqa: Y015
+    _WhichOneofArgType__outbox_items: _TypeAlias = _typing.Literal["_outbox_items", b"_outbox_items"]  # noqa: Y015
+    _WhichOneofReturnType__power_w: _TypeAlias = _typing.Literal["power_w"]  # noqa: Y015
+    _WhichOneofArgType__power_w: _TypeAlias = _typing.Literal["_power_w", b"_power_w"]  # noqa: Y015
+    _WhichOneofReturnType__samples_per_s: _TypeAlias = _typing.Literal["samples_per_s"]  # noqa: Y015
+    _WhichOneofArgType__samples_per_s: _TypeAlias = _typing.Literal["_samples_per_s", b"_samples_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__spool_bytes: _TypeAlias = _typing.Literal["spool_bytes"]  # noqa: Y015
+    _WhichOneofArgType__spool_bytes: _TypeAlias = _typing.Literal["_spool_bytes", b"_spool_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__temperature_c: _TypeAlias = _typing.Literal["temperature_c"]  # noqa: Y015
+    _WhichOneofArgType__temperature_c: _TypeAlias = _typing.Literal["_temperature_c", b"_temperature_c"]  # noqa: Y015
+    _WhichOneofReturnType__uplink_bytes_per_s: _TypeAlias = _typing.Literal["uplink_bytes_per_s"]  # noqa: Y015
+    _WhichOneofArgType__uplink_bytes_per_s: _TypeAlias = _typing.Literal["_uplink_bytes_per_s", b"_uplink_bytes_per_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__latency_p50_ms) -> _WhichOneofReturnType__latency_p50_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__latency_p99_ms) -> _WhichOneofReturnType__latency_p99_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_outbox_s) -> _WhichOneofReturnType__oldest_outbox_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outbox_items) -> _WhichOneofReturnType__outbox_items | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_w) -> _WhichOneofReturnType__power_w | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__samples_per_s) -> _WhichOneofReturnType__samples_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spool_bytes) -> _WhichOneofReturnType__spool_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_c) -> _WhichOneofReturnType__temperature_c | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uplink_bytes_per_s) -> _WhichOneofReturnType__uplink_bytes_per_s | None: ...
+
+Global___DeviceStatus: _TypeAlias = DeviceStatus  # noqa: Y015
 
 @_typing.final
 class Draining(_message.Message):

@@ -27,14 +27,25 @@ from edge_node.spool import (
 from edge_node.status import spool_status
 from fusion.clock import ManualClock
 from fusion.errors import SpoolError
-from fusion.types import Availability, Box2D, DeviceOpinion, Gap, ItemState, PixelCrop, SendReason
+from fusion.types import (
+    Availability,
+    Box2D,
+    DeviceOpinion,
+    Gap,
+    ItemState,
+    KeptLanes,
+    PixelCrop,
+    PointCrop,
+    SendReason,
+    SoundClip,
+)
 
 BOX = Box2D(1, 2, 30, 40)
 ROOMY = SpoolSettings(keep_free_bytes=0)
 
 
 def outbox_item(number: int, value: float = 1.0, size: int = 100, profile: str = "p1") -> ItemRecord:
-    blobs = OutboxBlobs(bytes([number]) * size, profile, PixelCrop(b"jpeg" * 5, "jpeg", BOX), 60, 20)
+    blobs = OutboxBlobs(bytes([number]) * size, profile, KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX)), 60, 20)
     reasons = (SendReason.UNCERTAIN,)
     return ItemRecord(
         number,
@@ -139,10 +150,10 @@ def test_a_crop_is_kept_until_the_answer(tmp_path):
     spool = open_spool(tmp_path)
     spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
     (row,) = spool.pending()
-    assert spool.crop(row.item) == PixelCrop(b"jpeg" * 5, "jpeg", BOX)
+    assert spool.kept(row.item).pixels == PixelCrop(b"jpeg" * 5, "jpeg", BOX)
     assert spool.query("SELECT pixels_sent FROM items") == [(1,)]
     spool.answer(row.item, ItemState.REVIEWED, "{}")
-    assert spool.crop(row.item) is None
+    assert spool.kept(row.item).pixels is None
     spool.close()
 
 
@@ -479,3 +490,99 @@ class SpoolMachine(RuleBasedStateMachine):
 
 TestSpoolMachine = SpoolMachine.TestCase
 TestSpoolMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+POINTS = PointCrop((1.0, 2.0, 3.0), 0.5, 9, b"points" * 20)
+SOUND = SoundClip("wav-mulaw", b"sound" * 30, 16_000, 77)
+
+
+def with_context(record: ItemRecord) -> ItemRecord:
+    kept = replace(record.blobs.kept, points=POINTS, sound=SOUND)
+    return replace(record, blobs=replace(record.blobs, kept=kept))
+
+
+def test_points_and_sound_are_kept_until_the_answer_and_weigh_on_the_cap(tmp_path):
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+    without = spool.outbox_bytes
+    spool.commit([sample(spool, spool.resume("c", "r"), [with_context(outbox_item(1))])])
+    context = spool.outbox_bytes - 2 * without
+    assert 0 <= context - len(POINTS.encoded) - len(SOUND.encoded) < 120  # what describes them
+    spool.close()
+    spool = open_spool(tmp_path)
+    assert spool.outbox_bytes == 2 * without + context
+    plain, rich = spool.pending()
+    assert spool.kept(plain.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX))
+    assert spool.kept(rich.item, pixels=False) == KeptLanes(None, POINTS, SOUND)
+    assert spool.query("SELECT pixels_sent FROM items ORDER BY sequence") == [(1,), (0,)]
+    assert spool.kept(rich.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX), POINTS, SOUND)
+    spool.answer(rich.item, ItemState.REVIEWED, "{}")
+    assert spool.kept(rich.item) == KeptLanes()
+    assert spool.outbox_bytes == without
+    spool.close()
+
+
+@pytest.mark.parametrize("place", [0, 20, -1])
+def test_damage_to_points_and_sound_costs_them_and_not_the_evidence(tmp_path, place):
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("c", "r"), [with_context(outbox_item(1))])])
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        damaged = bytearray(db.execute("SELECT context FROM outbox").fetchone()[0])
+        damaged[place] ^= 1
+        db.execute("UPDATE outbox SET context = ?", (bytes(damaged),))
+    db.close()
+    spool = open_spool(tmp_path)
+    (row,) = spool.pending()
+    assert spool.kept(row.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX))
+    spool.close()
+
+
+def test_a_spool_from_before_points_and_sound_goes_on(tmp_path):
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        db.execute("ALTER TABLE outbox DROP COLUMN context")
+    db.close()
+    spool = open_spool(tmp_path)
+    (row,) = spool.pending()
+    assert spool.kept(row.item) == KeptLanes(PixelCrop(b"jpeg" * 5, "jpeg", BOX))
+    spool.commit([sample(spool, spool.resume("c", "r"), [with_context(outbox_item(1))])])
+    _, row = spool.pending()
+    assert spool.kept(row.item).sound == SOUND
+    assert not spool.notices
+    spool.close()
+
+
+def test_the_oldest_wait_is_that_of_the_oldest_unanswered(tmp_path):
+    clock = ManualClock(10**18)
+    spool = open_spool(tmp_path, clock=clock)
+    assert spool.oldest_wait_s() == 0
+    for _ in range(2):
+        spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+        clock.advance(2 * 10**9)
+    assert spool.oldest_wait_s() == 4
+    spool.answer(spool.pending()[0].item, ItemState.REVIEWED, "{}")
+    assert spool.oldest_wait_s() == 2
+    spool.close()
+
+
+def test_a_full_spool_lets_go_of_points_and_sound_before_any_evidence(tmp_path):
+    room = SpoolSettings(keep_free_bytes=0, max_bytes=4096)
+    spool = open_spool(tmp_path, settings=room)
+    for _ in range(12):
+        number = spool.next_sequence
+        record = with_context(outbox_item(1, value=float(number % 5), size=150))
+        spool.commit([sample(spool, spool.resume("c", "r"), [record])])
+        assert spool.outbox_bytes <= 4096
+    counts = spool.counts().items
+    assert (counts[ItemState.PENDING], counts[ItemState.SHED]) == (12, 0)
+    kept = {row.item.sample.sequence: spool.kept(row.item).sound is not None for row in spool.pending()}
+    worth = {there: [number % 5 for number in kept if kept[number] is there] for there in (True, False)}
+    assert min(worth[True]) >= max(worth[False])
+    assert (
+        spool.outbox_bytes
+        == spool.query("SELECT sum(length(evidence) + length(crop) + length(context)) FROM outbox")[0][0]
+    )
+    spool.close()

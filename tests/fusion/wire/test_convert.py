@@ -21,16 +21,16 @@ from fusion.types import (
     ItemId,
     MapLayer,
     PixelCrop,
+    PointCrop,
     SampleId,
     SendReason,
     SlotAnswer,
+    SoundClip,
     SymbolCoding,
     Verdict,
 )
 from fusion.wire import limits
 from fusion.wire.convert import (
-    crop_from_proto,
-    crop_to_proto,
     evidence_from_proto,
     evidence_to_proto,
     item_to_proto,
@@ -39,6 +39,7 @@ from fusion.wire.convert import (
     verdict_from_proto,
     verdict_to_proto,
 )
+from fusion.wire.lanes import crop_from_proto, crop_to_proto
 from fusion.wire.rules import item_from_proto
 from fusion.wire.v1 import perception_pb2 as pb
 
@@ -88,6 +89,14 @@ def fused_tokens(draw):
 
 
 CROPS = st.builds(PixelCrop, st.binary(min_size=1, max_size=64), st.sampled_from(["jpeg", "png", "webp"]), boxes())
+POINTS = st.builds(
+    PointCrop, st.tuples(METRES, METRES, METRES), st.floats(2.0**-13, 1, width=32), st.integers(1, 4096),
+    st.binary(min_size=1, max_size=64),
+)  # fmt: skip
+SOUND = st.builds(
+    SoundClip, st.just("wav-mulaw"), st.binary(min_size=1, max_size=64), st.integers(8000, 48_000),
+    st.integers(-(1 << 62), 1 << 62),
+)  # fmt: skip
 EVIDENCE = st.builds(
     Evidence,
     item=ITEMS,
@@ -113,6 +122,8 @@ EVIDENCE = st.builds(
     maps=st.none() | gated_maps(),
     tokens=st.none() | fused_tokens(),
     pixels=st.none() | CROPS,
+    points=st.none() | POINTS,
+    sound=st.none() | SOUND,
 )
 
 
