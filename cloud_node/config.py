@@ -14,6 +14,7 @@ class QueueSettings(Settings):
     items: int = Field(default=1024, ge=1, description="items waiting for a review, all devices together")
     tokens: int = Field(default=131_072, ge=1, description="their cost in tokens")
     window: int = Field(default=64, ge=1, description="submissions of one device without an answer")
+    thin: bool = Field(default=True, description="as it fills, read less of each item before any is refused")
 
 
 class BatchSettings(Settings):

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from cloud_node.outcome import Timings
+from cloud_node.thinning import Level
 from fusion.types import Evidence, ItemId, SlotAnswer, Verdict
 from fusion.wire.messages import PixelRequest, Refusal, Submission
 
@@ -59,6 +60,7 @@ class Job:
     queue_ns: int = 0
     review_ns: int = 0
     batch: tuple[int, int] = field(default=(0, 0))
+    thinned: Level = Level.ALL
 
     @property
     def item(self) -> ItemId:
@@ -73,4 +75,4 @@ class Job:
 
     def timings(self, answered_ns: int) -> Timings:
         """What the ledger keeps about the job's way."""
-        return Timings(self.received_ns, answered_ns, self.queue_ns, self.review_ns, *self.batch)
+        return Timings(self.received_ns, answered_ns, self.queue_ns, self.review_ns, *self.batch, int(self.thinned))

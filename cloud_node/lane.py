@@ -17,7 +17,7 @@ from cloud_node.metrics import Metrics
 from cloud_node.reviewer import BatchReviewer, Failed, RowResult
 from cloud_node.warmup import warm_up
 from fusion.clock import Clock
-from fusion.review import Reviewer
+from fusion.review import ANY_PROFILE, Reviewer
 from fusion.types import Evidence, ItemId
 
 _log = logging.getLogger(__name__)
@@ -66,6 +66,11 @@ class Lane:
     def price(self, evidence: Evidence) -> int:
         """Cost of a review; raises `EvidenceError` for what no batch can hold or the reviewer cannot price."""
         return self._batch_reviewer.price(evidence, self._settings.tokens)
+
+    @property
+    def reads_maps(self) -> bool:
+        """Whether a review tells anything without pixels."""
+        return ANY_PROFILE not in self.reviewer.profiles
 
     def add(self, job: Job) -> None:
         """Let a priced job wait for its review."""

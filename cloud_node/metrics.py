@@ -39,6 +39,9 @@ class Metrics:
         )
         self.queue_items = Gauge(name + "queue_items", "Items that wait for a review or are in one", registry=registry)
         self.queue_tokens = Gauge(name + "queue_tokens", "Their cost", registry=registry)
+        self.thinned = Counter(
+            name + "thinned_items", "Reviews by what was left out for want of time", ["level"], registry=registry
+        )
         self.open_items = Gauge(name + "open_items", "Items without an answer", registry=registry)
         self.batch_items = Histogram(name + "batch_items", "Rows a batch", buckets=_SIZES, registry=registry)
         self.batch_tokens = Histogram(name + "batch_tokens", "Cost a batch", buckets=_TOKENS, registry=registry)

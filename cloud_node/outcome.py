@@ -16,7 +16,10 @@ from fusion.wire.messages import Refusal, Submission
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """When and how fast. `received_ns` and `answered_ns` are the service's wall clock, the others durations."""
+    """When and how fast. `received_ns` and `answered_ns` are the service's wall clock, the others durations.
+
+    `thinned` is the `Level` of what was left out for want of time, 0 for nothing.
+    """
 
     received_ns: int = 0
     answered_ns: int = 0
@@ -24,6 +27,7 @@ class Timings:
     review_ns: int = 0
     batch_items: int = 0
     batch_tokens: int = 0
+    thinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

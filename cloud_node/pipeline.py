@@ -22,6 +22,7 @@ from cloud_node.metrics import Metrics
 from cloud_node.outcome import Outcome, is_sure, refused, reviewed, verdict_of
 from cloud_node.reviewer import Failed, Poisoned, RowResult, Scored
 from cloud_node.roster import Roster
+from cloud_node.thinning import Level, Thinning, thin
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, FusionError, OverloadedError, UnavailableError, UnknownProfileError
 from fusion.types import Evidence, ItemId, ItemState, SlotAnswer
@@ -57,6 +58,7 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
         self._admission = Admission(settings.queue, lambda: sum(lane.drain_ns() for lane in self._lanes.values()))
+        self._thinning = Thinning(enabled=settings.queue.thin)
         self._jobs: dict[ItemId, Job] = {}
         self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -191,14 +193,21 @@ class Pipeline:
     def _wait(self, job: Job, evidence: Evidence, *, again: bool = False) -> None:
         """Price the job and queue it; raises `EvidenceError` or `OverloadedError`."""
         assert job.lane is not None
-        tokens = job.lane.price(evidence)
         if again:
+            tokens = job.lane.price(evidence)
             self._admission.enter_again(tokens)
         else:
+            evidence, tokens, job.thinned = thin(evidence, self._level(job), job.lane.price)
             self._admission.enter(tokens)
         job.evidence, job.tokens, job.stage = evidence, tokens, Stage.WAITING
         job.lane.add(job)
         self._show_queue()
+
+    def _level(self, job: Job) -> Level:
+        """What to leave out of a job that would wait now."""
+        assert job.lane is not None
+        slack_ns = None if job.deadline_ns is None else job.deadline_ns - self._clock.monotonic_ns()
+        return self._thinning.decide(self._admission.fill, job.lane.drain_ns(), slack_ns)
 
     def _expired(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -233,6 +242,10 @@ class Pipeline:
         if sure or job.evidence.pixels is not None or ask is None or until_ns <= now_ns:
             self._store_verdict(job, answers)
             return
+        if job.lane is not None and job.lane.reads_maps and self._level(job) >= Level.NO_PICTURES:
+            job.thinned = max(job.thinned, Level.NO_PICTURES)
+            self._store_verdict(job, answers)
+            return
         job.first, job.stage, job.ask_until_ns = answers, Stage.ASKING, until_ns
         job.timer = asyncio.get_running_loop().call_later(
             (until_ns - now_ns) / 1e9, self._step, self._pixels_timed_out, job
@@ -262,6 +275,7 @@ class Pipeline:
         assert job.lane is not None
         floor = self._settings.review.confidence_floor
         verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor)
+        self._metrics.thinned.labels(job.thinned.name.lower()).inc()
         timings = job.timings(self._clock.wall_ns())
         self._commit(job, reviewed(job.submission, job.evidence, verdict, timings))
 
