@@ -23,6 +23,7 @@ from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected
 from fusion.review.hub.prompt import build_prompt
 from fusion.review.synthetic import example_evidence, synthetic_evidence
+from fusion.review.temperatures import load_temperatures
 from fusion.review.together import choose
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -47,6 +48,8 @@ class HubReviewer:
             self.name += f"+{projected.fingerprint[:12]}"
             self.profiles = frozenset(projected.files.profiles)
             self._side = projected.files.layout.crop
+        self._fitted = load_temperatures(called.calibration, task, self.name)
+        self.name += self._fitted.mark
         with told_of(called), torch.inference_mode():
             self.network = network_of(task, opened, self._side, projected)
             self._crop_tokens = self.network.crop_tokens(self._side)
@@ -70,7 +73,7 @@ class HubReviewer:
     @property
     def temperatures(self) -> tuple[float, ...]:
         """What scores are divided by, slot by slot."""
-        return (1.0,) * len(self.task.slots) if self._files is None else self._files.temperatures
+        return self._fitted.values if self._files is None else self._files.temperatures
 
     def example(self, seed: int) -> Evidence:
         """A made-up item: with a picture, or of a trunk that its projector reads."""

@@ -17,6 +17,7 @@ from fusion.review.remote.name import RemoteName
 from fusion.review.remote.question import Question, data_url
 from fusion.review.remote.reply import Reply
 from fusion.review.remote.server import ChatServer, Sleep
+from fusion.review.temperatures import load_temperatures
 from fusion.review.together import choose
 from fusion.task import Task
 from fusion.types import Evidence, Float64Array, SlotAnswer
@@ -45,7 +46,8 @@ class OpenAiReviewer:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.task = task
-        self.name = called.called
+        self._fitted = load_temperatures(called.calibration, task, called.called)
+        self.name = called.called + self._fitted.mark
         self._called = called
         question = Question(task, called.model)
         self._tokens = math.ceil(called.side / _PIXELS_PER_TOKEN) ** 2 + question.most_tokens
@@ -101,5 +103,5 @@ class OpenAiReviewer:
                 return self._answers([np.full(len(s.options), 1 / len(s.options)) for s in self.task.slots])
 
     def _answers(self, tables: Sequence[Float64Array]) -> dict[str, SlotAnswer]:
-        rows = [table[None] for table in tables]
+        rows = self._fitted.apply([table[None] for table in tables])
         return slot_answers(self.task, rows, choose(rows, None))[0]
