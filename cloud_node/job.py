@@ -34,6 +34,7 @@ class Stage(Enum):
     WAITING = "waiting"
     SCORING = "scoring"
     ASKING = "asking"
+    EXPLAINING = "explaining"
     STORING = "storing"
 
 

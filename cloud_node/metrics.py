@@ -39,6 +39,9 @@ class Metrics:
         )
         self.queue_items = Gauge(name + "queue_items", "Items that wait for a review or are in one", registry=registry)
         self.queue_tokens = Gauge(name + "queue_tokens", "Their cost", registry=registry)
+        self.rationales = Counter(
+            name + "rationales", "Rationales wanted, and what became of them", ["how"], registry=registry
+        )
         self.thinned = Counter(
             name + "thinned_items", "Reviews by what was left out for want of time", ["level"], registry=registry
         )

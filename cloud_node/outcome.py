@@ -86,7 +86,11 @@ def is_sure(answers: Mapping[str, SlotAnswer], confidence_floor: float) -> bool:
 
 
 def verdict_of(
-    reviewer: Reviewer, evidence: Evidence, answers: Mapping[str, SlotAnswer], confidence_floor: float
+    reviewer: Reviewer,
+    evidence: Evidence,
+    answers: Mapping[str, SlotAnswer],
+    confidence_floor: float,
+    rationale: str = "",
 ) -> Verdict:
     """The verdict on `evidence`; uncertain when a slot is below the floor."""
     lanes = ("maps", evidence.maps), ("tokens", evidence.tokens), ("pixels", evidence.pixels)
@@ -97,6 +101,7 @@ def verdict_of(
         lanes=tuple(name for name, lane in lanes if lane is not None),
         reviewer=reviewer.name,
         prompt_sha256=reviewer.task.prompt_sha256,
+        rationale=rationale,
     )
 
 

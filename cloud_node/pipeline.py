@@ -15,6 +15,7 @@ from functools import partial
 
 from cloud_node.admission import Admission
 from cloud_node.config import CloudSettings
+from cloud_node.explaining import COMMIT_NS, How, Wanted
 from cloud_node.job import Job, Listener, Stage
 from cloud_node.journal import Journal
 from cloud_node.lane import Lane, LaneEvents
@@ -49,7 +50,10 @@ class Pipeline:
         metrics: Metrics,
     ) -> None:
         self._roster = roster
-        self._lanes = {r.name: Lane(r, settings.batch, executors[r.name], clock, metrics) for r in roster.reviewers}
+        tokens = settings.review.rationale_tokens
+        self._lanes = {
+            r.name: Lane(r, settings.batch, executors[r.name], clock, metrics, tokens) for r in roster.reviewers
+        }
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
@@ -69,7 +73,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run the ledger's writer and every lane; ends only by being cancelled or by a defect."""
-        events = LaneEvents(self._expired, self._done)
+        events = LaneEvents(self._expired, self._done, self._explained)
         lanes = (lane.run(events) for lane in self._lanes.values())
         await asyncio.gather(self._journal.run(), self._defect, *lanes)
 
@@ -271,10 +275,27 @@ class Pipeline:
             job.timer = None
 
     def _store_verdict(self, job: Job, answers: Mapping[str, SlotAnswer]) -> None:
+        """Store what was answered, or first let the reviewer say why."""
+        assert job.lane is not None
+        review = self._settings.review
+        wanted = review.rationale == "always" or not is_sure(answers, review.confidence_floor)
+        if review.rationale == "never" or not wanted or not job.lane.can_explain:
+            self._store_explained(job, answers)
+            return
+        until_ns = self._clock.monotonic_ns() + review.rationale_wait_ms * 1_000_000
+        until_ns = until_ns if job.deadline_ns is None else min(until_ns, job.deadline_ns - COMMIT_NS)
+        job.stage = Stage.EXPLAINING
+        job.lane.ask_why(Wanted(job, answers, until_ns))
+
+    def _explained(self, wanted: Wanted, rationale: str, how: How) -> None:
+        self._metrics.rationales.labels(how.value).inc()
+        self._store_explained(wanted.job, wanted.answers, rationale)
+
+    def _store_explained(self, job: Job, answers: Mapping[str, SlotAnswer], rationale: str = "") -> None:
         assert job.evidence is not None
         assert job.lane is not None
         floor = self._settings.review.confidence_floor
-        verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor)
+        verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor, rationale)
         self._metrics.thinned.labels(job.thinned.name.lower()).inc()
         timings = job.timings(self._clock.wall_ns())
         self._commit(job, reviewed(job.submission, job.evidence, verdict, timings))

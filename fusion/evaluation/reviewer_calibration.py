@@ -22,7 +22,7 @@ from fusion.evaluation.calibration import BINS, expected_calibration_error, fit_
 from fusion.review import ANY_PROFILE, Reviewer, RowsError
 from fusion.review.item_cache import ItemCache
 from fusion.review.synthetic import synthetic_evidence
-from fusion.review.temperatures import temper, write_temperatures
+from fusion.review.temperatures import is_tempered, temper, write_temperatures
 from fusion.types import BoolArray, Box2D, Evidence, Float64Array, PixelCrop, SlotAnswer, UInt8Array
 
 BATCH = 32
@@ -107,7 +107,7 @@ def _check(reviewer: Reviewer, *caches: ItemCache) -> None:
             f"{reviewer.name} keeps its temperatures in its own folder; training fits them "
             "(fusion train reviewer, fusion train projector)"
         )
-    if "~" in reviewer.name:
+    if is_tempered(reviewer.name):
         raise ConfigError(f"{reviewer.name} has a calibration already; give its name without calibration=")
     for cache in caches:
         if cache.task.prompt_sha256 != reviewer.task.prompt_sha256:

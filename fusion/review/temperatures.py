@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from fusion.types import Float64Array
 
 FORMAT = 1
 _SHOWN = 8
+_MARK = re.compile(r"\+t[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,19 @@ class Temperatures:
 
     @property
     def mark(self) -> str:
-        """What a reviewer's name ends with, as its probabilities are others: `~` and eight digits, or nothing."""
-        return f"~{self.digest[:_SHOWN]}" if self.digest else ""
+        """What a reviewer's name ends with, as its probabilities are others: `+t` and eight digits, or nothing."""
+        return f"+t{self.digest[:_SHOWN]}" if self.digest else ""
 
     def apply(self, tables: Sequence[NDArray[np.floating]]) -> list[Float64Array]:
         """Tables (B, options) of probabilities, tempered slot by slot; without a file as they are."""
         if not self.digest:
             return [np.asarray(table, np.float64) for table in tables]
         return [temper(table, value) for table, value in zip(tables, self.values, strict=True)]
+
+
+def is_tempered(reviewer: str) -> bool:
+    """Whether a reviewer of this name was given a file of temperatures."""
+    return _MARK.search(reviewer) is not None
 
 
 def temper(probabilities: NDArray[np.floating], temperature: float) -> Float64Array:

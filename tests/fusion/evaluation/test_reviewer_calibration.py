@@ -11,7 +11,7 @@ import pytest
 
 from fusion.cli import main
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import ConfigError, InputError, ModelError
+from fusion.errors import ConfigError, InputError, ModelError, ProtocolError
 from fusion.evaluation.bootstrap import interval_of, mean_interval
 from fusion.evaluation.calibration import expected_calibration_error
 from fusion.evaluation.reviewer_calibration import ask, calibrate_reviewer_file, halves
@@ -24,6 +24,8 @@ from fusion.review.remote.reviewer import OpenAiReviewer
 from fusion.review.synthetic import write_synthetic_cache
 from fusion.review.temperatures import temper, write_temperatures
 from fusion.task import Task
+from fusion.wire.checks import FieldCheck
+from fusion.wire.limits import MAX_VERSION
 
 YARD = Task.load("yard")
 REMOTE = "http://127.0.0.1:9/v1#m?task=yard"
@@ -51,8 +53,8 @@ def test_fitted_by_the_command_and_taken_by_the_name(
     written = json.loads(out.read_text())
     plain, fitted = HubReviewer.load(name), HubReviewer.load(f"{name}&calibration={out}")
     assert written["reviewer"] == plain.name
-    assert fitted.name.startswith(plain.name + "~")
-    assert len(fitted.name) == len(plain.name) + 9
+    assert fitted.name.startswith(plain.name + "+t")
+    assert len(fitted.name) == len(plain.name) + 10
     assert fitted.temperatures == tuple(written["temperatures"].values()) != plain.temperatures
     fitting, held_out = halves(ItemCache.load(items))
     assert not set(fitting.columns["scene"]) & set(held_out.columns["scene"])
@@ -84,7 +86,7 @@ def test_a_file_of_something_else_is_refused(folder: Path, tmp_path: Path, chang
     reviewers = (HubReviewer.load, f"{folder}?task=yard&side=56"), (OpenAiReviewer.load, REMOTE)
     for load, name in reviewers:
         write_temperatures(path, YARD, load(name).name, {slot.name: 2.0 for slot in YARD.slots}, {})
-        assert "~" in load(f"{name}&calibration={path}").name
+        FieldCheck("verdict", ProtocolError).name("reviewer", load(f"{name}&calibration={path}").name, MAX_VERSION)
         path.write_text(json.dumps(json.loads(path.read_text()) | {changed: value}))
         with pytest.raises(ModelError, match=f"c.json: was fitted for {changed}"):
             load(f"{name}&calibration={path}")
@@ -117,9 +119,12 @@ def test_what_cannot_be_calibrated_is_told(items: Path, tmp_path: Path) -> None:
         calibrate_reviewer_file(FixedReviewer(Task.load("pcb")), cache, cache, out)
     with pytest.raises(InputError, match="--held-out"):
         halves(cache.take(cache.columns["scene"] == cache.columns["scene"][0]))
+    write_temperatures(out, YARD, OpenAiReviewer.load(REMOTE).name, {slot.name: 2.0 for slot in YARD.slots}, {})
+    with pytest.raises(ConfigError, match="without calibration="):
+        calibrate_reviewer_file(OpenAiReviewer.load(f"{REMOTE}&calibration={out}"), cache, cache, tmp_path / "d.json")
     with pytest.raises(ConfigError, match="give one of both"):
         HubReviewer.load("x?projector=a&calibration=b")
-    assert not out.exists()
+    assert not (tmp_path / "d.json").exists()
 
 
 def test_intervals_of_a_mean_agree() -> None:
