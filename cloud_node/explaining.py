@@ -56,7 +56,7 @@ def explain_item(reader: LedgerReader, reviewer: Reviewer, item: ItemId, max_tok
     kept.
     """
     if not isinstance(reviewer, Explains):
-        raise ConfigError(f"{reviewer.name} cannot say why; hf: reviewers can")
+        raise ConfigError(f"{reviewer.name} cannot say why; hf: and openai: reviewers can")
     record = reader.one(item, with_evidence=True)
     if record is None or record.outcome.verdict is None:
         raise InputError(f"{item} has no verdict in this ledger")

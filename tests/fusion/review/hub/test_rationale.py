@@ -81,23 +81,6 @@ def llava(tmp_path_factory):
     return HubReviewer.load(f"{folder}?task=yard&side=56")
 
 
-def test_the_first_token_is_what_the_tree_reads(llava):
-    """The row that labels are scored behind and the row that is continued are the same."""
-    batch = llava._batch([llava.prepare(item(1)).payload])
-    tree = llava.network.prompt.tree
-    with torch.inference_mode():
-        scores = llava.network(batch, llava._prefix)[0][0]
-        label = tree.labels[0]
-        at, branch = label[0][0].at, []
-        while at >= 0:
-            branch.insert(0, int(tree.ids[at]))
-            at = int(tree.parents[at])
-        logits = Continuation(llava.network, batch, llava._prefix, branch).logits
-    alone = [i for i, steps in enumerate(label) if len(steps) == 1]
-    assert alone
-    torch.testing.assert_close(scores[alone], logits[[label[i][0].token for i in alone]], atol=2e-4, rtol=1e-3)
-
-
 def test_it_stops_when_told_to(llava):
     row = llava.prepare(item(1))
     answers = llava.score([row])[0]
