@@ -55,6 +55,11 @@ class Admission:
         self.items -= 1
         self.tokens -= tokens
 
+    @property
+    def fill(self) -> float:
+        """The share of the queue that is taken, by items or tokens, whichever is more; above 1 for what came again."""
+        return max(self.items / self._settings.items, self.tokens / self._settings.tokens)
+
     def retry_after_s(self) -> float:
         """When trying again makes sense: about half of what waits will be done by then."""
         return min(MAX_RETRY_S, max(MIN_RETRY_S, self._drain_ns() / 2e9))

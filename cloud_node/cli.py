@@ -29,6 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     doctor = commands.add_parser("doctor", help="is this machine fit to serve, and which batches suit it")
     doctor.set_defaults(run=_doctor)
+    explain = commands.add_parser("explain", help="let a reviewer say why a stored verdict says what it says")
+    explain.add_argument("--ledger", required=True, help="as in the configuration: a file or a URL")
+    explain.add_argument("--item", required=True, metavar="DEVICE/EPOCH/SEQUENCE#ITEM")
+    explain.add_argument("--reviewer", required=True, help="as in the configuration: hf:NAME-OR-PATH?task=TASK")
+    explain.add_argument("--tokens", type=int, default=48, help="at most so many")
+    explain.set_defaults(run=_explain)
     for command in (serve, check, doctor):
         command.add_argument("--config", type=Path, help="a TOML file; without one, the defaults")
         add_overrides(command)
@@ -90,6 +96,22 @@ def _check(arguments: argparse.Namespace) -> None:
         print(f"reviewer {name}: {reviewer.name}, task {reviewer.task.name}, {len(reviewer.profiles)} profile(s)")
     print(f"ledger: {without_password(settings.ledger)}")
     print(f"would listen on {settings.listen}")
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from contextlib import closing
+
+    from cloud_node.explaining import explain_item
+    from cloud_node.ledger import open_reader
+    from fusion.errors import ConfigError
+    from fusion.review import load_reviewer
+    from fusion.types import ItemId
+
+    if arguments.tokens < 1:
+        raise ConfigError(f"--tokens {arguments.tokens}: give 1 or more")
+    item = ItemId.parse(arguments.item)
+    with closing(open_reader(arguments.ledger)) as reader:
+        print(explain_item(reader, load_reviewer(arguments.reviewer), item, arguments.tokens))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from fusion.config import Settings
@@ -15,6 +17,7 @@ class QueueSettings(Settings):
     items: int = Field(default=1024, ge=1, description="items waiting for a review, all devices together")
     tokens: int = Field(default=131_072, ge=1, description="their cost in tokens")
     window: int = Field(default=64, ge=1, description="submissions of one device without an answer")
+    thin: bool = Field(default=True, description="as it fills, read less of each item before any is refused")
 
 
 class BatchSettings(Settings):
@@ -30,6 +33,11 @@ class ReviewSettings(Settings):
 
     confidence_floor: float = Field(default=0.6, ge=0, le=1, description="below it, in any slot, pixels are asked for")
     pixel_timeout_ms: int = Field(default=3000, ge=0, description="how long to wait for them; 0 never asks")
+    rationale: Literal["never", "uncertain", "always"] = Field(
+        default="never", description="of which verdicts the reviewer writes why, where it can and nothing else waits"
+    )
+    rationale_tokens: int = Field(default=48, ge=1, le=256, description="of a rationale at most")
+    rationale_wait_ms: int = Field(default=5000, ge=0, description="how long a verdict may wait for its rationale")
 
 
 class CloudSettings(Settings):

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from cloud_node.outcome import Timings
+from cloud_node.thinning import Level
 from fusion.types import Evidence, ItemId, KeptLanes, SlotAnswer, Verdict
 from fusion.wire.messages import PixelRequest, Refusal, Submission
 
@@ -33,6 +34,7 @@ class Stage(Enum):
     WAITING = "waiting"
     SCORING = "scoring"
     ASKING = "asking"
+    EXPLAINING = "explaining"
     STORING = "storing"
 
 
@@ -72,6 +74,7 @@ class Job:
     steps: list[Step] = field(default_factory=list)
     repeated: bool = False
     asked: KeptLanes = field(default_factory=KeptLanes)
+    thinned: Level = Level.ALL
 
     @property
     def item(self) -> ItemId:
@@ -91,4 +94,4 @@ class Job:
 
     def timings(self, answered_ns: int) -> Timings:
         """What the ledger keeps about the job's way."""
-        return Timings(self.received_ns, answered_ns, self.queue_ns, self.review_ns, *self.batch)
+        return Timings(self.received_ns, answered_ns, self.queue_ns, self.review_ns, *self.batch, int(self.thinned))

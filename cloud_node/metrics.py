@@ -45,6 +45,12 @@ class Metrics:
         )
         self.queue_items = Gauge(name + "queue_items", "Items that wait for a review or are in one", registry=registry)
         self.queue_tokens = Gauge(name + "queue_tokens", "Their cost", registry=registry)
+        self.rationales = Counter(
+            name + "rationales", "Rationales wanted, and what became of them", ["how"], registry=registry
+        )
+        self.thinned = Counter(
+            name + "thinned_items", "Reviews by what was left out for want of time", ["level"], registry=registry
+        )
         self.open_items = Gauge(name + "open_items", "Items without an answer", registry=registry)
         self.batch_items = Histogram(name + "batch_items", "Rows a batch", buckets=_SIZES, registry=registry)
         self.batch_tokens = Histogram(name + "batch_tokens", "Cost a batch", buckets=_TOKENS, registry=registry)

@@ -17,7 +17,10 @@ from fusion.wire.messages import Refusal, Submission
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """When and how fast. `received_ns` and `answered_ns` are the service's wall clock, the others durations."""
+    """When and how fast. `received_ns` and `answered_ns` are the service's wall clock, the others durations.
+
+    `thinned` is the `Level` of what was left out for want of time, 0 for nothing.
+    """
 
     received_ns: int = 0
     answered_ns: int = 0
@@ -25,6 +28,7 @@ class Timings:
     review_ns: int = 0
     batch_items: int = 0
     batch_tokens: int = 0
+    thinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,11 @@ def is_sure(answers: Mapping[str, SlotAnswer], confidence_floor: float) -> bool:
 
 
 def verdict_of(
-    reviewer: Reviewer, evidence: Evidence, answers: Mapping[str, SlotAnswer], confidence_floor: float
+    reviewer: Reviewer,
+    evidence: Evidence,
+    answers: Mapping[str, SlotAnswer],
+    confidence_floor: float,
+    rationale: str = "",
 ) -> Verdict:
     """The verdict on `evidence`; uncertain when a slot is below the floor."""
     lanes = ("maps", evidence.maps), ("tokens", evidence.tokens), ("pixels", evidence.pixels)
@@ -100,6 +108,7 @@ def verdict_of(
         lanes=tuple(name for name, lane in lanes if lane is not None),
         reviewer=reviewer.name,
         prompt_sha256=reviewer.task.prompt_sha256,
+        rationale=rationale,
     )
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from cloud_node.admission import Admission
 from cloud_node.asked import worth_keeping
 from cloud_node.config import CloudSettings
+from cloud_node.explaining import COMMIT_NS, How, Wanted
 from cloud_node.job import Job, Listener, Stage
 from cloud_node.journal import Journal
 from cloud_node.lane import Lane, LaneEvents
@@ -23,6 +24,7 @@ from cloud_node.metrics import Metrics
 from cloud_node.outcome import Outcome, is_sure, refused, reviewed, verdict_of
 from cloud_node.reviewer import Failed, Poisoned, RowResult, Scored
 from cloud_node.roster import Roster
+from cloud_node.thinning import Level, Thinning, thin
 from cloud_node.tracing import item_spans
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, FusionError, OverloadedError, UnavailableError, UnknownProfileError
@@ -53,7 +55,10 @@ class Pipeline:
     ) -> None:
         self._tracer = tracer
         self._roster = roster
-        self._lanes = {r.name: Lane(r, settings.batch, executors[r.name], clock, metrics) for r in roster.reviewers}
+        tokens = settings.review.rationale_tokens
+        self._lanes = {
+            r.name: Lane(r, settings.batch, executors[r.name], clock, metrics, tokens) for r in roster.reviewers
+        }
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
@@ -62,6 +67,7 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
         self._admission = Admission(settings.queue, lambda: sum(lane.drain_ns() for lane in self._lanes.values()))
+        self._thinning = Thinning(enabled=settings.queue.thin)
         self._jobs: dict[ItemId, Job] = {}
         self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -72,7 +78,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run the ledger's writer and every lane; ends only by being cancelled or by a defect."""
-        events = LaneEvents(self._expired, self._done)
+        events = LaneEvents(self._expired, self._done, self._explained)
         lanes = (lane.run(events) for lane in self._lanes.values())
         await asyncio.gather(self._journal.run(), self._defect, *lanes)
 
@@ -202,15 +208,22 @@ class Pipeline:
     def _wait(self, job: Job, evidence: Evidence, *, again: bool = False) -> None:
         """Price the job and queue it; raises `EvidenceError` or `OverloadedError`."""
         assert job.lane is not None
-        tokens = job.lane.price(evidence)
         if again:
+            tokens = job.lane.price(evidence)
             self._admission.enter_again(tokens)
         else:
+            evidence, tokens, job.thinned = thin(evidence, self._level(job), job.lane.price)
             self._admission.enter(tokens)
         job.evidence, job.tokens = evidence, tokens
         job.enter(Stage.WAITING, self._clock.monotonic_ns())
         job.lane.add(job)
         self._show_queue()
+
+    def _level(self, job: Job) -> Level:
+        """What to leave out of a job that would wait now."""
+        assert job.lane is not None
+        slack_ns = None if job.deadline_ns is None else job.deadline_ns - self._clock.monotonic_ns()
+        return self._thinning.decide(self._admission.fill, job.lane.drain_ns(), slack_ns)
 
     def _expired(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -245,6 +258,10 @@ class Pipeline:
         if sure or job.evidence.pixels is not None or ask is None or until_ns <= now_ns:
             self._store_verdict(job, answers)
             return
+        if job.lane is not None and job.lane.reads_maps and self._level(job) >= Level.NO_PICTURES:
+            job.thinned = max(job.thinned, Level.NO_PICTURES)
+            self._store_verdict(job, answers)
+            return
         job.first, job.ask_until_ns = answers, until_ns
         job.enter(Stage.ASKING, now_ns)
         job.timer = asyncio.get_running_loop().call_later(
@@ -271,10 +288,28 @@ class Pipeline:
             job.timer = None
 
     def _store_verdict(self, job: Job, answers: Mapping[str, SlotAnswer]) -> None:
+        """Store what was answered, or first let the reviewer say why."""
+        assert job.lane is not None
+        review = self._settings.review
+        wanted = review.rationale == "always" or not is_sure(answers, review.confidence_floor)
+        if review.rationale == "never" or not wanted or not job.lane.can_explain:
+            self._store_explained(job, answers)
+            return
+        until_ns = self._clock.monotonic_ns() + review.rationale_wait_ms * 1_000_000
+        until_ns = until_ns if job.deadline_ns is None else min(until_ns, job.deadline_ns - COMMIT_NS)
+        job.enter(Stage.EXPLAINING, self._clock.monotonic_ns())
+        job.lane.ask_why(Wanted(job, answers, until_ns))
+
+    def _explained(self, wanted: Wanted, rationale: str, how: How) -> None:
+        self._metrics.rationales.labels(how.value).inc()
+        self._store_explained(wanted.job, wanted.answers, rationale)
+
+    def _store_explained(self, job: Job, answers: Mapping[str, SlotAnswer], rationale: str = "") -> None:
         assert job.evidence is not None
         assert job.lane is not None
         floor = self._settings.review.confidence_floor
-        verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor)
+        verdict = verdict_of(job.lane.reviewer, job.evidence, answers, floor, rationale)
+        self._metrics.thinned.labels(job.thinned.name.lower()).inc()
         timings = job.timings(self._clock.wall_ns())
         self._commit(job, reviewed(job.submission, job.evidence, verdict, timings, job.asked))
 

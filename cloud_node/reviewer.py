@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from fusion.errors import EvidenceError, FusionError, UnavailableError
 from fusion.review import PreparedItem, Reviewer, RowsError, check_answers
+from fusion.review.rationale import CarryOn, Explains, plain
 from fusion.types import Evidence, ItemId, SlotAnswer
 
 MAX_STRIKES = 3
@@ -69,6 +70,11 @@ class BatchReviewer:
         if not 1 <= tokens <= most:
             raise EvidenceError(f"{evidence.item}: costs {tokens} tokens, allowed are 1..{most}")
         return tokens
+
+    def explain(self, evidence: Evidence, answers: Mapping[str, SlotAnswer], max_tokens: int, carry_on: CarryOn) -> str:
+        """Why a row was given `answers`; see `Explains.explain`. Raises whatever the reviewer raises."""
+        assert isinstance(self.reviewer, Explains)
+        return plain(self.reviewer.explain(self.reviewer.prepare(evidence), answers, max_tokens, carry_on), cut=False)
 
     def review(self, batch: Sequence[Evidence]) -> list[RowResult]:
         """One result a row, in order. Never raises for what a row or the reviewer does."""

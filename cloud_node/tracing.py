@@ -16,6 +16,7 @@ _NAMES = {
     Stage.WAITING: "queue",
     Stage.SCORING: "batch review",
     Stage.ASKING: "pixels",
+    Stage.EXPLAINING: "rationale",
     Stage.STORING: "commit",
 }
 

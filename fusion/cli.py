@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_prune(commands)
     _add_export(commands)
     _add_evaluate(commands)
+    _add_calibrate(commands)
     return parser
 
 
@@ -350,6 +351,26 @@ def _evaluate_boxes(arguments: argparse.Namespace) -> None:
     from fusion.evaluation.boxes import evaluate_boxes
 
     evaluate_boxes(arguments)
+
+
+def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "fit what makes a reviewer's probabilities mean what they say, and tell what it is worth on other items"
+    calibrate = commands.add_parser("calibrate", help=told, description=told)
+    calibrate.add_argument("model", choices=["reviewer"])
+    calibrate.add_argument("name", help="hf:NAME-OR-PATH?task=TASK or openai:URL#MODEL?task=TASK")
+    calibrate.add_argument(
+        "--items", type=Path, required=True, metavar="FOLDER", help="a cache of items, as training and evaluation make"
+    )
+    calibrate.add_argument("--held-out", type=Path, metavar="FOLDER", help="others; default: every second scene")
+    calibrate.add_argument("--out", type=Path, default=Path("calibration.json"))
+    calibrate.add_argument("--threads", type=int, default=2)
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from fusion.training.commands import calibrate
+
+    calibrate(arguments)
 
 
 if __name__ == "__main__":

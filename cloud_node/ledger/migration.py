@@ -1,4 +1,4 @@
-"""Ledgers of earlier programs, brought up to date in place. Only SQLite has earlier schemas."""
+"""Ledgers of earlier programs, brought up to date in place. Schema 1 was SQLite alone."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ TOGETHER = 1000
 
 def upgrade(connection: Connection, version: int) -> None:
     """Bring a ledger of schema `version` to the present one, in the caller's transaction."""
-    assert version == 1, version
-    _sortable(connection)
-    CORRECTIONS.create(connection)
+    assert version in {1, 2}, version
+    if version == 1:
+        _sortable(connection)
+        CORRECTIONS.create(connection)
+    connection.execute(text("ALTER TABLE outcomes ADD COLUMN rationale TEXT"))
     connection.execute(text("DROP VIEW verdicts"))
     connection.execute(text(VERDICTS))
 

@@ -37,6 +37,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON, insert
 from sqlalchemy.exc import ArgumentError
 
 from cloud_node.ledger.database import Database
+from cloud_node.ledger.migration import upgrade
 from cloud_node.ledger.opening import without_password
 from cloud_node.ledger.reader import SqlReader
 from cloud_node.ledger.rows import COLUMNS
@@ -143,6 +144,11 @@ class PostgresLedger(SqlLedger):
                     create(connection)
                     connection.execute(text("CREATE TABLE ledger_schema (version INTEGER PRIMARY KEY)"))
                     connection.execute(text("INSERT INTO ledger_schema VALUES (:version)"), {"version": SCHEMA_VERSION})
+            if connection.scalar(_VERSION) == 2:
+                connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
+                if connection.scalar(_VERSION) == 2:  # nobody else brought it up to date meanwhile
+                    upgrade(connection, 2)
+                    connection.execute(text("UPDATE ledger_schema SET version = :version"), {"version": SCHEMA_VERSION})
             _check_version(connection, database.name)
         return cls(argument, database, keep_evidence=keep_evidence)
 
@@ -205,5 +211,7 @@ def _exists(connection: Connection) -> bool:
 
 def _check_version(connection: Connection, name: str) -> None:
     version = connection.scalar(_VERSION)
+    if version == 2:
+        raise SpoolError(f"ledger {name}: is of schema 2; a service that opens it to write brings it up to date")
     if version != SCHEMA_VERSION:
         raise SpoolError(f"ledger {name}: is of schema {version}, this program knows {SCHEMA_VERSION}")

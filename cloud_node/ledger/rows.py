@@ -20,8 +20,8 @@ TOLD = (
 )  # fmt: skip
 """The columns of `outcomes` that a digest covers, in its order."""
 
-COLUMNS = (*TOLD, "digest", "answered_ns", "value")
-"""The columns of `outcomes` but its id."""
+COLUMNS = (*TOLD, "digest", "answered_ns", "value", "rationale")
+"""The columns of `outcomes` but its id. A digest covers a rationale that is there."""
 
 _TIMINGS = Timings.__slots__
 
@@ -42,7 +42,9 @@ def row_of(outcome: Outcome) -> tuple[Any, ...]:
     timings = json.dumps({name: getattr(outcome.timings, name) for name in _TIMINGS})
     refusal = outcome.state.value, outcome.reason, outcome.task, outcome.profile, outcome.evidence_sha256
     told = (*key_of(outcome.item), *refusal, *answered, header, timings)
-    return (*told, digest_of(told), outcome.timings.answered_ns, value_of(outcome.header))
+    rationale = verdict.rationale or None if verdict is not None else None
+    digest = digest_of(told if rationale is None else (*told, rationale))
+    return (*told, digest, outcome.timings.answered_ns, value_of(outcome.header), rationale)
 
 
 def digest_of(row: Sequence[Any]) -> str:
@@ -58,11 +60,11 @@ def value_of(header: Any) -> float:
 
 def outcome_of(row: Sequence[Any], blob: bytes | None = None) -> Outcome:
     """The outcome of a row (`COLUMNS`) and its evidence; raises `SpoolError` when they are not what was stored."""
-    told, (digest, answered_ns, value) = tuple(row[: len(TOLD)]), row[len(TOLD) :]
+    told, (digest, answered_ns, value, rationale) = tuple(row[: len(TOLD)]), row[len(TOLD) :]
     device, epoch, sequence, number, state, reason, task, profile, evidence_sha256, *rest = told
     slots, uncertain, lanes, reviewer, prompt_sha256, header_text, timings_text = rest
     item = ItemId(SampleId(device, epoch, sequence), number)
-    if digest_of(told) != digest:
+    if digest_of(told if rationale is None else (*told, rationale)) != digest:
         raise SpoolError(f"the ledger's row of {item} is damaged: its digest does not match")
     header = json.loads(header_text) if header_text is not None else None
     timings = Timings(**json.loads(timings_text))
@@ -73,7 +75,8 @@ def outcome_of(row: Sequence[Any], blob: bytes | None = None) -> Outcome:
     verdict = None
     if slots is not None:
         lane_names = tuple(json.loads(lanes))
-        verdict = Verdict(item, slots_from_json(slots), bool(uncertain), lane_names, reviewer, prompt_sha256)
+        said = lane_names, reviewer, prompt_sha256, rationale or ""
+        verdict = Verdict(item, slots_from_json(slots), bool(uncertain), *said)
     return Outcome(
         item=item,
         state=ItemState(state),

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _NUMBER: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 _VALUE: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
@@ -54,6 +54,7 @@ OUTCOMES = Table(
     Column("digest", Text, nullable=False),
     Column("answered_ns", _NUMBER, nullable=False),
     Column("value", _VALUE, nullable=False),
+    Column("rationale", Text),
     UniqueConstraint("device", "epoch", "sequence", "item"),
     CheckConstraint("state IN ('reviewed', 'quarantined', 'expired', 'shed')", name="final_state"),
     sqlite_strict=True,

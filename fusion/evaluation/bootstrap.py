@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,3 +57,24 @@ def mean_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(numbers.mean()), float(low), float(high), draws)
+
+
+def interval_of(
+    statistic: Callable[[Float64Array], float],
+    groups: NDArray[np.generic],
+    *,
+    confidence: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The same of anything that can be told from how often each item counts: `statistic` takes weights (N,)."""
+    _, group = np.unique(groups, return_inverse=True)
+    count = int(group.max()) + 1
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(draws):
+        times = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
+        drawn.append(statistic(times[group]))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(statistic(np.ones(len(group))), float(low), float(high), draws)

@@ -5,40 +5,38 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.review.temperatures import temper
 from fusion.types import Float64Array
 
 BINS = 15
 
 
 def expected_calibration_error(
-    probabilities: NDArray[np.floating], truth: NDArray[np.integer], *, bins: int = BINS
+    probabilities: NDArray[np.floating],
+    truth: NDArray[np.integer],
+    *,
+    bins: int = BINS,
+    weights: Float64Array | None = None,
 ) -> float:
     """Mean gap between confidence and accuracy, over equal-width confidence bins weighted by their items.
 
-    `probabilities` (N, options), `truth` (N,) option indices. Naeini et al., 2015; 0 is best. Raises
-    `ValueError` without items.
+    `probabilities` (N, options), `truth` (N,) option indices, `weights` (N,) what each counts.
+    Naeini et al., 2015; 0 is best. Raises `ValueError` without items.
     """
     if not len(probabilities) or len(probabilities) != len(truth):
         raise ValueError(f"{len(probabilities)} answers and {len(truth)} truths have no calibration")
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == truth
     which = np.clip((confidence * bins).astype(np.int64), 0, bins - 1)
-    gap = np.bincount(which, weights=confidence - right, minlength=bins)
-    return float(np.abs(gap).sum() / len(truth))
+    counts = np.ones(len(truth)) if weights is None else weights
+    gap = np.bincount(which, weights=(confidence - right) * counts, minlength=bins)
+    return float(np.abs(gap).sum() / counts.sum())
 
 
 def negative_log_likelihood(probabilities: NDArray[np.floating], truth: NDArray[np.integer]) -> float:
     """Mean -log p(truth) in nats; `probabilities` (N, options), `truth` (N,)."""
     chosen = np.take_along_axis(probabilities, truth[:, None], 1)
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
-
-
-def temper(probabilities: NDArray[np.floating], temperature: float) -> Float64Array:
-    """What softmax(logits / temperature) gives, from the probabilities at temperature 1; (N, options)."""
-    logs = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-30)) / temperature
-    powers = np.exp(logs - logs.max(1, keepdims=True))
-    tempered: Float64Array = powers / powers.sum(1, keepdims=True)
-    return tempered
 
 
 def fit_temperature(probabilities: NDArray[np.floating], truth: NDArray[np.integer]) -> float:

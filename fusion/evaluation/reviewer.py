@@ -15,10 +15,11 @@ from fusion.codec import FULL, Rate
 from fusion.errors import InputError
 from fusion.evaluation.answers import detector_answers, device_answers
 from fusion.evaluation.bootstrap import mean_interval
-from fusion.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood, temper
+from fusion.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
 from fusion.review.folder import save_temperatures
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
+from fusion.review.temperatures import temper
 from fusion.types import BoolArray, DeviceOpinion, Float64Array
 
 CONFIDENCE_FLOOR = 0.6

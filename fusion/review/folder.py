@@ -154,14 +154,26 @@ def _profiles(folder: Path, served: Sequence[str]) -> dict[str, Profile]:
 
 def _temperatures(folder: Path, task: Task) -> tuple[float, ...]:
     path = folder / CALIBRATION
-    if not path.is_file():
-        return (1.0,) * len(task.slots)
+    return read_temperatures(path, task).values if path.is_file() else (1.0,) * len(task.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTemperatures:
+    """One temperature a slot, and all else the file says."""
+
+    values: tuple[float, ...]
+    described: dict[str, Any]
+
+
+def read_temperatures(path: Path, task: Task) -> ReadTemperatures:
+    """A file of temperatures. Raises `ModelError` unless it has one in 0.01..100 for every slot."""
+    described = read_json(path)
     try:
-        values = tuple(float(read_json(path)["temperatures"][slot.name]) for slot in task.slots)
+        values = tuple(float(described["temperatures"][slot.name]) for slot in task.slots)
     except (KeyError, TypeError, ValueError):
         raise ModelError(
             f"{path}: needs a temperature for every slot of {task.name}; calibrate the reviewer again"
         ) from None
     if not all(0.01 <= value <= 100 for value in values):
         raise ModelError(f"{path}: a temperature is outside 0.01..100; calibrate the reviewer again")
-    return values
+    return ReadTemperatures(values, described)

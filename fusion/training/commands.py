@@ -82,6 +82,25 @@ def export(arguments: argparse.Namespace) -> None:
     export_fusion(arguments)
 
 
+def calibrate(arguments: argparse.Namespace) -> None:
+    """`fusion calibrate reviewer`."""
+    import torch
+
+    from fusion.evaluation.reviewer_calibration import calibrate_reviewer_file, halves, markdown
+    from fusion.review import load_reviewer
+    from fusion.review.item_cache import ItemCache
+
+    torch.set_num_threads(arguments.threads)
+    fitting = ItemCache.load(arguments.items)
+    if arguments.held_out is None:
+        fitting, held_out = halves(fitting)
+    else:
+        held_out = ItemCache.load(arguments.held_out)
+    print(markdown(calibrate_reviewer_file(load_reviewer(arguments.name), fitting, held_out, arguments.out)))
+    mark = "&" if "?" in arguments.name else "?"
+    print(f"reviewer: {arguments.name}{mark}calibration={arguments.out}")
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     """`fusion evaluate`."""
     task = Task.load(arguments.task)

@@ -26,7 +26,8 @@ class Verdict:
     """One review. `uncertain` when a slot stayed under the reviewer's confidence floor to the end.
 
     `lanes` says what was read (`maps`, `tokens`, `pixels`); `reviewer` and `prompt_sha256` say who
-    answered what question.
+    answered what question. `rationale` is why, in the reviewer's own words and empty where it was not asked; it was
+    written after the answers, explains them, and proves nothing.
     """
 
     item: ItemId
@@ -35,3 +36,4 @@ class Verdict:
     lanes: tuple[str, ...]
     reviewer: str
     prompt_sha256: str
+    rationale: str = ""

@@ -114,6 +114,7 @@ def verdict_to_proto(verdict: Verdict) -> pb.Verdict:
         lanes=verdict.lanes,
         reviewer=verdict.reviewer,
         prompt_sha256=verdict.prompt_sha256,
+        rationale=verdict.rationale,
     )
     check_verdict(message)
     return message
@@ -124,7 +125,8 @@ def verdict_from_proto(message: pb.Verdict) -> Verdict:
     item = check_verdict(message)
     slots = {name: SlotAnswer(a.option, dict(a.probabilities)) for name, a in sorted(message.slots.items())}
     lanes = tuple(message.lanes)
-    return Verdict(item, slots, message.uncertain, lanes, message.reviewer, message.prompt_sha256)
+    told = message.reviewer, message.prompt_sha256, message.rationale
+    return Verdict(item, slots, message.uncertain, lanes, *told)
 
 
 def _evidence_message(evidence: Evidence) -> pb.Evidence:

@@ -200,4 +200,7 @@ def check_verdict(message: pb.Verdict) -> ItemId:
             check.fail("lanes", f"has the unknown lane {lane[: limits.MAX_NAME]!r}")
     check.name("reviewer", message.reviewer, limits.MAX_VERSION)
     check.name("prompt_sha256", message.prompt_sha256)
+    check.count("rationale", len(message.rationale), 0, limits.MAX_TEXT)
+    if not message.rationale.isprintable():
+        check.fail("rationale", "has characters that are not printable")
     return item

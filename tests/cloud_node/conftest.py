@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import importlib.util
+import sys
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +164,14 @@ def exchange_all():
         return answers
 
     return run
+
+
+@pytest.fixture(scope="session")
+def thinning():
+    """`benchmarks/thinning.py`, whose simulation runs the service's own parts on a virtual clock."""
+    path = Path(__file__).parents[2] / "benchmarks" / "thinning.py"
+    spec = importlib.util.spec_from_file_location("thinning_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

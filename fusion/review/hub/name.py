@@ -16,13 +16,15 @@ class HubName(Settings):
     """`NAME-OR-PATH?task=TASK` or `NAME-OR-PATH?projector=FOLDER`, and how the model is run.
 
     `where` is a folder, or a name of the hub that is in the local cache or can be fetched. `projector` is what
-    `fusion train projector` made for this very model; it knows its task, and its crops' size. Without one `side` pixels
+    `fusion train projector` made for this very model; it knows its task, its crops' size and
+    its calibration. `calibration` is a file that `fusion calibrate reviewer` made. Without a projector `side` pixels
     a side is what crops are scaled to before the model's own processor sees them.
     """
 
     where: str = Field(min_length=1)
     task: str = ""
     projector: str = ""
+    calibration: str = ""
     side: int = Field(default=224, ge=28, le=1024)
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -32,6 +34,8 @@ class HubName(Settings):
         """Read it. Raises `ConfigError` that says what is missing or unknown."""
         where, _, asked = argument.partition("?")
         given = dict(parse_qsl(asked, keep_blank_values=True))
+        if given.get("projector") and given.get("calibration"):
+            raise ConfigError(f"reviewer hf:{argument}: a projector's folder has its own calibration; give one of both")
         if not given.get("task") and not given.get("projector"):
             raise ConfigError(f"reviewer hf:{argument}: whose questions? give hf:{where or 'NAME-OR-PATH'}?task=TASK")
         try:

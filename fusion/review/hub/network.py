@@ -56,6 +56,31 @@ class HubNetwork(nn.Module):
         return own + len(self.prompt.after) + len(self.prompt.tree.ids)
 
     @property
+    def crosses(self) -> bool:
+        """Whether text attends to the picture in layers of their own, so that no prompt can be shared."""
+        return self._family.kind in CROSS
+
+    @property
+    def text(self) -> Any:
+        """The text model, without its head."""
+        return self._family.text
+
+    @property
+    def width(self) -> int:
+        """Width of hidden states."""
+        return self._family.width
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the head scores."""
+        return int(self._family.head.weight.shape[0])
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's own."""
+        return self._family.processor.tokenizer
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self._family.head.weight.device
@@ -98,14 +123,8 @@ class HubNetwork(nn.Module):
         width, (rows, longest) = self._family.width, visual.values.shape[:2]
         words = self._words("after", "tree").expand(rows, -1, -1)
         inputs = torch.cat([visual.values[..., :width], words], 1)
-        positions = len(prefix and self._ids["before"]) + self._positions(visual)
-        given: dict[str, Any] = {
-            "position_ids": positions.permute(2, 0, 1) if self._family.kind in GRID else positions[..., 0]
-        }
-        if self._family.deep:
-            marks = nn.functional.pad(visual.valid, (0, words.shape[1]))
-            layers = torch.split(visual.values[..., width:][visual.valid], width, -1)
-            given |= {"visual_pos_masks": marks, "deepstack_visual_embeds": layers}
+        positions = self.behind(prefix) + self._positions(visual)
+        given = {"position_ids": self.position_ids(positions), **self.deep_features(visual, words.shape[1])}
         mask = self._mask(visual.valid)
         with attention.shared(prefix):
             told = self._family.text(inputs_embeds=inputs, attention_mask=mask, use_cache=False, **given)
@@ -114,15 +133,22 @@ class HubNetwork(nn.Module):
 
     def _across(self, visual: VisualRows) -> Tensor:
         """The same where text attends to visual tokens in layers of their own; text before the picture does not."""
+        return self.across(visual, self._words("after", "tree"), tree=True)
+
+    def across(self, visual: VisualRows, tail: Tensor, *, tree: bool = False) -> Tensor:
+        """Hidden states of what comes last behind the picture: of the `tree` that ends `tail` (1, T, width), else all
+        of `tail`, which is then read on in a line.
+        """
         image = torch.tensor([self._family.image_token] * self.prompt.picture_tokens, device=self.device)
         before = len(self._ids["before"])
-        words = torch.cat([self._words("before"), self._embedded(image)[None], self._words("after", "tree")], 1)
+        words = torch.cat([self._words("before"), self._embedded(image)[None], tail], 1)
         rows, length = len(visual.counts), words.shape[1]
-        linear = length - len(self._depths)
-        steps = torch.arange(linear, device=self.device)
-        positions = torch.cat([steps, linear + self._depths.to(self.device)])
+        linear = length - (len(self._depths) if tree else 0)
+        positions = torch.arange(length, device=self.device)
         sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
-        sees[linear:, linear:] = self._sees.to(self.device)
+        if tree:
+            positions[linear:] = linear + self._depths.to(self.device)
+            sees[linear:, linear:] = self._sees.to(self.device)
         looks = (torch.arange(length, device=self.device) >= before).to(words.dtype)[None, None, :, None]
         padding = (
             torch.arange(visual.values.shape[1], device=self.device) < visual.values.shape[1] - visual.counts[:, None]
@@ -139,7 +165,32 @@ class HubNetwork(nn.Module):
             use_cache=False,
         )
         hidden: Tensor = told.last_hidden_state
-        return hidden[:, linear:]
+        return hidden[:, linear:] if tree else hidden[:, length - tail.shape[1] :]
+
+    def behind(self, prefix: attention.Prefix) -> int:
+        """How many tokens of the shared prompt stand before a row."""
+        return len(self._ids["before"]) if prefix else 0
+
+    def position_ids(self, positions: Tensor) -> Tensor:
+        """(B, L, 3) as the family's text model takes them."""
+        return positions.permute(2, 0, 1) if self._family.kind in GRID else positions[..., 0]
+
+    def deep_features(self, visual: VisualRows, words: int) -> dict[str, Any]:
+        """What the first layers are given besides, of a row whose visual tokens stand before so many `words`."""
+        width = self._family.width
+        if not self._family.deep:
+            return {}
+        layers = torch.split(visual.values[..., width:][visual.valid], width, -1)
+        return {"visual_pos_masks": nn.functional.pad(visual.valid, (0, words)), "deepstack_visual_embeds": layers}
+
+    def next_logits(self, hidden: Tensor) -> Tensor:
+        """Scores (vocabulary,) float32 of the next token from a hidden state (width,)."""
+        logits: Tensor = self._family.head(hidden)
+        return logits.float()
+
+    def embedded(self, ids: Sequence[int]) -> Tensor:
+        """Token embeddings (n, width)."""
+        return self._embedded(torch.tensor(list(ids), dtype=torch.int64, device=self.device))
 
     def _positions(self, visual: VisualRows) -> Tensor:
         """(B, L, 3) behind the shared text: where the visual tokens stand, then text, then the tree by its depths."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +22,10 @@ from fusion.review.hub.name import HubName
 from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected
 from fusion.review.hub.prompt import build_prompt
+from fusion.review.hub.writer import RationaleWriter
+from fusion.review.rationale import CarryOn
 from fusion.review.synthetic import example_evidence, synthetic_evidence
+from fusion.review.temperatures import load_temperatures
 from fusion.review.together import choose
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -47,10 +50,13 @@ class HubReviewer:
             self.name += f"+{projected.fingerprint[:12]}"
             self.profiles = frozenset(projected.files.profiles)
             self._side = projected.files.layout.crop
+        self._fitted = load_temperatures(called.calibration, task, self.name)
+        self.name += self._fitted.mark
         with told_of(called), torch.inference_mode():
             self.network = network_of(task, opened, self._side, projected)
             self._crop_tokens = self.network.crop_tokens(self._side)
             self._prefix = self.network.prefix_cache()
+        self._writer: RationaleWriter | None = None
 
     @classmethod
     def load(cls, argument: str) -> Self:
@@ -70,7 +76,7 @@ class HubReviewer:
     @property
     def temperatures(self) -> tuple[float, ...]:
         """What scores are divided by, slot by slot."""
-        return (1.0,) * len(self.task.slots) if self._files is None else self._files.temperatures
+        return self._fitted.values if self._files is None else self._files.temperatures
 
     def example(self, seed: int) -> Evidence:
         """A made-up item: with a picture, or of a trunk that its projector reads."""
@@ -118,6 +124,20 @@ class HubReviewer:
             for table, told, temperature in zip(tables, scores, self.temperatures, strict=True):
                 table[seen] = torch.softmax(told.double() / temperature, 1).cpu()
         return tables
+
+    def explain(
+        self, row: PreparedItem, answers: Mapping[str, SlotAnswer], max_tokens: int, carry_on: CarryOn = lambda: True
+    ) -> str:
+        """See `Explains.explain`. Raises `ModelError` where xgrammar is not installed."""
+        if not isinstance(row.payload, ReviewFeatures):
+            raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
+        if self._files is None and row.payload.crop is None:
+            return ""
+        if self._writer is None:
+            self._writer = RationaleWriter(self.network)
+        with torch.inference_mode():
+            batch = self._batch([row.payload])
+        return self._writer.write(batch, self._prefix, answers, max_tokens, carry_on)
 
     def _batch(self, rows: Sequence[ReviewFeatures]) -> EvidenceBatch:
         if self._files is not None:

@@ -25,6 +25,7 @@ class RemoteName(Settings):
     `retries` more attempts and the waiting between them included. `concurrent` rows are asked at once. `confidence` is
     what a told option is assumed to be worth where the server tells no probabilities. After `failures` rows in a row
     that failed, nothing is asked for `open_s` seconds. `key_env` names the environment variable that holds the key.
+    `calibration` is a file that `fusion calibrate reviewer` made.
     """
 
     url: str
@@ -37,6 +38,7 @@ class RemoteName(Settings):
     confidence: float = Field(default=0.7, gt=0.5, lt=1)
     failures: int = Field(default=5, ge=1)
     open_s: float = Field(default=30.0, gt=0)
+    calibration: str = ""
     key_env: str = Field(default="", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
 
     @field_validator("url")

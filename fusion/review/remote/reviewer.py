@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from fusion.clock import Clock, SystemClock
 from fusion.errors import EvidenceError, FusionError, UnavailableError
 from fusion.review.base import ANY_PROFILE, PreparedItem, RowsError, slot_answers
+from fusion.review.rationale import CarryOn
 from fusion.review.remote.name import RemoteName
 from fusion.review.remote.question import Question, data_url
 from fusion.review.remote.reply import Reply
 from fusion.review.remote.server import ChatServer, Sleep
+from fusion.review.remote.why import Why, reason_in
+from fusion.review.temperatures import load_temperatures
 from fusion.review.together import choose
 from fusion.task import Task
 from fusion.types import Evidence, Float64Array, SlotAnswer
 
 _PIXELS_PER_TOKEN = 28
+_LOOK_S = 0.05
 
 
 class OpenAiReviewer:
@@ -45,7 +49,8 @@ class OpenAiReviewer:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.task = task
-        self.name = called.called
+        self._fitted = load_temperatures(called.calibration, task, called.called)
+        self.name = called.called + self._fitted.mark
         self._called = called
         question = Question(task, called.model)
         self._tokens = math.ceil(called.side / _PIXELS_PER_TOKEN) ** 2 + question.most_tokens
@@ -84,6 +89,34 @@ class OpenAiReviewer:
             raise RowsError(rows)
         return answers
 
+    def explain(
+        self, row: PreparedItem, answers: Mapping[str, SlotAnswer], max_tokens: int, carry_on: CarryOn = lambda: True
+    ) -> str:
+        """See `Explains.explain`. Raises `UnavailableError` or `ModelError` where the server does not say."""
+        if not isinstance(row.payload, str):
+            return ""
+        why = Why(self.task, self._called.model, answers, max_tokens)
+        replies = self._runner.run(self._while(self._server.ask([row.payload], why), carry_on))
+        match replies:
+            case [FusionError() as error]:
+                raise error
+            case [Reply(text)]:
+                return reason_in(text)
+        return ""
+
+    async def _while(
+        self, asking: Coroutine[Any, Any, list[Reply | FusionError]], carry_on: CarryOn
+    ) -> list[Reply | FusionError]:
+        """What the server says, nothing when `carry_on` says no before."""
+        task = asyncio.create_task(asking)
+        while not task.done():
+            if not carry_on():
+                task.cancel()
+                await asyncio.wait({task})
+                return []
+            await asyncio.wait({task}, timeout=_LOOK_S)
+        return task.result()
+
     def close(self) -> None:
         """Close the connections; the reviewer cannot be used afterwards."""
         self._runner.run(self._server.close())
@@ -101,5 +134,5 @@ class OpenAiReviewer:
                 return self._answers([np.full(len(s.options), 1 / len(s.options)) for s in self.task.slots])
 
     def _answers(self, tables: Sequence[Float64Array]) -> dict[str, SlotAnswer]:
-        rows = [table[None] for table in tables]
+        rows = self._fitted.apply([table[None] for table in tables])
         return slot_answers(self.task, rows, choose(rows, None))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from fusion.clock import Clock
 from fusion.errors import FusionError, ModelError, UnavailableError
@@ -15,6 +16,13 @@ from fusion.review.remote.transport import RefusedError, Transport, TryAgainErro
 
 Sleep = Callable[[float], Awaitable[None]]
 _BACK_OFF_S = 0.2
+
+
+class Asks(Protocol):
+    """What can be asked about a picture."""
+
+    def body(self, picture: str, wishes: Wishes) -> dict[str, Any]:
+        """The request, with what is in `wishes`."""
 
 
 class ChatServer:
@@ -33,17 +41,19 @@ class ChatServer:
         self.breaker = Breaker(called.url, called.failures, round(called.open_s * 1e9), clock)
         self._transport = Transport(called.url, called.key(), called.concurrent, clock)
 
-    async def ask(self, pictures: Sequence[str]) -> list[Reply | FusionError]:
-        """The answer about each of `pictures` (data URLs), in order, or why there is none.
+    async def ask(self, pictures: Sequence[str], asked: Asks | None = None) -> list[Reply | FusionError]:
+        """The answer about each of `pictures` (data URLs), in order, or why there is none; the question is
+        the task's, or `asked`.
 
         An `UnavailableError` is the server's fault, a `ModelError` the picture's: others are answered.
         """
-        first = [await self._row(pictures[0])] if pictures and self.breaker.trying else []
+        asked = asked or self._question
+        first = [await self._row(pictures[0], asked)] if pictures and self.breaker.trying else []
         slots = asyncio.Semaphore(self._called.concurrent)
 
         async def in_turn(picture: str) -> Reply | FusionError:
             async with slots:
-                return await self._row(picture)
+                return await self._row(picture, asked)
 
         return first + list(await asyncio.gather(*map(in_turn, pictures[len(first) :])))
 
@@ -51,12 +61,12 @@ class ChatServer:
         """Close the connections."""
         await self._transport.close()
 
-    async def _row(self, picture: str) -> Reply | FusionError:
+    async def _row(self, picture: str, asked: Asks) -> Reply | FusionError:
         if (refusal := self.breaker.refusal) is not None:
             return UnavailableError(refusal)
         try:
             async with asyncio.timeout(self._called.timeout_s):
-                reply = await self._answer(picture)
+                reply = await self._answer(picture, asked)
         except ModelError as error:
             self.breaker.succeeded()
             return error
@@ -71,25 +81,25 @@ class ChatServer:
         self.breaker.failed(reason)
         return UnavailableError(f"{self._called.url} {reason}")
 
-    async def _answer(self, picture: str) -> Reply:
+    async def _answer(self, picture: str, asked: Asks) -> Reply:
         """Try, and try again while there is time."""
         deadline_ns = self._clock.monotonic_ns() + round(self._called.timeout_s * 1e9)
         for attempt in range(self._called.retries):
             try:
-                return await self._negotiate(picture)
+                return await self._negotiate(picture, asked)
             except TryAgainError as error:
                 wait_s = max(error.after_s, _BACK_OFF_S * 2**attempt * (0.5 + self._jitter()))
                 if self._clock.monotonic_ns() + round(wait_s * 1e9) >= deadline_ns:
                     raise
             await self._sleep(wait_s)
-        return await self._negotiate(picture)
+        return await self._negotiate(picture, asked)
 
-    async def _negotiate(self, picture: str) -> Reply:
+    async def _negotiate(self, picture: str, asked: Asks) -> Reply:
         """Ask, and where the server refuses the form of the request, ask for less and remember that it was enough."""
         wishes = self._wishes
         while True:
             try:
-                reply = Reply.read(await self._transport.post(self._question.body(picture, wishes)))
+                reply = Reply.read(await self._transport.post(asked.body(picture, wishes)))
             except RefusedError as error:
                 fewer = wishes.without(str(error))
                 if fewer is None:

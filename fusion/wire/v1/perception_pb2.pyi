@@ -742,9 +742,12 @@ class Verdict(_message.Message):
     LANES_FIELD_NUMBER: _builtins.int
     REVIEWER_FIELD_NUMBER: _builtins.int
     PROMPT_SHA256_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
     uncertain: _builtins.bool
     reviewer: _builtins.str
     prompt_sha256: _builtins.str
+    rationale: _builtins.str
+    """Why, in the reviewer's own words, where it was asked for them; it never changes the answers."""
     @_builtins.property
     def item(self) -> Global___ItemId: ...
     @_builtins.property
@@ -760,10 +763,11 @@ class Verdict(_message.Message):
         lanes: _abc.Iterable[_builtins.str] | None = ...,
         reviewer: _builtins.str = ...,
         prompt_sha256: _builtins.str = ...,
+        rationale: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "lanes", b"lanes", "prompt_sha256", b"prompt_sha256", "reviewer", b"reviewer", "slots", b"slots", "uncertain", b"uncertain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "lanes", b"lanes", "prompt_sha256", b"prompt_sha256", "rationale", b"rationale", "reviewer", b"reviewer", "slots", b"slots", "uncertain", b"uncertain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.evaluation.bootstrap import mean_interval
-from fusion.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood, temper
+from fusion.evaluation.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from fusion.review.temperatures import temper
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
