@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from cloud_node.console.settings import ConsoleSettings
 from fusion.config import Settings
 from fusion.wire.channel import ServerTls
 
@@ -62,6 +63,7 @@ class CloudSettings(Settings):
     queue: QueueSettings = QueueSettings()
     batch: BatchSettings = BatchSettings()
     review: ReviewSettings = ReviewSettings()
+    console: ConsoleSettings = ConsoleSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> CloudSettings:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cloud_node.config import CloudSettings
+from cloud_node.fleet import Fleet
 from cloud_node.job import Listener
 from cloud_node.journal import Journal
 from cloud_node.ledger import DeviceReport
@@ -64,6 +65,7 @@ class Sessions:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
+        self.fleet = Fleet()
         self._by_device: dict[str, Session] = {}
 
     async def serve(self, messages: AsyncIterator[DeviceMessage], send: Send, peer: Peer) -> None:
@@ -77,12 +79,14 @@ class Sessions:
         if (older := self._by_device.get(hello.device)) is not None:
             older.end(ProtocolError(f"a newer stream of device {hello.device} took over"), "fenced")
         self._by_device[hello.device] = session
+        self.fleet.connected(hello, self.clock.wall_ns())
         self.metrics.streams.set(len(self._by_device))
         try:
             await session.run(messages, send)
         finally:
             if self._by_device.get(hello.device) is session:
                 del self._by_device[hello.device]
+                self.fleet.left(hello.device, session.ended, self.clock.wall_ns())
             self.metrics.streams.set(len(self._by_device))
             self.metrics.stream_ends.labels(session.ended).inc()
 
@@ -204,6 +208,7 @@ class Session:
             self.end(None, "cut")
 
     def _take(self, message: DeviceMessage) -> None:
+        self._sessions.fleet.seen(self._hello.device, self._sessions.clock.wall_ns())
         match message:
             case Submission(item=item):
                 self._check_owner(item)
@@ -217,6 +222,7 @@ class Session:
             case LedgerReport(counts):
                 now_ns = self._sessions.clock.wall_ns()
                 report = DeviceReport(self._hello.device, self._hello.epoch, now_ns, counts)
+                self._sessions.fleet.reported(report.device, counts, now_ns)
                 self._sessions.journal.store_report(report).add_done_callback(_report_stored)
             case _:
                 raise ProtocolError(f"a second {type(message).__name__} on one stream")
