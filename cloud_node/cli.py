@@ -87,6 +87,8 @@ async def _serve_until_told(settings: CloudSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with CloudService(settings).running() as service:
         print(f"ready on {settings.listen.rpartition(':')[0]}:{service.port}", flush=True)
+        if settings.console.listen:
+            print(f"console on {settings.console.address(service.console_port)}", flush=True)
         failure = asyncio.create_task(service.failure())
         await asyncio.wait([asyncio.create_task(told.wait()), failure], return_when=asyncio.FIRST_COMPLETED)
         if failure.done():

@@ -43,9 +43,7 @@ def open_console(ledger: str, settings: ConsoleSettings) -> None:
         with take_port(settings) as listener, backing_of(ledger) as backing:
             assert listener is not None
             async with console(listener, settings, backing):
-                scheme = "https" if settings.tls else "http"
-                host = settings.listen.rpartition(":")[0]
-                print(f"console on {scheme}://{host}:{listener.getsockname()[1]}/", flush=True)
+                print(f"console on {settings.address(listener.getsockname()[1])}", flush=True)
                 await told.wait()
 
     asyncio.run(run())

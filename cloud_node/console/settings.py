@@ -51,6 +51,10 @@ class ConsoleSettings(Settings):
         """Whether browsers reach the page over HTTPS."""
         return self.tls is not None or self.behind_proxy
 
+    def address(self, port: int) -> str:
+        """What to write into a browser, with the port that was taken."""
+        return f"{'https' if self.tls else 'http'}://{self.listen.rpartition(':')[0]}:{port}/"
+
     @model_validator(mode="after")
     def _safe(self) -> Self:
         if not self.listen:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from fusion.errors import ConfigError, InputError
 
@@ -21,8 +22,11 @@ MIN_PASSWORD = 10
 MAX_PASSWORD = 1000
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}")
-_N, _R, _P = 2**15, 8, 1
-_MEMORY = 64 << 20
+COST = 2**15
+"""scrypt's n for new passwords; the file keeps what each was made with."""
+
+_MOST_COST = 2**17
+_R, _P = 8, 1
 _AT_ONCE = threading.Semaphore(2)
 """A hash takes 32 MiB; more logins at once wait."""
 
@@ -36,12 +40,13 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody in the file. `salt` and `digest` are hex."""
+    """Somebody in the file. `salt` and `digest` are hex, `cost` is the n of scrypt that made the digest."""
 
     name: str
     role: Role
     salt: str
     digest: str
+    cost: int
 
     @property
     def stamp(self) -> str:
@@ -56,16 +61,16 @@ def new_user(name: str, role: Role, password: str) -> User:
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InputError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters; this one has {len(password)}")
     salt = secrets.token_bytes(16)
-    return User(name, role, salt.hex(), _scrypt(password, salt).hex())
+    return User(name, role, salt.hex(), _scrypt(password, salt, COST).hex(), COST)
 
 
-_NOBODY = User("", Role.VIEWER, secrets.token_hex(16), secrets.token_hex(32))
+_NOBODY = User("", Role.VIEWER, secrets.token_hex(16), secrets.token_hex(32), COST)
 
 
 def password_fits(user: User | None, password: str) -> bool:
     """Whether `password` is the user's; an unknown user takes as long to refuse as a known one."""
     checked = user or _NOBODY
-    found = _scrypt(password[:MAX_PASSWORD], bytes.fromhex(checked.salt))
+    found = _scrypt(password[:MAX_PASSWORD], bytes.fromhex(checked.salt), checked.cost)
     return hmac.compare_digest(found, bytes.fromhex(checked.digest)) and user is not None
 
 
@@ -86,7 +91,7 @@ def read_users(path: Path) -> dict[str, User]:
 def write_users(path: Path, users: Mapping[str, User]) -> None:
     """Replace the file as a whole, readable by its owner alone; raises `ConfigError`."""
     entries = {
-        name: {"role": user.role.value, "salt": user.salt, "scrypt": user.digest}
+        name: {"role": user.role.value, "salt": user.salt, "n": user.cost, "scrypt": user.digest}
         for name, user in sorted(users.items())
     }
     text = json.dumps({"format": _FORMAT, "users": entries}, indent=1) + "\n"
@@ -129,15 +134,16 @@ class UserFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _user(name: str, entry: Mapping[str, str]) -> User:
-    user = User(name, Role(entry["role"]), entry["salt"], entry["scrypt"])
+def _user(name: str, entry: Mapping[str, Any]) -> User:
+    user = User(name, Role(entry["role"]), entry["salt"], entry["scrypt"], int(entry["n"]))
+    if user.cost < 2 or user.cost > _MOST_COST or user.cost & (user.cost - 1):
+        raise ValueError(f"n of {name} is {user.cost}")
     bytes.fromhex(user.salt)
     bytes.fromhex(user.digest)
     return user
 
 
-def _scrypt(password: str, salt: bytes) -> bytes:
+def _scrypt(password: str, salt: bytes, cost: int) -> bytes:
     with _AT_ONCE:
-        return hashlib.scrypt(
-            password.encode("utf-8", "surrogatepass"), salt=salt, n=_N, r=_R, p=_P, maxmem=_MEMORY, dklen=32
-        )
+        told = password.encode("utf-8", "surrogatepass")
+        return hashlib.scrypt(told, salt=salt, n=cost, r=_R, p=_P, maxmem=256 * _R * cost, dklen=32)
