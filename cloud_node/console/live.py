@@ -18,7 +18,7 @@ from cloud_node.console.wording import duration, number
 from cloud_node.overview import HISTORY, PERIOD_S, Snapshot
 from fusion.errors import FusionError
 
-MOST_STREAMS = 64
+MOST_STREAMS = 32
 STREAM_S = 600.0
 """A browser asks again after it, and is looked at again: a session that ended is not told for ever."""
 

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import re
+import shutil
+import ssl
+import subprocess
 import threading
 
 import httpx
@@ -15,9 +18,9 @@ from cloud_node.server import CloudService
 from fusion.errors import ConfigError, SpoolError, UnavailableError
 from fusion.review.fixed import FixedReviewer
 from fusion.types import ItemState, LedgerCounts
-from fusion.wire.messages import Goodbye, LedgerReport
+from fusion.wire.messages import Goodbye, LedgerReport, Submission
 
-from .conftest import BEGAN_NS, fields_of, item, path_of
+from .conftest import BEGAN_NS, PASSWORD, fields_of, item, token_of
 
 ON = "console.listen=127.0.0.1:0"
 
@@ -73,8 +76,6 @@ def test_numbers_follow_reviews(serving, connect, exchange_all, make_evidence, b
 
 def test_items_that_wait_are_shown_where_they_are(serving, held, connect, make_evidence, browse):
     async def run():
-        from fusion.wire.messages import Submission
-
         async with serving(ON, reviewer=held) as (service, client):
             stream, _ = await connect(client)
             for sequence in (1, 2, 3):
@@ -196,9 +197,33 @@ def test_a_ledger_is_corrected_without_the_service_but_not_beside_it(tmp_path, l
         pass
 
 
-def test_without_the_service_pages_show_the_bundled_tasks(tmp_path, ledger, visit, backing):
-    assert path_of(1)
+def test_without_the_service_the_bundled_tasks_and_trunks_are_known(tmp_path, ledger, backing):
     with backing_of(str(tmp_path / "ledger.db")) as alone:
         assert {"yard", "pcb"} <= set(alone.tasks)
         assert alone.watched is None
         assert set(alone.profiles) >= set(backing.profiles)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program makes the certificate")
+def test_over_tls_one_logs_in_and_the_cookie_stays_encrypted(tmp_path, serving, users):
+    certificate, key = tmp_path / "a.pem", tmp_path / "a.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    sets = [f"console.users={users}", f"console.tls.certificate={certificate}", f"console.tls.key={key}"]
+
+    def log_in(port):
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted, timeout=30) as client:
+            fields = {"token": token_of(client, "/login"), "name": "ann", "password": PASSWORD}
+            answer = client.post("/login", data=fields)
+            return answer, client.get("/triage").status_code
+
+    async def run():
+        async with serving(ON, *sets) as (service, _):
+            answer, status = await asyncio.to_thread(log_in, service.console_port)
+            assert (answer.status_code, status) == (303, 200)
+            assert answer.headers["set-cookie"].startswith("__Host-")
+            assert "Secure" in answer.headers["set-cookie"]
+
+    asyncio.run(run())
