@@ -75,7 +75,8 @@ def read_scene(outcome: Outcome, profiles: Mapping[str, Profile], fault: str = "
         evidence = None
     if evidence is not None:
         _show_maps(scene, evidence, profiles)
-        _show_crop(scene, evidence)
+        read = outcome.verdict.lanes if outcome.verdict else ()
+        _show_crop(scene, evidence, asked="pixels" in read)
         points, scene.sound = points_of(evidence), wav_of(sound_of(evidence))
         scene.lanes = _lanes(evidence)
     scene.above = top_view(scene.frame.box3d if scene.frame else None, points)
@@ -125,8 +126,10 @@ def _show_maps(scene: Scene, evidence: Evidence, profiles: Mapping[str, Profile]
         scene.lines.append(f"The feature maps cannot be read: {error}")
 
 
-def _show_crop(scene: Scene, evidence: Evidence) -> None:
+def _show_crop(scene: Scene, evidence: Evidence, *, asked: bool) -> None:
     if evidence.pixels is None:
+        if asked:
+            scene.lines.append("The reviewer read a picture that it asked for; the ledger keeps only what came first.")
         return
     try:
         scene.crop = picture_png(read_crop(evidence.pixels, str(evidence.item)).pixels)

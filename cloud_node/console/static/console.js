@@ -39,8 +39,8 @@ const slots = all("[data-slot]:not([disabled])");
 const options = (slot) => [...slot.querySelectorAll("input[type=radio]")];
 const place = () => Math.max(0, slots.findIndex((slot) => slot.contains(document.activeElement)));
 const go = (link) => { if (link && link.href) location.href = link.href; };
-function enter(slot) {
-  if (slot) (options(slot).find((option) => option.checked) || options(slot)[0]).focus();
+function enter(slot, still = false) {
+  if (slot) (options(slot).find((option) => option.checked) || options(slot)[0]).focus({preventScroll: still});
 }
 function choose(slot, index) {
   const option = options(slot).at(index);
@@ -110,4 +110,4 @@ if (one("#keys")) {
   one("#keys").hidden = false;
   one("#keys").addEventListener("click", () => one("#help").showModal());
 }
-if (slots.length && !location.hash) enter(slots[0]);
+if (slots.length && !location.hash) enter(slots[0], true);

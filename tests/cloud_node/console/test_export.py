@@ -8,6 +8,7 @@ import sqlite3
 
 import pytest
 
+from cloud_node.console import export
 from cloud_node.console.export import COLUMNS
 from cloud_node.ledger import Correction
 from fusion.wire.convert import evidence_digest
@@ -30,6 +31,12 @@ def test_json_lines_are_what_the_search_finds(local, corrected):
     assert {one["item"]: one["corrections"] for one in told}[str(item(2))][0]["author"] == "ann"
     (only,) = local.get("/export?form=jsonl&corrected=yes").text.splitlines()
     assert json.loads(only)["item"] == str(item(2))
+
+
+def test_it_goes_on_page_after_page(local, monkeypatch):
+    monkeypatch.setattr(export, "MOST", 5)
+    told = [json.loads(line)["item"] for line in local.get("/export?form=jsonl").text.splitlines()]
+    assert told == [str(item(n)) for n in range(ITEMS, 0, -1)]
 
 
 def test_evidence_comes_whole_when_asked(local):

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,6 +39,13 @@ def test_the_picture_is_shown_where_it_was_asked_for(local):
     assert "crop.png" in local.get(path_of(PICTURE)).text
     assert local.get(f"{path_of(1)}/crop.png").status_code == 404
     assert "crop.png" not in local.get(path_of(1)).text
+
+
+def test_a_picture_that_was_read_and_not_kept_is_a_line(local, ledger, outcomes):
+    seen = replace(outcomes[0], item=item(50), verdict=replace(outcomes[0].verdict, item=item(50), lanes=("pixels",)))
+    ledger.store([seen])
+    assert any("picture that it asked for" in line for line in lines(local.get(path_of(50)).text))
+    assert not any("picture" in line for line in lines(local.get(path_of(1)).text))
 
 
 def test_no_sound_is_said_and_not_played(local):

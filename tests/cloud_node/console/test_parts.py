@@ -137,6 +137,11 @@ def test_from_above_ahead_is_up_and_left_is_left():
     assert "to the left" in view.words
 
 
+def test_from_above_a_turn_to_the_left_points_left():
+    nose = numbers(top_view(Box3D(5.0, 0.0, 0.5, 4.0, 2.0, 1.0, math.pi / 2)).nose)
+    assert nose[1] - nose[0] == pytest.approx([-2.0, 0.0], abs=0.02)
+
+
 @given(st.floats(-400, 400), st.floats(-400, 400), st.floats(-7, 7), st.floats(0, 50), st.floats(0, 50))
 def test_from_above_everything_is_within_the_view(x, y, yaw, length, width):
     view = top_view(Box3D(x, y, 0, length, width, 1, yaw))
