@@ -35,10 +35,31 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--reviewer", required=True, help="as in the configuration: hf:NAME-OR-PATH?task=TASK")
     explain.add_argument("--tokens", type=int, default=48, help="at most so many")
     explain.set_defaults(run=_explain)
+    _add_console_commands(commands)
     for command in (serve, check, doctor):
         command.add_argument("--config", type=Path, help="a TOML file; without one, the defaults")
         add_overrides(command)
     return parser
+
+
+def _add_console_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    user = commands.add_parser("user", help="make or change a user of the console; the password comes from stdin")
+    user.add_argument("name")
+    user.add_argument("--role", choices=("viewer", "reviewer"), default="viewer", help="look, or also correct")
+    user.add_argument("--file", type=Path, default=Path("users.json"), help="what console.users names")
+    user.add_argument("--remove", action="store_true", help="take the user out of the file")
+    user.set_defaults(run=_user)
+    console = commands.add_parser("console", help="the console on a ledger, without the service")
+    console.add_argument("--ledger", required=True, help="as `ledger` of cloud.toml")
+    console.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key of [console]",
+    )
+    console.set_defaults(run=_console)
 
 
 def _settings(arguments: argparse.Namespace) -> CloudSettings:
@@ -72,6 +93,8 @@ async def _serve_until_told(settings: CloudSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with CloudService(settings).running() as service:
         print(f"ready on {settings.listen.rpartition(':')[0]}:{service.port}", flush=True)
+        if settings.console.listen:
+            print(f"console on {settings.console.address(service.console_port)}", flush=True)
         failure = asyncio.create_task(service.failure())
         await asyncio.wait([asyncio.create_task(told.wait()), failure], return_when=asyncio.FIRST_COMPLETED)
         if failure.done():
@@ -83,6 +106,7 @@ async def _serve_until_told(settings: CloudSettings) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
+    from cloud_node.console.serving import check_files
     from cloud_node.ledger import without_password
     from cloud_node.roster import Roster
     from fusion.review import load_reviewer
@@ -95,6 +119,9 @@ def _check(arguments: argparse.Namespace) -> None:
         (reviewer,) = Roster([load_reviewer(name)]).reviewers
         print(f"reviewer {name}: {reviewer.name}, task {reviewer.task.name}, {len(reviewer.profiles)} profile(s)")
     print(f"ledger: {without_password(settings.ledger)}")
+    if settings.console.listen:
+        check_files(settings.console)
+        print(f"console: {settings.console.listen}, {settings.console.users or 'whoever is on this machine'}")
     print(f"would listen on {settings.listen}")
 
 
@@ -112,6 +139,24 @@ def _explain(arguments: argparse.Namespace) -> None:
     item = ItemId.parse(arguments.item)
     with closing(open_reader(arguments.ledger)) as reader:
         print(explain_item(reader, load_reviewer(arguments.reviewer), item, arguments.tokens))
+
+
+def _user(arguments: argparse.Namespace) -> None:
+    from cloud_node.console.command import remove_user, set_user
+    from cloud_node.console.users import Role
+
+    if arguments.remove:
+        remove_user(arguments.name, arguments.file)
+    else:
+        set_user(arguments.name, Role(arguments.role), arguments.file)
+
+
+def _console(arguments: argparse.Namespace) -> None:
+    from cloud_node.console.command import open_console
+    from cloud_node.console.settings import ConsoleSettings
+    from fusion.config import from_overrides
+
+    open_console(arguments.ledger, from_overrides(ConsoleSettings, ["listen=127.0.0.1:8447", *arguments.overrides]))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from cloud_node.console.settings import ConsoleSettings
 from fusion.config import Settings
 from fusion.tracing import TraceSettings
 from fusion.wire.channel import ServerTls
@@ -72,6 +73,7 @@ class CloudSettings(Settings):
     batch: BatchSettings = BatchSettings()
     review: ReviewSettings = ReviewSettings()
     trace: TraceSettings = TraceSettings()
+    console: ConsoleSettings = ConsoleSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> CloudSettings:

@@ -90,6 +90,19 @@ class Pipeline:
             lane.failing or lane.stalled(limit_ns) for lane in self._lanes.values()
         )
 
+    @property
+    def queue(self) -> tuple[int, int]:
+        """Items that wait for a review or are in one, and their cost in tokens."""
+        return self._admission.items, self._admission.tokens
+
+    def open_by_device(self) -> dict[str, tuple[int, int]]:
+        """How many items of each device have no answer, and when the oldest came (monotonic)."""
+        found: dict[str, tuple[int, int]] = {}
+        for job in self._jobs.values():
+            number, oldest_ns = found.get(job.item.sample.device, (0, job.arrival_ns))
+            found[job.item.sample.device] = number + 1, min(oldest_ns, job.arrival_ns)
+        return found
+
     def submit(self, submission: Submission, listener: Listener, *, seconds_left: float | None = None) -> None:
         """Take an item; `listener` is answered later, or at once when it must be refused."""
         self._metrics.submissions.inc()

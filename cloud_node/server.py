@@ -14,11 +14,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cloud_node.config import CloudSettings
-from cloud_node.devices import DeviceRow
+from cloud_node.console.backing import Backing, on_loop
+from cloud_node.console.profiles import profiles_of
+from cloud_node.console.serving import console, take_port
+from cloud_node.fleet import DeviceRow
 from cloud_node.job import Answer, Listener
 from cloud_node.journal import Journal
 from cloud_node.ledger import Ledger, open_ledger
 from cloud_node.metrics import Metrics
+from cloud_node.overview import Overview
 from cloud_node.pipeline import Pipeline
 from cloud_node.probes import probes
 from cloud_node.roster import Roster
@@ -57,6 +61,7 @@ class CloudService:
         self.metrics = Metrics()
         self.port = 0
         self.metrics_port = 0
+        self.console_port = 0
         self._started = False
         self._reviewers = reviewers
         self._ledger = ledger
@@ -76,6 +81,8 @@ class CloudService:
             self.port = bind(server, settings.listen, settings.tls)
             tracer = self._open_tracer(stack)
             self.metrics_port = stack.enter_context(probes(settings.metrics, self))
+            listener = stack.enter_context(take_port(settings.console))
+            self.console_port = listener.getsockname()[1] if listener else 0
             executor = _thread(stack)
             reviewers = self._reviewers or await self._load(executor)
             await asyncio.get_running_loop().run_in_executor(executor, _pin_threads, settings.threads)
@@ -92,6 +99,8 @@ class CloudService:
             await self._show_health(healthy=True)
             await server.start()
             self._started = True
+            if listener is not None:
+                await stack.enter_async_context(console(listener, settings.console, self._backing(stack, ledger)))
             yield self
             await server.stop(STOP_GRACE_S)
             await journal.flush()
@@ -165,9 +174,12 @@ class CloudService:
         tracer: Tracer,
     ) -> None:
         settings, clock, metrics = self.settings, self._clock, self.metrics
-        roster = Roster(reviewers)
+        self._roster = roster = Roster(reviewers)
+        self._journal = journal
         self._pipeline = Pipeline(roster, journal, settings, executors, clock, metrics, tracer)
         self._sessions = Sessions(roster, self._pipeline, journal, settings, clock, metrics)
+        fleet = self._sessions.fleet
+        self._overview = Overview(roster, self._pipeline, journal, fleet, metrics, clock, self.why_not_ready)
         self._health = health.aio.HealthServicer()
         add_review_service(server, self)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -179,6 +191,21 @@ class CloudService:
             self.metrics.registry.register(SpanCollector("fusion_cloud_", tracer.exporter.counts))
             stack.callback(tracer.exporter.close)
         return tracer
+
+    def _backing(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> Backing:
+        """What the console is given: a reader, the journal and the overview, both on this loop."""
+        reader = ledger.reader()
+        stack.callback(reader.close)
+        overview = asyncio.create_task(self._overview.run())
+        stack.callback(overview.cancel)
+        loop, reviewers = asyncio.get_running_loop(), self._roster.reviewers
+        return Backing(
+            reader=reader,
+            correct=on_loop(loop, self._journal.record_correction),
+            watched=on_loop(loop, self._overview.told),
+            tasks={reviewer.task.name: reviewer.task for reviewer in reviewers},
+            profiles=profiles_of(reviewers),
+        )
 
     def _start_background(self) -> Callable[[], Awaitable[None]]:
         """Start the pipeline and the health watch; returns what stops them."""

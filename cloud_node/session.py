@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 
 from cloud_node.config import CloudSettings
-from cloud_node.devices import DeviceRow, longest_lag_s
+from cloud_node.fleet import DeviceRow, Fleet, longest_lag_s
 from cloud_node.job import Listener
 from cloud_node.journal import Journal
 from cloud_node.ledger import DeviceReport
@@ -66,6 +65,7 @@ class Sessions:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
+        self.fleet = Fleet()
         self._by_device: dict[str, Session] = {}
 
     async def serve(self, messages: AsyncIterator[DeviceMessage], send: Send, peer: Peer) -> None:
@@ -79,18 +79,20 @@ class Sessions:
         if (older := self._by_device.get(hello.device)) is not None:
             older.end(ProtocolError(f"a newer stream of device {hello.device} took over"), "fenced")
         self._by_device[hello.device] = session
+        self.fleet.connected(hello, self.clock.wall_ns())
         self.metrics.streams.set(len(self._by_device))
         try:
             await session.run(messages, send)
         finally:
             if self._by_device.get(hello.device) is session:
                 del self._by_device[hello.device]
+                self.fleet.left(hello.device, session.ended, self.clock.wall_ns())
             self.metrics.streams.set(len(self._by_device))
             self.metrics.stream_ends.labels(session.ended).inc()
 
     def devices(self) -> list[DeviceRow]:
         """How every connected device is, by name."""
-        return [self._by_device[name].row() for name in sorted(self._by_device)]
+        return [row for row in self.fleet.rows() if row.connected]
 
     def show_devices(self) -> None:
         """Bring the gauges about devices up to date."""
@@ -151,8 +153,6 @@ class Session:
         self._sessions = sessions
         self._hello = hello
         self._hello_ns = sessions.clock.wall_ns()
-        self._row = DeviceRow.of(hello, self._hello_ns)
-        self._seen_ns = self._hello_ns
         self._outgoing: asyncio.Queue[ServiceMessage | None] = asyncio.Queue()
         self._most_outgoing = 4 * sessions.settings.queue.window
         self._room = asyncio.Event()
@@ -161,10 +161,6 @@ class Session:
         self._over = False
         self._writer: asyncio.Task[None] | None = None
         self._listener = Listener(self.push, self.push)
-
-    def row(self) -> DeviceRow:
-        """How the device is, as far as it told."""
-        return replace(self._row, last_seen_ns=self._seen_ns)
 
     def push(self, message: ServiceMessage) -> None:
         """Put a message on its way; dropped when the stream is over (the device will ask again)."""
@@ -222,7 +218,7 @@ class Session:
             self.end(None, "cut")
 
     def _take(self, message: DeviceMessage) -> None:
-        self._seen_ns = self._sessions.clock.wall_ns()
+        self._sessions.fleet.seen(self._hello.device, self._sessions.clock.wall_ns())
         match message:
             case Submission(item=item):
                 self._check_owner(item)
@@ -235,8 +231,8 @@ class Session:
                 self.push(ClockPong(message.sent_ns, now_ns, now_ns))
             case LedgerReport(counts):
                 now_ns = self._sessions.clock.wall_ns()
-                self._row = self._row.told(message, now_ns)
                 report = DeviceReport(self._hello.device, self._hello.epoch, now_ns, counts)
+                self._sessions.fleet.reported(report.device, message, now_ns)
                 self._sessions.journal.store_report(report).add_done_callback(_report_stored)
             case _:
                 raise ProtocolError(f"a second {type(message).__name__} on one stream")

@@ -68,6 +68,7 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
     measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}
     results = gather(task, recording, "", played, reader, measured)
     write_outputs(results, reader, out)
+    print(f"look at the items: cloud-node console --ledger {played.ledger}")
     return results
 
 

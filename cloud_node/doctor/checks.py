@@ -31,7 +31,11 @@ def all_checks(settings: CloudSettings) -> Iterator[Check]:
     """Everything but the reviewers, cheapest first."""
     yield Check(State.OK, "python", ".".join(map(str, sys.version_info[:3])))
     yield check_memory()
-    for name, address in (("listen", settings.listen), ("metrics", settings.metrics)):
+    for name, address in (
+        ("listen", settings.listen),
+        ("metrics", settings.metrics),
+        ("console", settings.console.listen),
+    ):
         if address:
             yield check_port(name, address)
     yield check_tls(settings.tls)

@@ -189,10 +189,10 @@ def test_devices_tell_how_they_are(serving, connect, make_evidence):
 
     one, two, rendered = asyncio.run(run())
     assert (one.device, one.task, one.counts, one.status) == ("cart-1", "yard", counts, status)
-    assert one.last_seen_ns - one.connected_since_ns == 550
-    assert one.status_ns - one.connected_since_ns == 500
+    assert one.seen_ns - one.connected_ns == 550
+    assert one.status_ns - one.connected_ns == 500
     assert (two.device, two.counts, two.status, two.status_ns) == ("cart-2", None, None, None)
-    assert two.last_seen_ns == two.connected_since_ns
+    assert two.seen_ns == two.connected_ns
     assert "fusion_cloud_streams 2.0" in rendered
     assert "fusion_cloud_devices_telling 1.0" in rendered
     assert "fusion_cloud_device_lag_seconds_max 2.5" in rendered

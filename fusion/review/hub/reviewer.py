@@ -45,7 +45,7 @@ class HubReviewer:
         self.name = f"hf:{opened.label}:{task.name}@{opened.fingerprint[:12]}"
         self.profiles = frozenset({ANY_PROFILE})
         self._side = called.side
-        self._files = None if projected is None else projected.files
+        self.files = None if projected is None else projected.files
         if projected is not None:
             self.name += f"+{projected.fingerprint[:12]}"
             self.profiles = frozenset(projected.files.profiles)
@@ -76,20 +76,20 @@ class HubReviewer:
     @property
     def temperatures(self) -> tuple[float, ...]:
         """What scores are divided by, slot by slot."""
-        return self._fitted.values if self._files is None else self._files.temperatures
+        return self._fitted.values if self.files is None else self.files.temperatures
 
     def example(self, seed: int) -> Evidence:
         """A made-up item: with a picture, or of a trunk that its projector reads."""
-        if self._files is None:
+        if self.files is None:
             return synthetic_evidence(self.task, synthetic_profile(task=self.task.name), seed, pixels=True)[0]
-        profile = next(iter(self._files.profiles.values()))
-        return example_evidence(self.task, profile, self._files.layout, seed)
+        profile = next(iter(self.files.profiles.values()))
+        return example_evidence(self.task, profile, self.files.layout, seed)
 
     def cost(self, evidence: Evidence) -> int:
         """Visual tokens of the lanes that are read, the text behind them and the tree of answers; at least 1."""
         seen = 0 if evidence.pixels is None else self._crop_tokens
-        if self._files is not None:
-            seen += 1 + (self._files.layout.map_tokens if evidence.maps is not None else 0)
+        if self.files is not None:
+            seen += 1 + (self.files.layout.map_tokens if evidence.maps is not None else 0)
             seen += len(evidence.tokens.values) if evidence.tokens is not None else 0
         return seen + self.network.row_tokens if seen else 1
 
@@ -97,13 +97,13 @@ class HubReviewer:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for a trunk it does not read."""
         if evidence.task != self.task.name:
             raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {self.task.name!r}")
-        if self._files is None:
+        if self.files is None:
             crop = None if evidence.pixels is None else decode_crop(evidence.pixels, self._side, str(evidence.item))
             return PreparedItem(evidence.item, self.cost(evidence), ReviewFeatures(_NO_OPINION, crop=crop))
-        profile = self._files.profiles.get(evidence.profile)
+        profile = self.files.profiles.get(evidence.profile)
         if profile is None:
             raise UnknownProfileError(f"{evidence.item}: trunk {evidence.profile[:12]!r} is not served by {self.name}")
-        return PreparedItem(evidence.item, self.cost(evidence), extract_features(evidence, profile, self._files.layout))
+        return PreparedItem(evidence.item, self.cost(evidence), extract_features(evidence, profile, self.files.layout))
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
         """Answer every slot of every row in one forward."""
@@ -111,12 +111,12 @@ class HubReviewer:
         if len(rows) != len(batch):
             raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
         tables = [table.numpy() for table in self.probabilities(rows)]
-        return slot_answers(self.task, tables, choose(tables, None if self._files is None else self._files.together))
+        return slot_answers(self.task, tables, choose(tables, None if self.files is None else self.files.together))
 
     @torch.inference_mode()
     def probabilities(self, rows: Sequence[ReviewFeatures]) -> list[Tensor]:
         """Calibrated probabilities (B, options) float64 a slot; of a row in which nothing can be seen all alike."""
-        seen = [index for index, row in enumerate(rows) if self._files is not None or row.crop is not None]
+        seen = [index for index, row in enumerate(rows) if self.files is not None or row.crop is not None]
         counts = [len(slot.options) for slot in self.task.slots]
         tables = [torch.full((len(rows), count), 1 / count, dtype=torch.float64) for count in counts]
         if seen:
@@ -131,7 +131,7 @@ class HubReviewer:
         """See `Explains.explain`. Raises `ModelError` where xgrammar is not installed."""
         if not isinstance(row.payload, ReviewFeatures):
             raise ModelError("a row was prepared by another reviewer; prepare rows with the reviewer that scores them")
-        if self._files is None and row.payload.crop is None:
+        if self.files is None and row.payload.crop is None:
             return ""
         if self._writer is None:
             self._writer = RationaleWriter(self.network)
@@ -140,8 +140,8 @@ class HubReviewer:
         return self._writer.write(batch, self._prefix, answers, max_tokens, carry_on)
 
     def _batch(self, rows: Sequence[ReviewFeatures]) -> EvidenceBatch:
-        if self._files is not None:
-            return collate(rows, self._files.layout).to(self.network.device)
+        if self.files is not None:
+            return collate(rows, self.files.layout).to(self.network.device)
         none = torch.zeros(0, dtype=torch.int64)
         return EvidenceBatch(
             opinion=torch.zeros(len(rows), 0),
