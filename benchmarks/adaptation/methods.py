@@ -72,7 +72,7 @@ def begin(method: Method, task: Task, seed: int) -> Adapted:
         network.requires_grad_(requires_grad=True)
         return Adapted(network, asked, words, dict(network.named_parameters()), whole)
     network.requires_grad_(requires_grad=False)
-    learnt, wrapped = words.learn(), None
+    learnt, wrapped = {}, None
     text = network.vlm.model.language_model
     if method.kind == "lora":
         wrapped = low_rank.put_in(
@@ -82,7 +82,7 @@ def begin(method: Method, task: Task, seed: int) -> Adapted:
     elif method.kind == "bottleneck":
         learnt |= bottleneck.put_in(text, method.size)
     network.eval()
-    return Adapted(network, asked, words, learnt, whole, wrapped)
+    return Adapted(network, asked, words, learnt | words.learn(), whole, wrapped)  # peft freezes what is not its own
 
 
 def adapt(

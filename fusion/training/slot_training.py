@@ -102,6 +102,8 @@ def learn_slots(
     if len(cache) < recipe.batch:
         raise InputError(f"{len(cache)} items are less than a batch of {recipe.batch}; give more scenes")
     torch.set_num_threads(recipe.threads)
+    if frozen := [name for name, parameter in learnt.items() if not parameter.requires_grad]:
+        raise ValueError(f"{min(frozen)} is to learn and is frozen")
     state = _Run(network, dict(learnt), cache, recipe, prefix)
     first = state.restore(checkpoints) if checkpoints is not None and checkpoints.resume else 0
     with tqdm(total=state.steps, initial=first * state.steps // recipe.epochs, unit="step", disable=quiet) as progress:
