@@ -35,7 +35,7 @@ from fusion.training.slot_training import told_right
 SPLITS = {"train": 700_000, "val": 500_000, "test": 900_000}
 LM = ("q_proj", "v_proj")
 METHODS = (
-    (Method("full", 0.0), (1e-3, 3e-4)),
+    (Method("full", 0.0), (1e-3, 3e-4, 2e-3)),
     (Method("lora", 0.0, 2, (*LM, "projector")), (1e-2, 2e-2)),
     (Method("bottleneck", 0.0, 4), (1e-2, 5e-3)),
     (Method("words", 0.0), (2e-2,)),

@@ -37,6 +37,7 @@ class LoraRun:
     start: dict[str, float]
     best: dict[str, float]
     served: dict[str, float]
+    losses: tuple[float, ...]
     trainable: int
     parameters: int
     merged_difference: float
@@ -90,7 +91,8 @@ def train_lora(
         shutil.copyfile(evidence / name, draft / ADAPTER / name)
     served = measure_slots(base.served(draft), validation, recipe.batch)
     trainable = sum(parameter.numel() for parameter in learnt.values())
-    done = LoraRun(base.name(out), start, run.best, served, trainable, parameters, difference)
+    losses = tuple(figures["nll"] for figures in run.epochs)
+    done = LoraRun(base.name(out), start, run.best, served, losses, trainable, parameters, difference)
     _card(draft, base, recipe, done, facts, {"train": len(cache), "validation": len(validation), "from": data})
     write_digests(draft)
     _replace(draft, out)
@@ -162,6 +164,7 @@ def _card(
         },
         "Validation, start": _rounded(run.start),
         "Validation, best epoch, unmerged": _rounded(run.best),
+        "Validation, log-loss by epoch": {str(number + 1): round(nll, 6) for number, nll in enumerate(run.losses)},
         "Validation, merged, as served": _rounded(run.served),
         "Merged": {
             "largest difference of a probability": f"{run.merged_difference:.1e}",
