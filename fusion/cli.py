@@ -137,7 +137,7 @@ def _perceive(arguments: argparse.Namespace) -> None:
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = commands.add_parser("train", help="train a model, or all of them, and bundle it with its card")
-    train.add_argument("model", choices=["detector", "fusion", "novelty", "reviewer", "projector", "all"])
+    train.add_argument("model", choices=["detector", "fusion", "novelty", "reviewer", "projector", "lora", "all"])
     train.add_argument("--task", default="yard")
     train.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
     train.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and logs go")
@@ -153,7 +153,10 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--only", action="append", metavar="PART", help="of the fusion model begun with: what learns (fuser.heads.box)"
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    train.add_argument("--reviewer", help="of a projector: hf:NAME-OR-PATH, the pretrained model it is for")
+    train.add_argument(
+        "--reviewer", help="whom a projector (hf:NAME-OR-PATH) or LoRA (mini:TASK, hf:PATH?projector=FOLDER) is for"
+    )
+    _add_lora_recipe(train)
     train.add_argument("--size", default="small", help="of the fusion model: small, base or large")
     train.add_argument(
         "--device", default="cpu", help="where a detector or a driving task's fusion model learns, as torch names it"
@@ -172,14 +175,25 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.set_defaults(run=_train)
 
 
+def _add_lora_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rank", type=int, help="of LoRA's matrices (default 2)")
+    parser.add_argument("--alpha", type=int, help="LoRA's scale: what learns counts alpha / rank (default: 2 ranks)")
+    parser.add_argument(
+        "--target-modules", metavar="NAMES", help="LoRA's linear layers: q_proj,v_proj,projector, or all-linear"
+    )
+    parser.add_argument(
+        "--items", type=Path, nargs=2, metavar=("TRAIN", "VALIDATION"), help="caches of review items to adapt with LoRA"
+    )
+
+
 def _add_detector_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, help="side of a detector's training pictures or tiles, in pixels")
-    parser.add_argument("--batch", type=int, help="pictures a step of the detector")
-    parser.add_argument("--learning-rate", type=float, help="a detector's largest, of AdamW")
+    parser.add_argument("--batch", type=int, help="pictures a step of the detector, items of LoRA")
+    parser.add_argument("--learning-rate", type=float, help="a detector's or LoRA's largest, of AdamW")
     parser.add_argument("--mosaic", type=float, help="share of a detector's pictures put together from four, 0..1")
     parser.add_argument("--scale", type=float, help="by up to what share a detector's pictures are resized, 0..1")
     parser.add_argument("--transpose", type=float, help="share of a detector's square pictures with axes swapped, 0..1")
-    parser.add_argument("--seed", type=int, help="of a detector's training")
+    parser.add_argument("--seed", type=int, help="of a detector's, projector's or LoRA's training")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -261,9 +275,13 @@ def _prune(arguments: argparse.Namespace) -> None:
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export = commands.add_parser(
-        "export", help="write a model's ONNX graphs, whole or in fewer bits, and hold them to it"
+        "export", help="write a model's ONNX graphs, whole or in fewer bits, and hold them to it; merge a LoRA adapter"
     )
-    export.add_argument("model", nargs="?", choices=["fusion", "detector"], default="fusion")
+    export.add_argument("model", nargs="?", choices=["fusion", "detector", "lora"], default="fusion")
+    export.add_argument(
+        "--reviewer", help="the base that a LoRA adapter is merged into: mini:TASK, hf:PATH?projector=FOLDER"
+    )
+    export.add_argument("--adapter", type=Path, metavar="FOLDER", help="what fusion train lora left as adapter/")
     export.add_argument("--task", default="yard")
     export.add_argument(
         "--weights",

@@ -95,6 +95,11 @@ class ReviewerNetwork(nn.Module):
         return self.projector.layout
 
     @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.prefix.device
+
+    @property
     def crop_tokens(self) -> int:
         """Visual tokens of a crop."""
         return int(self.vlm.config.image_seq_length)

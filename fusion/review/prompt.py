@@ -12,6 +12,7 @@ from fusion.task import Task
 
 PAD, BEGIN, END, UNKNOWN, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
 _WORD = r"<[a-z:/][a-z0-9:\-]*>|[A-Za-z0-9][A-Za-z0-9\-]*|\{\"|\":\"|\",\"|\"\}|[^\sA-Za-z0-9]"
+_MARKER = re.compile(r"<slot:[a-z0-9-]+>")
 _JSON_PIECES = ('{"', '":"', '","', '"}')
 
 
@@ -26,15 +27,22 @@ def prompt_text(task: Task) -> str:
     return " ".join([BEGIN, task.prompt, *questions])
 
 
-def build_tokenizer(task: Task) -> Any:
-    """A word-level Hugging Face tokenizer (`PreTrainedTokenizerFast`) that knows the task's words, and JSON's marks."""
+def build_tokenizer(task: Task, known: Any = None) -> Any:
+    """A word-level Hugging Face tokenizer (`PreTrainedTokenizerFast`) that knows the task's words, and JSON's marks.
+
+    What the tokenizer `known` knows keeps its id; new words come behind.
+    """
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
     from transformers import PreTrainedTokenizerFast
 
-    special = [PAD, BEGIN, END, UNKNOWN, IMAGE, *(marker(slot.name) for slot in task.slots)]
-    words = dict.fromkeys([*special, *_JSON_PIECES, *re.findall(_WORD, prompt_text(task))])
+    ids = {} if known is None else known.get_vocab()
+    before = sorted(ids, key=ids.__getitem__)
+    markers = [*(word for word in before if _MARKER.fullmatch(word)), *(marker(slot.name) for slot in task.slots)]
+    special = [PAD, BEGIN, END, UNKNOWN, IMAGE, *dict.fromkeys(markers)]
+    words = dict.fromkeys(before)
+    words.update(dict.fromkeys([*special, *_JSON_PIECES, *re.findall(_WORD, prompt_text(task))]))
     words.update(dict.fromkeys(option for slot in task.slots for option in slot.options))
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = Split(Regex(_WORD), "removed", invert=True)

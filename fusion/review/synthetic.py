@@ -37,6 +37,7 @@ def synthetic_evidence(
     rng = np.random.default_rng(seed)
     choice = [int(rng.integers(len(slot.options))) for slot in task.slots]
     answers = {slot.name: slot.options[k] for slot, k in zip(task.slots, choice, strict=True)}
+    choice += [0] * (3 - len(choice))
     fused = bool(task.conditions)
     place = choice[3] / (len(task.slots[3].options) - 1) if len(choice) > 3 else rng.random()
     x, y = 60 + place * (profile.image_width - 120), rng.uniform(60, profile.image_height - 60)

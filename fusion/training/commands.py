@@ -61,17 +61,30 @@ def _projector(task: Task, arguments: argparse.Namespace) -> None:
     make_projector(task, arguments, bundle_folder(task, arguments.weights))
 
 
+def _lora(task: Task, arguments: argparse.Namespace) -> None:
+    from fusion.training.lora.commands import make_lora
+
+    refuse_several("lora", task)
+    make_lora(task, arguments, bundle_folder(task, arguments.weights))
+
+
 _STEPS = {
     "detector": _detector,
     "fusion": _fusion,
     "novelty": _novelty,
     "reviewer": _reviewer,
     "projector": _projector,
+    "lora": _lora,
 }
 
 
 def export(arguments: argparse.Namespace) -> None:
     """`fusion export`."""
+    if arguments.model == "lora":
+        from fusion.training.lora.commands import export_lora
+
+        export_lora(arguments)
+        return
     if arguments.model == "detector":
         from fusion.training.detection.commands import export as export_detector
 

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,15 +60,21 @@ def make_projector(task: Task, arguments: argparse.Namespace, bundle: Path) -> N
     folder = Path(arguments.out) / task.name / "projector"
     save_projected(folder, task, projector, [cache.profile], opened)
     save_together(folder, task, combinations_of(cache.columns["truth"]))
-    chosen = validation.take(escalated(validation)) if escalated(validation).any() else validation
     reviewer = HubReviewer(called, task, opened, load_projected(folder, opened))
-    facts = calibrate(folder, chosen, [_told(reviewer, chosen, recipe.batch)], reviewer.temperatures)
+    facts = calibrate_projected(folder, reviewer, validation)
     ended = {"recipe": asdict(recipe), "model": opened.label, "best": run.best, "epochs": run.epochs, **facts}
     (folder / "run.json").write_text(json.dumps(ended, indent=1) + "\n", encoding="utf-8")
     print(
         f"{folder}: verdicts right {run.best['verdict']:.3f}, log-loss {run.best['nll']:.3f} on {len(validation)} items"
     )
     print(f"reviewer: {SCHEME}{called.where}?projector={folder}&device={called.device}&dtype={called.dtype}")
+
+
+def calibrate_projected(folder: Path, reviewer: HubReviewer, validation: ItemCache, size: int = 32) -> dict[str, Any]:
+    """Fit one temperature a slot on the validation items that a device escalates, and write `calibration.json`."""
+    sent = escalated(validation)
+    chosen = validation.take(sent) if sent.any() else validation
+    return calibrate(folder, chosen, [_told(reviewer, chosen, size)], reviewer.temperatures)
 
 
 def _told(reviewer: HubReviewer, cache: ItemCache, size: int) -> list[Float64Array]:

@@ -1,4 +1,4 @@
-"""The parts of `benchmarks/fleet.py`, which lie beside the script."""
+"""The parts of `benchmarks/fleet.py` and `benchmarks/adapters.py`, which lie beside the scripts."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,3 +18,13 @@ def crowd() -> SimpleNamespace:
     return SimpleNamespace(
         arithmetic=arithmetic, demand=demand, report=report, settings=settings, simulation=simulation
     )
+
+
+@pytest.fixture(scope="session")
+def adaptation() -> SimpleNamespace:
+    """Modules by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        from adaptation import dispatch, methods, report
+
+    return SimpleNamespace(dispatch=dispatch, methods=methods, report=report)

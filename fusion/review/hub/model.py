@@ -55,7 +55,7 @@ def open_model(called: HubName) -> HubModel:
             raise ModelError(f"its weights lack {min(report['missing_keys'])}; fetch the model again")
         family = Family(model.to(called.device).eval(), processor)
     label = folder.resolve().name if called.folder else called.where.replace("/", "--")
-    return HubModel(family, _NOT_A_NAME.sub("-", label)[-_SHOWN:], _fingerprint(folder, called))
+    return HubModel(family, _NOT_A_NAME.sub("-", label)[-_SHOWN:], fingerprint_of(folder, called))
 
 
 @contextmanager
@@ -82,8 +82,10 @@ def _fetched(name: str) -> Path:
         ) from None
 
 
-def _fingerprint(folder: Path, called: HubName) -> str:
-    """Over all that can change an answer: weights, tokenizer, template, preprocessing, precision and crops' size."""
+def fingerprint_of(folder: Path, called: HubName) -> str:
+    """Hex sha-256 of all that can change an answer: weights, tokenizer, template, preprocessing, precision and the size
+    of crops.
+    """
     digest = hashlib.sha256(f"{called.side} {called.dtype}".encode())
     for path in sorted(path for pattern in _FILES for path in folder.glob(pattern)):
         with path.open("rb") as file:
