@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from cloud_node.batcher import Batcher, Decision, Entry
 from cloud_node.config import BatchSettings
@@ -129,7 +130,7 @@ class Lane:
         several = replicated(self.reviewer)
         if several is not None:
             loop = asyncio.get_running_loop()
-            several.watch(lambda: loop.call_soon_threadsafe(self._news.set))
+            several.watch(partial(_set_from_afar, loop, self._news))
         try:
             while True:
                 self._news.clear()
@@ -282,3 +283,8 @@ class Lane:
     def _show(self) -> None:
         self._metrics.replicas.labels(self.reviewer.name).set(self._crew.size)
         self._metrics.batches_open.labels(self.reviewer.name).set(len(self._flying))
+
+
+def _set_from_afar(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the service ended before its replicas did
+        loop.call_soon_threadsafe(event.set)
