@@ -41,7 +41,7 @@ class Cluster:
 
     @classmethod
     def open(cls, address: str) -> Cluster:
-        """The connection. Raises `ModelError` without Ray, `UnavailableError`, or `ConfigError` for a second address."""
+        """The connection. Raises `ModelError` without Ray, `ConfigError` for a second, `UnavailableError`."""
         with cls._lock:
             if cls._current is None:
                 cls._current = cls(address)

@@ -38,7 +38,7 @@ class RayReviewer:
 
     @classmethod
     def load(cls, argument: str) -> Self:
-        """Start the replicas of `[REVIEWER]?OPTION=VALUE&...`. Raises `ConfigError`, `ModelError`, `UnavailableError`."""
+        """Start the replicas of `[REVIEWER]?OPTION=VALUE`. Raises `ConfigError`, `ModelError`, `UnavailableError`."""
         called = RayName.parse(argument)
         cluster = Cluster.open(called.address)
         try:
