@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import logging
 import os
 import queue
 import secrets
+import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from fusion.errors import ConfigError, ModelError, UnavailableError
@@ -15,7 +19,9 @@ from fusion.errors import ConfigError, ModelError, UnavailableError
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Of an instance of one's own: evidence is small and travels within calls."""
 
-_log = logging.getLogger(__name__)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGACTION_BYTES = 512
+"""More than `struct sigaction` has anywhere."""
 
 
 class Cluster:
@@ -66,24 +72,42 @@ class Cluster:
 
     def _live(self) -> None:
         try:
-            self.ray = _start(self.address)
+            with _signals_kept():
+                self.ray = _start(self.address)
         except Exception as error:  # noqa: BLE001 raised where it was asked for
             self._error = error
         self._ready.set()
         if self._error is None:
             ended = self._wishes.get()
-            self.ray.shutdown()
+            with _signals_kept():
+                self.ray.shutdown()
             ended.set()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave SIGTERM and SIGINT to whoever has them: Ray would have the process abort. Python itself may not, off the
+    main thread, so the C library is asked.
+    """
+    libc, kept = ctypes.CDLL(None), {number: ctypes.create_string_buffer(_SIGACTION_BYTES) for number in _SIGNALS}
+    for number, action in kept.items():
+        libc.sigaction(number, None, action)
+    try:
+        yield
+    finally:
+        for number, action in kept.items():
+            libc.sigaction(number, action, None)
 
 
 def _start(address: str) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     if not address:  # nobody else may use it, and no file is made for its key
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
-    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray = importlib.import_module("ray")
+        logging.getLogger("ray").setLevel(logging.ERROR)
     except ImportError:
         raise ModelError("replicas need Ray: pip install 'fusion-stack[scale]'") from None
     common = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
