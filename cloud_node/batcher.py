@@ -79,6 +79,10 @@ class Batcher:
         """Cost of everything that waits."""
         return self._tokens
 
+    def items(self) -> tuple[ItemId, ...]:
+        """Everything that waits."""
+        return tuple(self._waiting)
+
     def add(self, entry: Entry) -> None:
         """Let `entry` wait. Its cost must be 1..max_tokens and its item new."""
         if not 1 <= entry.tokens <= self._max_tokens or entry.item in self._waiting:
@@ -99,7 +103,7 @@ class Batcher:
         return True
 
     def decide(self, now_ns: int) -> Decision:
-        """What to do at `now_ns`, given that the reviewer is free."""
+        """What to do at `now_ns`, given that the reviewer, or one of its replicas, is free."""
         expired = tuple(e for e in self._waiting.values() if self._late(e, now_ns))
         for entry in expired:
             self.remove(entry.item)

@@ -1,25 +1,30 @@
-"""One reviewer at work: its waiting items, its batcher, and the loop that feeds it."""
+"""One reviewer at work: its waiting items, its batcher, and the loop that feeds it and its replicas."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
-from cloud_node.batcher import Batcher, Entry
+from cloud_node.batcher import Batcher, Decision, Entry
 from cloud_node.config import BatchSettings
 from cloud_node.cost import CostModel
-from cloud_node.explaining import PATIENCE_NS, How, Wanted
-from cloud_node.job import Job
+from cloud_node.crew import Crew, Worker
+from cloud_node.explainer import Explainer, Written
+from cloud_node.explaining import How, Wanted
+from cloud_node.job import Job, Stage
+from cloud_node.lost import Losses
 from cloud_node.metrics import Metrics
-from cloud_node.reviewer import BatchReviewer, Failed, RowResult
-from cloud_node.warmup import warm_up
+from cloud_node.reviewer import BatchReviewer, Failed, Poisoned, RowResult
+from cloud_node.scaling import Scaler
+from cloud_node.warmup import TimedBatch, warm_up
 from fusion.clock import Clock
-from fusion.review import ANY_PROFILE, Reviewer
+from fusion.errors import ModelError
+from fusion.review import ANY_PROFILE, Reviewer, replicated
 from fusion.review.rationale import Explains
 from fusion.types import Evidence, ItemId
 
@@ -28,15 +33,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LaneEvents:
-    """What the lane tells its owner: items that can no longer make it, items with their results, and rationales."""
+    """What the lane tells its owner: items that can no longer make it, and items with their results."""
 
     expired: Callable[[Sequence[Job]], None]
     done: Callable[[Sequence[tuple[Job, RowResult]]], None]
     explained: Callable[[Wanted, str, How], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reviewed:
+    """A batch that came back from `worker`."""
+
+    worker: Worker
+    jobs: Sequence[Job]
+    tokens: int
+    duration_ns: int
+    results: Sequence[RowResult]
+
+
 class Lane:
-    """Reviews what is added, batch after batch. `run` must be running; all other calls are from the same loop."""
+    """Reviews what is added, batch after batch, as many at once as there are replicas.
+
+    `run` must be running; all other calls are from the same loop. A device's items begin in the batcher's order; where
+    several batches fly, they may end in another.
+    """
 
     def __init__(
         self,
@@ -48,52 +68,53 @@ class Lane:
         rationale_tokens: int = 48,
     ) -> None:
         self.reviewer = reviewer
-        self.cost = CostModel()
-        self.failing = False
         self._settings = settings
-        self._rationale_tokens = rationale_tokens
-        self._batch_reviewer = BatchReviewer(reviewer)
-        self._batcher = Batcher(
-            max_tokens=settings.tokens,
-            max_items=settings.items,
-            max_delay_ns=round(settings.max_delay_ms * 1e6),
-            predict_ns=self.cost.predict_ns,
-        )
+        self._pricing = BatchReviewer(reviewer)
+        self._crew = Crew(reviewer)
+        self._batcher = self._make_batcher(settings.items, round(settings.max_delay_ms * 1e6))
+        self._alone = self._make_batcher(1, 0)
+        self._losses = Losses()
         self._executor = executor
         self._clock = clock
         self._metrics = metrics
         self._jobs: dict[ItemId, Job] = {}
-        self._wanted: deque[Wanted] = deque()
-        self._hold_until_ns: int | None = None
+        self._explainer = Explainer(rationale_tokens, executor, clock, self.cost.predict_ns)
+        self._writing: set[asyncio.Task[None]] = set()
+        self._written: list[tuple[Worker, Written]] = []
         self._news = asyncio.Event()
-        self._began_ns: int | None = None
+        self._flying: set[asyncio.Task[_Reviewed]] = set()
+        self._landed: list[asyncio.Task[_Reviewed]] = []
+        self._warming: set[asyncio.Task[None]] = set()
+        self._warm = False
+
+    @property
+    def cost(self) -> CostModel:
+        """What a batch takes, whoever scores it."""
+        return self._crew.cost
+
+    @property
+    def failing(self) -> bool:
+        """Whether no replica is there, or none's last batch had an answer."""
+        return self._crew.failing
 
     async def warm_up(self) -> None:
         """Review made-up items, so that batches are fast and their cost is known; raises `ModelError` (`warmup`)."""
-        loop = asyncio.get_running_loop()
-        timed = await loop.run_in_executor(self._executor, warm_up, self.reviewer, self._settings, self._clock)
-        for batch in timed:
-            self.cost.observe(batch.tokens, batch.duration_ns)
-            _log.info("%s: %d items in %.1f ms", self.reviewer.name, batch.items, batch.duration_ns / 1e6)
+        self._warm = True
+        workers = self._crew.refresh() if replicated(self.reviewer) else [self._crew.next()]
+        for worker in workers:
+            if worker is not None:
+                await self._warm_up(worker)
+                if replicated(self.reviewer):
+                    self._crew.release(worker)
 
     def price(self, evidence: Evidence) -> int:
         """Cost of a review; raises `EvidenceError` for what no batch can hold or the reviewer cannot price."""
-        return self._batch_reviewer.price(evidence, self._settings.tokens)
+        return self._pricing.price(evidence, self._settings.tokens)
 
     @property
     def reads_maps(self) -> bool:
         """Whether a review tells anything without pixels."""
         return ANY_PROFILE not in self.reviewer.profiles
-
-    def add(self, job: Job) -> None:
-        """Let a priced job wait for its review."""
-        entry = Entry(
-            job.item, job.item.sample.device, job.tokens, job.arrival_ns, job.deadline_ns, job.submission.priority
-        )
-        self._jobs[job.item] = job
-        self._batcher.add(entry)
-        self._hurry(job)
-        self._news.set()
 
     @property
     def can_explain(self) -> bool:
@@ -102,92 +123,219 @@ class Lane:
 
     def ask_why(self, wanted: Wanted) -> None:
         """Let a verdict wait for its rationale, which is written when no batch is due."""
-        self._wanted.append(wanted)
+        self._explainer.ask(wanted)
+        self._news.set()
+
+    def add(self, job: Job) -> None:
+        """Let a priced job wait for its review."""
+        entry = Entry(
+            job.item, job.item.sample.device, job.tokens, job.arrival_ns, job.deadline_ns, job.submission.priority
+        )
+        self._jobs[job.item] = job
+        (self._alone if self._losses.goes_alone(job.item) else self._batcher).add(entry)
+        self._explainer.hurry(job)
         self._news.set()
 
     def remove(self, job: Job) -> bool:
         """Take a job back; False when it does not wait (any more)."""
-        if not self._batcher.remove(job.item):
+        if not (self._batcher.remove(job.item) or self._alone.remove(job.item)):
             return False
         del self._jobs[job.item]
         return True
 
     def drain_ns(self) -> int:
-        """How long what waits will take, as far as is known."""
-        batches = -(-self._batcher.tokens // self._settings.tokens)
-        return self.cost.predict_ns(min(self._batcher.tokens, self._settings.tokens)) * max(1, batches)
+        """How long what waits will take all replicas together, as far as is known."""
+        tokens = self._batcher.tokens + self._alone.tokens
+        batches = -(-tokens // self._settings.tokens)
+        rounds = -(-batches // max(1, self._crew.size))
+        return self.cost.predict_ns(min(tokens, self._settings.tokens)) * max(1, rounds)
 
     def stalled(self, limit_ns: int) -> bool:
-        """Whether the batch at work has been so for longer than `limit_ns`."""
-        return self._began_ns is not None and self._clock.monotonic_ns() - self._began_ns > limit_ns
+        """Whether a batch at work has been so for longer than `limit_ns`."""
+        return self._crew.stalled(self._clock.monotonic_ns(), limit_ns)
 
     async def run(self, events: LaneEvents) -> None:
         """Decide, review, report; until cancelled."""
+        several = replicated(self.reviewer)
+        if several is not None:
+            loop = asyncio.get_running_loop()
+            several.watch(partial(_set_from_afar, loop, self._news))
+        try:
+            while True:
+                self._news.clear()
+                self._meet()
+                self._land(events)
+                delay = self._step(events)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._news.wait()
+        finally:
+            for task in (*self._flying, *self._writing, *self._warming):
+                task.cancel()
+
+    async def scale(self) -> None:
+        """Keep as many replicas as the queue asks for, until cancelled; ends at once where the number is fixed."""
+        several = replicated(self.reviewer)
+        if several is None or several.limits.fixed:
+            return
+        scaler = Scaler(several.limits)
         while True:
-            self._news.clear()
+            await asyncio.sleep(scaler.period_s)
+            waiting_s = self.cost.predict_ns(self._batcher.tokens + self._alone.tokens) / 1e9
+            several.resize(scaler.decide(self._clock.monotonic_ns(), waiting_s, self._crew.busy))
+
+    def _step(self, events: LaneEvents) -> float | None:
+        """Begin what can begin; returns for how many seconds nothing else can be decided, None until news."""
+        if self._crew.size == 0:
+            self._give_back(events)
+            return None
+        while (worker := self._crew.next()) is not None:
             now_ns = self._clock.monotonic_ns()
-            decision = self._batcher.decide(now_ns)
+            decision = self._decide(now_ns)
             if decision.expired:
                 events.expired([self._jobs.pop(entry.item) for entry in decision.expired])
             if decision.batch:
-                while self._wanted:
-                    events.explained(self._wanted.popleft(), "", How.BUSY)
-                jobs = [self._jobs.pop(entry.item) for entry in decision.batch]
-                events.done(await self._review(jobs, sum(entry.tokens for entry in decision.batch)))
-                continue
-            if self._wanted:
-                wanted = self._wanted.popleft()
-                events.explained(wanted, *await self._explain(wanted))
-                continue
-            delay = None if decision.wake_ns is None else max(0, decision.wake_ns - now_ns) / 1e9
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._news.wait()
+                self._begin(worker, decision.batch)
+                self._tell(self._explainer.give_up(), events)
+            elif (wanted := self._explainer.next(quiet=not (len(self._batcher) or len(self._alone)))) is not None:
+                self._write(worker, wanted)
+            else:
+                return None if decision.wake_ns is None else max(0, decision.wake_ns - now_ns) / 1e9
+        return None
 
-    def _hurry(self, job: Job) -> None:
-        """A rationale that is being written must not hold a job up for long, nor beyond what its deadline bears."""
-        until_ns = self._clock.monotonic_ns() + PATIENCE_NS
-        if job.deadline_ns is not None:
-            until_ns = min(until_ns, job.deadline_ns - 2 * self.cost.predict_ns(job.tokens))
-        self._hold_until_ns = until_ns if self._hold_until_ns is None else min(self._hold_until_ns, until_ns)
+    def _decide(self, now_ns: int) -> Decision:
+        suspects = self._alone.decide(now_ns)
+        if suspects.batch:
+            return suspects
+        others = self._batcher.decide(now_ns)
+        return Decision(others.batch, suspects.expired + others.expired, others.wake_ns)
 
-    async def _explain(self, wanted: Wanted) -> tuple[str, How]:
-        assert wanted.job.evidence is not None
-        if not len(self._batcher):
-            self._hold_until_ns = None
-
-        def why_not() -> How | None:
-            now_ns, hold_ns = self._clock.monotonic_ns(), self._hold_until_ns
-            if now_ns >= wanted.until_ns:
-                return How.LATE
-            return How.BUSY if hold_ns is not None and now_ns >= hold_ns else None
-
-        if (how := why_not()) is not None:
-            return "", how
-        explain, loop = self._batch_reviewer.explain, asyncio.get_running_loop()
-        given = wanted.job.evidence, wanted.answers, self._rationale_tokens, lambda: why_not() is None
-        try:
-            text = await loop.run_in_executor(self._executor, explain, *given)
-        except Exception:  # noqa: BLE001 a verdict never fails for want of a reason
-            _log.exception("%s cannot say why of %s", self.reviewer.name, wanted.job.item)
-            return "", How.FAILED
-        return text, How.WRITTEN if text else why_not() or How.NOTHING
-
-    async def _review(self, jobs: Sequence[Job], tokens: int) -> list[tuple[Job, RowResult]]:
-        began_ns = self._began_ns = self._clock.monotonic_ns()
+    def _begin(self, worker: Worker, batch: Sequence[Entry]) -> None:
+        jobs = [self._jobs.pop(entry.item) for entry in batch]
+        tokens = sum(entry.tokens for entry in batch)
+        began_ns = self._clock.monotonic_ns()
+        self._crew.engage(worker, began_ns)
         for job in jobs:
             job.begin(began_ns, len(jobs), tokens)
+        task = asyncio.create_task(self._review(worker, jobs, tokens, began_ns))
+        self._flying.add(task)
+        task.add_done_callback(self._landed.append)
+        task.add_done_callback(lambda _: self._news.set())
+        self._show()
+
+    def _write(self, worker: Worker, wanted: Wanted) -> None:
+        async def write() -> None:
+            self._written.append((worker, await self._explainer.write(wanted, worker.batch_reviewer)))
+            self._news.set()
+
+        self._crew.engage(worker, self._clock.monotonic_ns())
+        task = asyncio.create_task(write())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    def _tell(self, rationales: Sequence[Written], events: LaneEvents) -> None:
+        for one in rationales:
+            events.explained(one.wanted, one.text, one.how)
+
+    async def _review(self, worker: Worker, jobs: Sequence[Job], tokens: int, began_ns: int) -> _Reviewed:
         loop = asyncio.get_running_loop()
         evidence = [job.evidence for job in jobs if job.evidence is not None]
-        results = await loop.run_in_executor(self._executor, self._batch_reviewer.review, evidence)
-        duration_ns = self._clock.monotonic_ns() - began_ns
-        self._began_ns = None
-        self.failing = all(isinstance(result, Failed) for result in results)
-        if not self.failing:
-            self.cost.observe(tokens, duration_ns)
-        for job in jobs:
-            job.review_ns += duration_ns
-        self._metrics.batch_items.observe(len(jobs))
-        self._metrics.batch_tokens.observe(tokens)
-        self._metrics.review_seconds.labels(self.reviewer.task.name).observe(duration_ns / 1e9)
-        return list(zip(jobs, results, strict=True))
+        results = await loop.run_in_executor(self._executor, worker.batch_reviewer.review, evidence)
+        return _Reviewed(worker, jobs, tokens, self._clock.monotonic_ns() - began_ns, results)
+
+    def _land(self, events: LaneEvents) -> None:
+        """Take in the rationales that are written, and the batches that ended in the order in which they did."""
+        while self._written:
+            worker, rationale = self._written.pop(0)
+            self._tell([rationale], events)
+            self._crew.release(worker)
+        while self._landed:
+            task = self._landed.pop(0)
+            self._flying.discard(task)
+            batch = task.result()
+            self._learn(batch)
+            rows = list(zip(batch.jobs, batch.results, strict=True))
+            events.done([row for row in map(self._judge, rows) if row is not None])
+            self._crew.release(batch.worker)
+            self._show()
+
+    def _learn(self, batch: _Reviewed) -> None:
+        batch.worker.failing = all(isinstance(result, Failed) for result in batch.results)
+        if not batch.worker.failing:
+            self._crew.learn(batch.worker, batch.tokens, batch.duration_ns)
+        for job in batch.jobs:
+            job.review_ns += batch.duration_ns
+        self._metrics.batch_items.observe(len(batch.jobs))
+        self._metrics.batch_tokens.observe(batch.tokens)
+        self._metrics.review_seconds.labels(self.reviewer.task.name).observe(batch.duration_ns / 1e9)
+
+    def _judge(self, row: tuple[Job, RowResult]) -> tuple[Job, RowResult] | None:
+        """The row's result, None where it waits again because its replica was lost and another is there."""
+        job, result = row
+        if not (isinstance(result, Failed) and result.lost):
+            self._losses.forget(job.item)
+            return row
+        self._losses.add(job.item)
+        if self._losses.is_poison(job.item):
+            self._losses.forget(job.item)
+            return job, Poisoned(f"{job.item}: replicas of the reviewer end when they review it")
+        if self._crew.size == 0:
+            return row
+        job.enter(Stage.WAITING, self._clock.monotonic_ns())
+        self.add(job)
+        return None
+
+    def _give_back(self, events: LaneEvents) -> None:
+        """Nobody is there to review: what waits may come again."""
+        for waiting in (self._alone, self._batcher):
+            for item in waiting.items():
+                waiting.remove(item)
+        jobs, self._jobs = list(self._jobs.values()), {}
+        if jobs:
+            reason = f"no replica of {self.reviewer.name} is up"
+            events.done([(job, Failed(f"{job.item}: {reason}", away=True)) for job in jobs])
+
+    def _meet(self) -> None:
+        """Take in replicas that came; they are warmed up first where the service is."""
+        for worker in self._crew.refresh():
+            if not self._warm:
+                self._crew.release(worker)
+                continue
+            task = asyncio.create_task(self._welcome(worker))
+            self._warming.add(task)
+            task.add_done_callback(self._warming.discard)
+        self._show()
+
+    async def _welcome(self, worker: Worker) -> None:
+        try:
+            await self._warm_up(worker)
+        except ModelError as error:
+            _log.warning("%s", error)
+        self._crew.release(worker)
+        self._news.set()
+
+    async def _warm_up(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        timed: list[TimedBatch] = await loop.run_in_executor(
+            self._executor, warm_up, worker.reviewer, self._settings, self._clock
+        )
+        for batch in timed:
+            self._crew.learn(worker, batch.tokens, batch.duration_ns)
+            _log.info("%s: %d items in %.1f ms", self.reviewer.name, batch.items, batch.duration_ns / 1e6)
+
+    def _make_batcher(self, items: int, max_delay_ns: int) -> Batcher:
+        return Batcher(
+            max_tokens=self._settings.tokens,
+            max_items=items,
+            max_delay_ns=max_delay_ns,
+            predict_ns=self._crew.predict_ns,
+        )
+
+    def _show(self) -> None:
+        self._metrics.replicas.labels(self.reviewer.name).set(self._crew.size)
+        self._metrics.batches_open.labels(self.reviewer.name).set(len(self._flying))
+
+
+def _set_from_afar(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the service ended before its replicas did
+        loop.call_soon_threadsafe(event.set)

@@ -57,6 +57,8 @@ class Metrics:
         self.review_seconds = Histogram(
             name + "review_seconds", "Preparing and scoring a batch", ["task"], buckets=_FAST, registry=registry
         )
+        self.replicas = Gauge(name + "replicas", "Replicas that can score", ["reviewer"], registry=registry)
+        self.batches_open = Gauge(name + "batches_open", "Batches being scored", ["reviewer"], registry=registry)
         self.answer_seconds = Histogram(
             name + "answer_seconds", "Receipt to stored answer", buckets=_FAST, registry=registry
         )

@@ -79,7 +79,7 @@ class Pipeline:
     async def run(self) -> None:
         """Run the ledger's writer and every lane; ends only by being cancelled or by a defect."""
         events = LaneEvents(self._expired, self._done, self._explained)
-        lanes = (lane.run(events) for lane in self._lanes.values())
+        lanes = [part for lane in self._lanes.values() for part in (lane.run(events), lane.scale())]
         await asyncio.gather(self._journal.run(), self._defect, *lanes)
 
     @property

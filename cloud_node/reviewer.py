@@ -9,13 +9,14 @@ blame but the reviewer, and the rows may come again.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fusion.errors import EvidenceError, FusionError, UnavailableError
-from fusion.review import PreparedItem, Reviewer, RowsError, check_answers
+from fusion.review import LostError, PreparedItem, Reviewer, RowsError, check_answers
 from fusion.review.rationale import CarryOn, Explains, plain
 from fusion.types import Evidence, ItemId, SlotAnswer
 
@@ -41,22 +42,59 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The reviewer failed; the row may come again. `away` when the reviewer says that the row is not to blame."""
+    """The reviewer failed; the row may come again.
+
+    `away` when the reviewer says that the row is not to blame; `lost` when the reviewer itself was lost meanwhile.
+    """
 
     reason: str
     away: bool = False
+    lost: bool = False
 
 
 RowResult: TypeAlias = Scored | Poisoned | Failed
 
 
-class BatchReviewer:
-    """Runs one reviewer. Not thread-safe: one batch at a time."""
+class Memory:
+    """What is remembered from batch to batch: the witness, and rows that failed while there was none.
 
-    def __init__(self, reviewer: Reviewer) -> None:
-        self.reviewer = reviewer
+    Replicas share one, from several threads: a row that one scored well is a witness for all, so a replica that never
+    worked is told from poison.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._witness: PreparedItem | None = None
         self._strikes: Counter[ItemId] = Counter()
+
+    @property
+    def witness(self) -> PreparedItem | None:
+        """The last row that was scored well."""
+        return self._witness
+
+    def testify(self, row: PreparedItem) -> None:
+        """`row` was scored well."""
+        with self._lock:
+            self._witness = row
+            self._strikes.clear()
+
+    def is_poison(self, item: ItemId, *, sound: bool) -> bool:
+        """Count a failure of `item`, and judge it by whether the reviewer is known to be `sound`."""
+        with self._lock:
+            self._strikes[item] += 1
+            struck_out = self._witness is None and self._strikes[item] >= MAX_STRIKES
+            if not (sound or struck_out):
+                return False
+            del self._strikes[item]
+            return True
+
+
+class BatchReviewer:
+    """Runs one reviewer, or one replica of it: one batch at a time. `price` may be called meanwhile."""
+
+    def __init__(self, reviewer: Reviewer, memory: Memory | None = None) -> None:
+        self.reviewer = reviewer
+        self._memory = memory or Memory()
 
     def price(self, evidence: Evidence, most: int) -> int:
         """Tokens of a review, at most `most`; raises `EvidenceError` for what the reviewer cannot price."""
@@ -87,8 +125,7 @@ class BatchReviewer:
         try:
             return self.reviewer.prepare(evidence)
         except FusionError as error:
-            named = str(evidence.item) in str(error)
-            return Poisoned(str(error) if named else f"{evidence.item}: {error}")
+            return _blamed(evidence.item, error)
         except Exception as error:  # noqa: BLE001 whatever one row does to the reviewer, its batch mates are answered
             _log.exception("%s cannot prepare %s", self.reviewer.name, evidence.item)
             return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})")
@@ -99,6 +136,8 @@ class BatchReviewer:
         try:
             answers = self._ask(rows)
             return {row.item: self._checked(row, answer) for row, answer in zip(rows, answers, strict=True)}
+        except LostError as error:
+            return {row.item: Failed(f"{row.item}: {error}", away=True, lost=True) for row in rows}
         except Exception as error:  # noqa: BLE001 whatever one row does to the reviewer, its batch mates are answered
             if len(rows) == 1:
                 _log.exception("%s cannot score %s", self.reviewer.name, rows[0].item)
@@ -112,7 +151,9 @@ class BatchReviewer:
         except RowsError as error:
             return error.rows
 
-    def _checked(self, row: PreparedItem, answers: Mapping[str, SlotAnswer] | FusionError) -> Scored | Failed:
+    def _checked(self, row: PreparedItem, answers: Mapping[str, SlotAnswer] | FusionError) -> RowResult:
+        if isinstance(answers, EvidenceError):
+            return _blamed(row.item, answers)
         if isinstance(answers, FusionError):
             return Failed(f"{row.item}: {answers}", away=isinstance(answers, UnavailableError))
         try:
@@ -123,27 +164,24 @@ class BatchReviewer:
 
     def _settle(self, rows: Sequence[PreparedItem], results: dict[ItemId, RowResult]) -> dict[ItemId, RowResult]:
         """Tell poison from a broken reviewer."""
-        failures = [result for result in results.values() if isinstance(result, Failed)]
-        if len(failures) < len(rows):
-            self._witness = next(row for row in rows if isinstance(results[row.item], Scored))
-            self._strikes.clear()
-        if all(failure.away for failure in failures):
+        good = [row for row in rows if isinstance(results[row.item], Scored)]
+        if good:
+            self._memory.testify(good[0])
+        if not any(isinstance(result, Failed) and not result.away for result in results.values()):
             return results
-        sound = len(failures) < len(rows) or self._witness_stands()
+        sound = bool(good) or self._witness_stands()
         return {item: self._judge(item, result, sound=sound) for item, result in results.items()}
 
     def _witness_stands(self) -> bool:
-        if self._witness is None:
-            return False
-        results = self._score([self._witness])
-        return isinstance(results[self._witness.item], Scored)
+        witness = self._memory.witness
+        return witness is not None and isinstance(self._score([witness])[witness.item], Scored)
 
     def _judge(self, item: ItemId, result: RowResult, *, sound: bool) -> RowResult:
-        if not isinstance(result, Failed) or result.away:
+        if not isinstance(result, Failed) or result.away or not self._memory.is_poison(item, sound=sound):
             return result
-        self._strikes[item] += 1
-        struck_out = self._witness is None and self._strikes[item] >= MAX_STRIKES
-        if not (sound or struck_out):
-            return result
-        del self._strikes[item]
         return Poisoned(result.reason)
+
+
+def _blamed(item: ItemId, error: FusionError) -> Poisoned:
+    """The row is at fault, and its reason names it."""
+    return Poisoned(str(error) if str(item) in str(error) else f"{item}: {error}")

@@ -28,7 +28,7 @@ from cloud_node.probes import probes
 from cloud_node.roster import Roster
 from cloud_node.session import Sessions, check_identity
 from fusion.clock import Clock, SystemClock
-from fusion.review import Reviewer, load_reviewer, waits_elsewhere
+from fusion.review import Reviewer, load_reviewer, replicated, waits_elsewhere
 from fusion.tracing import Tracer, open_tracer
 from fusion.tracing.collector import SpanCollector
 from fusion.types import Verdict
@@ -89,7 +89,7 @@ class CloudService:
             ledger = self._ledger or open_ledger(settings.ledger, keep_evidence=settings.keep_evidence)
             journal = Journal(ledger, self.metrics)
             stack.callback(journal.close)
-            executors = {r.name: _thread(stack) if waits_elsewhere(r) else executor for r in reviewers}
+            executors = {r.name: _executor_of(r, executor, stack) for r in reviewers}
             if self._reviewers is None:
                 stack.callback(_close, reviewers, executors)
             self._compose(reviewers, journal, executors, server, tracer)
@@ -239,9 +239,15 @@ class CloudService:
             await self._health.set(name, _SERVING if healthy else _NOT_SERVING)
 
 
-def _thread(stack: contextlib.AsyncExitStack) -> ThreadPoolExecutor:
-    """A thread for reviews: one for all that compute here, and another for each that waits for another machine."""
-    executor = ThreadPoolExecutor(1, "review")
+def _executor_of(reviewer: Reviewer, here: Executor, stack: contextlib.AsyncExitStack) -> Executor:
+    """Threads for reviews: one for all that compute here, others for each that waits, as many as its replicas."""
+    if (several := replicated(reviewer)) is not None:
+        return _thread(stack, several.limits.most + 1)
+    return _thread(stack) if waits_elsewhere(reviewer) else here
+
+
+def _thread(stack: contextlib.AsyncExitStack, threads: int = 1) -> ThreadPoolExecutor:
+    executor = ThreadPoolExecutor(threads, "review")
     stack.callback(executor.shutdown, wait=False, cancel_futures=True)
     return executor
 

@@ -10,14 +10,19 @@ from fusion.review.base import (
     serves,
     waits_elsewhere,
 )
+from fusion.review.replicated import LostError, Replicated, ScaleLimits, replicated
 
 __all__ = [
     "ANY_PROFILE",
+    "LostError",
     "PreparedItem",
+    "Replicated",
     "Reviewer",
     "RowsError",
+    "ScaleLimits",
     "check_answers",
     "load_reviewer",
+    "replicated",
     "serves",
     "waits_elsewhere",
 ]

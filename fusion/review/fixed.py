@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,6 +41,11 @@ class FixedReviewer:
     def load(cls, argument: str) -> Self:
         """The reviewer of the task called `argument`; raises `ConfigError` when there is none."""
         return cls(Task.load(argument))
+
+    @property
+    def price(self) -> Callable[[Evidence], int]:
+        """What reviews cost."""
+        return self.cost
 
     def cost(self, evidence: Evidence) -> int:
         """Text, the item's and scene's tokens, one token for eight gated cells, and a fixed price for pixels."""

@@ -17,6 +17,7 @@ from fusion.review.base import PreparedItem, slot_answers
 from fusion.review.batch import collate
 from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
 from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.price import MiniPrice
 from fusion.review.synthetic import example_evidence
 from fusion.review.together import Combinations, choose
 from fusion.task import Task
@@ -72,13 +73,15 @@ class MiniReviewer:
         profile = next(iter(self._files.profiles.values()))
         return example_evidence(self.task, profile, self._files.network.layout, seed)
 
+    @property
+    def price(self) -> MiniPrice:
+        """What reviews cost, without the model."""
+        layout = self._files.network.layout
+        return MiniPrice(layout.map_tokens, len(self.task.slots), self._files.network.crop_tokens)
+
     def cost(self, evidence: Evidence) -> int:
         """Visual tokens of the lanes that are there, the opinion, and a marker a slot; twice when there are pixels."""
-        layout = self._files.network.layout
-        maps = layout.map_tokens if evidence.maps is not None else 0
-        tokens = len(evidence.tokens.values) if evidence.tokens is not None else 0
-        plain = maps + tokens + 1 + len(self.task.slots)
-        return plain if evidence.pixels is None else 2 * plain + self._files.network.crop_tokens
+        return self.price(evidence)
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for another trunk."""

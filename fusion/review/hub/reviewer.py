@@ -23,6 +23,7 @@ from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected
 from fusion.review.hub.prompt import build_prompt
 from fusion.review.hub.writer import RationaleWriter
+from fusion.review.price import HubPrice
 from fusion.review.rationale import CarryOn
 from fusion.review.synthetic import example_evidence, synthetic_evidence
 from fusion.review.temperatures import load_temperatures
@@ -85,13 +86,15 @@ class HubReviewer:
         profile = next(iter(self.files.profiles.values()))
         return example_evidence(self.task, profile, self.files.layout, seed)
 
+    @property
+    def price(self) -> HubPrice:
+        """What reviews cost, without the model."""
+        maps = None if self.files is None else self.files.layout.map_tokens
+        return HubPrice(maps, self.network.row_tokens, self._crop_tokens)
+
     def cost(self, evidence: Evidence) -> int:
         """Visual tokens of the lanes that are read, the text behind them and the tree of answers; at least 1."""
-        seen = 0 if evidence.pixels is None else self._crop_tokens
-        if self.files is not None:
-            seen += 1 + (self.files.layout.map_tokens if evidence.maps is not None else 0)
-            seen += len(evidence.tokens.values) if evidence.tokens is not None else 0
-        return seen + self.network.row_tokens if seen else 1
+        return self.price(evidence)
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for a trunk it does not read."""
