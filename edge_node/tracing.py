@@ -122,7 +122,7 @@ class _Journey:
         coded = way.committing_ns - way.wait_ns
         decided = coded - way.evidence_ns
         began = decided - way.edge_ns
-        stored = way.committing_ns + way.commit_ns
+        stored = min(way.committing_ns + way.commit_ns, way.closed_ns)  # what a commit took is known only afterwards
         seen = span_id(self.item, "perceive")
         reviewed = way.state is ItemState.REVIEWED
         return [
@@ -134,7 +134,7 @@ class _Journey:
             *self._stages(seen, began, decided),
             self._span("encode", root, decided, coded, {"fusion.evidence.bytes": way.evidence_bytes}),
             self._span("spool", root, coded, stored, {"fusion.spool.wait_ms": round(way.wait_ns / 1e6, 3)}),
-            *self._submission(root, min(stored, way.closed_ns)),
+            *self._submission(root, stored),
         ]  # fmt: skip
 
     def _stages(self, seen: str, began: int, decided: int) -> Iterator[Span]:

@@ -117,7 +117,8 @@ def _start(address: str) -> Any:
             common.pop("include_dashboard")
             ray.init(address=address, **common)
         else:
-            ray.init(address="local", num_cpus=1, object_store_memory=OBJECT_STORE_BYTES, **common)
+            here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
+            ray.init(address="local", num_cpus=1, **here, **common)
     except Exception as error:  # whatever Ray raises, it is not there
         raise UnavailableError(f"Ray ({address or 'own instance'}): {' '.join(str(error).split())[:300]}") from error
     return ray

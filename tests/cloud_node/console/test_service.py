@@ -101,7 +101,7 @@ def test_devices_come_go_and_tell(serving, connect, exchange_all, make_evidence,
             assert "cart-2" in page
             assert "connected</span>" in page
             assert "70 samples, 64 items, 4 pending" in page
-            assert page.count(">not told</td>") == 3
+            assert page.count(">not told</td>") == 5
             await stream.send(Goodbye())
             assert await stream.receive() is None
             page = (await browse(service, "/devices")).text
