@@ -10,13 +10,13 @@ Whose turn it is, is decided in three steps:
    higher priority counting as an earlier due time, equal ones in order of arrival.
 
 No batch costs more than its budget, or is predicted to end after the deadline of one of its entries. What cannot
-make its deadline even alone is reported as expired.
+make its deadline even alone is reported as expired; so is what a full batch would make late, while others fill one.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fusion.types import ItemId
@@ -104,9 +104,8 @@ class Batcher:
 
     def decide(self, now_ns: int) -> Decision:
         """What to do at `now_ns`, given that the reviewer, or one of its replicas, is free."""
-        expired = tuple(e for e in self._waiting.values() if self._late(e, now_ns))
-        for entry in expired:
-            self.remove(entry.item)
+        expired = self._drop(e for e in self._waiting.values() if self._late(e, now_ns))
+        expired += self._drop(self._in_the_way(now_ns))
         wake_ns = self._wake_ns(now_ns)
         if wake_ns is None or wake_ns > now_ns:
             return Decision((), expired, wake_ns)
@@ -120,6 +119,35 @@ class Batcher:
 
     def _late(self, entry: Entry, now_ns: int) -> bool:
         return entry.deadline_ns is not None and now_ns + self._predict_ns(entry.tokens) > entry.deadline_ns
+
+    def _drop(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        dropped = tuple(entries)
+        for entry in dropped:
+            self.remove(entry.item)
+        return dropped
+
+    def _in_the_way(self, now_ns: int) -> list[Entry]:
+        """Entries that could only be made by a batch smaller than what waits would fill.
+
+        Under overload the most urgent are always those about to be late. Batches made small for their sake do less a
+        second, so that more become late, until every batch has one row. So they are given up while others, of no lesser
+        priority, fill a whole batch: the number of rows that come too late is then the least there can be.
+        """
+        count = len(self._waiting)
+        if self._tokens < self._max_tokens and count < self._max_items:
+            return []
+        end_ns = now_ns + self._predict_ns(min(self._max_tokens, self._tokens * self._max_items // count))
+        tight = [e for e in self._waiting.values() if e.deadline_ns is not None and e.deadline_ns < end_ns]
+        if not tight:
+            return []
+        whose = {entry.item for entry in tight}
+        others = [entry for entry in self._waiting.values() if entry.item not in whose]
+        given_up = {p for p in {e.priority for e in tight} if self._full([o for o in others if o.priority >= p])}
+        return [entry for entry in tight if entry.priority in given_up]
+
+    def _full(self, entries: Sequence[Entry]) -> bool:
+        """Whether they are a whole batch at least."""
+        return len(entries) >= self._max_items or sum(entry.tokens for entry in entries) >= self._max_tokens
 
     def _wake_ns(self, now_ns: int) -> int | None:
         """When the next batch should leave: now if it is full, else when the oldest or most urgent wants to."""

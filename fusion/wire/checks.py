@@ -47,9 +47,11 @@ class FieldCheck:
     def numbers(self, field: str, values: Mapping[str, float], most: int, low: float, high: float) -> None:
         """At most `most` well-formed names, each with a finite number within `low`..`high`."""
         self.count(field, len(values), 0, most)
-        for name, value in values.items():
-            self.name(f"{field} name", name)
-            self.number(f"{field}[{name}]", value, low, high)
+        for name in values:  # protobuf's maps are slow to give pairs, and most of a message is such maps
+            value = values[name]
+            if len(name) > MAX_NAME or not _is_name(name) or not math.isfinite(value) or not low <= value <= high:
+                self.name(f"{field} name", name)
+                self.number(f"{field}[{name}]", value, low, high)
 
     def count(self, field: str, number: int, low: int, high: int) -> None:
         """Between `low` and `high` entries (or bytes)."""

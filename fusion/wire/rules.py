@@ -82,8 +82,10 @@ def check_evidence(message: pb.Evidence) -> ItemId:
 
 
 def _check_box(check: FieldCheck, field: str, box: pb.Box2D) -> None:
-    for name, value in (("x1", box.x1), ("y1", box.y1), ("x2", box.x2), ("y2", box.y2)):
-        check.number(f"{field}.{name}", value, -limits.MAX_EXTENT, 2 * limits.MAX_EXTENT)
+    corners = box.x1, box.y1, box.x2, box.y2
+    if not all(-limits.MAX_EXTENT <= value <= 2 * limits.MAX_EXTENT for value in corners):
+        for name, value in zip(("x1", "y1", "x2", "y2"), corners, strict=True):
+            check.number(f"{field}.{name}", value, -limits.MAX_EXTENT, 2 * limits.MAX_EXTENT)
     if box.x2 < box.x1 or box.y2 < box.y1:
         check.fail(field, "has its corners the wrong way round")
 
@@ -186,13 +188,14 @@ def check_verdict(message: pb.Verdict) -> ItemId:
     item = item_from_proto(message.item, ProtocolError)
     check = FieldCheck(f"verdict on {item}", ProtocolError)
     check.count("slots", len(message.slots), 1, limits.MAX_SLOTS)
-    for name, answer in message.slots.items():
-        field = f"slots[{name}]"
+    for name in message.slots:
+        answer, field = message.slots[name], f"slots[{name}]"
         check.name("slots name", name)
-        check.numbers(field, answer.probabilities, limits.MAX_NAMES, 0, 1 + _TOLERANCE)
-        if answer.option not in answer.probabilities:
+        probabilities = {option: answer.probabilities[option] for option in answer.probabilities}
+        check.numbers(field, probabilities, limits.MAX_NAMES, 0, 1 + _TOLERANCE)
+        if answer.option not in probabilities:
             check.fail(field, f"chose {answer.option[: limits.MAX_NAME]!r}, which has no probability")
-        if not abs(math.fsum(answer.probabilities.values()) - 1) <= _TOLERANCE:
+        if not abs(math.fsum(probabilities.values()) - 1) <= _TOLERANCE:
             check.fail(field, "has probabilities that do not sum to 1")
     check.unique("lanes", list(message.lanes))
     for lane in message.lanes:

@@ -1,4 +1,4 @@
-"""The parts of `benchmarks/fleet.py` and `benchmarks/adapters.py`, which lie beside the scripts."""
+"""The parts of benchmarks that lie in rooms beside the scripts."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,3 +28,13 @@ def adaptation() -> SimpleNamespace:
         from adaptation import dispatch, methods, report
 
     return SimpleNamespace(dispatch=dispatch, methods=methods, report=report)
+
+
+@pytest.fixture(scope="session")
+def rivals() -> SimpleNamespace:
+    """Modules by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        from rivals import books, schedule
+
+    return SimpleNamespace(books=books, schedule=schedule)

@@ -203,6 +203,50 @@ def test_a_full_batch_leaves_at_once():
     assert len(made.decide(0).batch) == 8
 
 
+def at_twice_the_load(deadline_ms, seconds=20):
+    """Items of ten devices at twice what full batches do a second, all with a deadline: rows done, their batches."""
+    full_ns = predict(80)
+    count = seconds * 1000 * MS * 8 * 2 // full_ns
+    entries = [
+        Entry(n, f"d{n % 10}", 10, at := n * full_ns // 16, at + deadline_ms * MS)  # every 16th of a batch's time
+        for n in range(count)
+    ]
+    batches = [decision.batch for _, decision in run(entries, batcher()) if decision.batch]
+    return sum(map(len, batches)), count // 2, batches
+
+
+def test_overload_does_not_make_batches_small():
+    """Urgent rows would, each, if a batch were cut to what they can still wait for."""
+    done, capacity, batches = at_twice_the_load(deadline_ms=100)
+    assert done > 0.95 * capacity
+    assert sum(map(len, batches)) / len(batches) > 7.5
+    shares = Counter(entry.device for batch in batches for entry in batch)
+    assert min(shares.values()) > 0.8 * done / 10
+
+
+def test_a_tight_one_is_given_up_only_while_others_fill_a_batch():
+    made = batcher()
+    tight = Entry("tight", "a", 10, 0, deadline_ns=predict(10))
+    for others, given_up in ((7, False), (8, True)):
+        made.add(tight)
+        for key in range(others):
+            made.add(Entry(key, "b", 10, 0, deadline_ns=500 * MS))
+        decision = made.decide(0)
+        assert (tight in decision.expired) is given_up
+        assert (tight in decision.batch) is not given_up
+        while len(made):
+            made.decide(500 * MS)
+
+
+def test_a_tight_one_of_higher_priority_is_not_given_up_for_others():
+    made = batcher()
+    tight = Entry("tight", "a", 10, 0, deadline_ns=predict(10), priority=1)
+    made.add(tight)
+    for key in range(20):
+        made.add(Entry(key, "b", 10, 0, deadline_ns=500 * MS))
+    assert tight in made.decide(0).batch
+
+
 def test_a_removed_entry_is_gone():
     made = batcher()
     made.add(Entry(1, "a", 10, 0))
