@@ -101,7 +101,7 @@ def _signals_kept() -> Iterator[None]:
 
 def _start(address: str) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "60")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     if not address:  # nobody else may use it, and no file is made for its key
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
@@ -112,13 +112,20 @@ def _start(address: str) -> Any:
         raise ModelError("replicas need Ray: pip install 'fusion-stack[scale]'") from None
     common = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     common["configure_logging"] = False
-    try:
-        if address:
-            common.pop("include_dashboard")
-            ray.init(address=address, **common)
+    if address:
+        wanted: dict[str, Any] = {"address": address}
+        common.pop("include_dashboard")
+    else:
+        here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
+        wanted = {"address": "local", "num_cpus": 1, **here}
+    for last in (bool(address), True):  # an instance of one's own may come up too slowly on a busy machine
+        try:
+            ray.init(**wanted, **common)
+        except Exception as error:  # whatever Ray raises, it is not there
+            ray.shutdown()
+            if last:
+                reason = " ".join(str(error).split())[:300]
+                raise UnavailableError(f"Ray ({address or 'own instance'}): {reason}") from error
         else:
-            here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
-            ray.init(address="local", num_cpus=1, **here, **common)
-    except Exception as error:  # whatever Ray raises, it is not there
-        raise UnavailableError(f"Ray ({address or 'own instance'}): {' '.join(str(error).split())[:300]}") from error
+            break
     return ray

@@ -100,7 +100,7 @@ class Bench:
         batch = BatchSettings(**{"items": 2, "max_delay_ms": 0, **settings})
         self.lane = Lane(fleet, batch, self.pool, clock, self.metrics)
         self.clock = clock
-        self.task = asyncio.create_task(self.lane.run(LaneEvents(self.expire, self.done)))
+        self.task = asyncio.create_task(self.lane.run(LaneEvents(self.expire, self.done, lambda *_: None)))
 
     def done(self, rows):
         self.results |= {job.item.sample.sequence: result for job, result in rows}
