@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--task", default="yard")
     parser.add_argument("--max-points", type=int, default=2048)
     options = parser.parse_args()
-    evidence = EvidenceSettings(max_points=options.max_points)
+    evidence = EvidenceSettings(context_sound=True, max_points=options.max_points)
     edge = EdgeSettings(task=options.task, source=SourceSettings(path=options.recording), evidence=evidence)
     cloud = CloudSettings(reviewers=(f"fixed:{options.task}",), review=ReviewSettings(confidence_floor=1.0))
     with tempfile.TemporaryDirectory() as folder:

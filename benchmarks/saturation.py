@@ -1,6 +1,6 @@
 """How latency grows with the number of devices, in the form NVIDIA publishes for VSS: average and P99 by streams.
 
-    python benchmarks/saturation.py [--rate 2] [--quick] [--out saturation.json] [--picture saturation.png]
+    python benchmarks/saturation.py [--rate 2] [--quick] [--out FILE.json] [--picture docs/pictures/saturation.png]
 
 Each device has a stream of its own and sends `--rate` items a second at even distances, whether it is answered or not.
 The service is a real process with its defaults for admission (a bounded queue, a window a device); latency counts from
@@ -126,6 +126,7 @@ def draw(path: Path, rows: list[dict[str, Any]], rate: float) -> None:
 
 def main() -> None:
     """Measure, print a table, write JSON and a picture."""
+    process.end_servers_when_terminated()
     options = parse()
     with tempfile.TemporaryDirectory() as scratch:
         rows = run(options, Path(scratch))

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rivals import checkpoint, tables, users
+from rivals import checkpoint, process, tables, users
 from rivals.checkpoint import Checkpoint
 from rivals.inside import RIVALS, Contest, Inside, Level
 from rivals.process import ServerError
@@ -117,6 +117,7 @@ def run_inside(options: argparse.Namespace, folder: Path, reviewer: str, blobs: 
 
 def main() -> None:
     """Measure, print tables, write JSON."""
+    process.end_servers_when_terminated()
     options = parse()
     result: dict[str, Any] = {"options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}}
     with tempfile.TemporaryDirectory() as scratch:

@@ -77,6 +77,7 @@ def measure(way: str, blobs: str, folder: Path, count: int, window: int) -> floa
 
 def main() -> None:
     """Measure, print a table, write JSON."""
+    process.end_servers_when_terminated()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=8000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""How long a batch takes: a line through what was measured."""
+"""How long a batch takes, a line through what was measured; and how much later its answers are stored."""
 
 from __future__ import annotations
 
@@ -35,3 +35,23 @@ class CostModel:
     def predict_ns(self, tokens: int) -> int:
         """Expected duration of a batch of so many tokens."""
         return round(self._base + self._slope * tokens)
+
+
+class Slip:
+    """How much later than its batch was to end an answer is stored: what the prediction missed, and the commit.
+
+    The mean and four mean deviations, both moving, as Jacobson (1988) has it for round trips.
+    """
+
+    def __init__(self) -> None:
+        self._mean = self._deviation = 0.0
+
+    def observe(self, slip_ns: int) -> None:
+        """Learn from one answer; one that is early counts as on time."""
+        error = max(0, slip_ns) - self._mean
+        self._mean += error / 8
+        self._deviation += (abs(error) - self._deviation) / 4
+
+    def reserve_ns(self, left_ns: int) -> int:
+        """What to keep of `left_ns` before a deadline; never more than a quarter, so that a slow spell ends."""
+        return min(round(self._mean + 4 * self._deviation), max(0, left_ns) // 4)

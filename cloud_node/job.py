@@ -53,7 +53,8 @@ class Job:
 
     `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
     pixels while pixels are asked for, `asked` what the device then gave; `evidence` is what the reviewer reads.
-    `steps` are the stages it was in after FINDING, `repeated` says that its answer was stored before it came.
+    `promised_ns` is when its last batch was predicted to end, None where that was not known. `steps` are the stages it
+    was in after FINDING, `repeated` says that its answer was stored before it came.
     """
 
     submission: Submission
@@ -75,6 +76,7 @@ class Job:
     repeated: bool = False
     asked: KeptLanes = field(default_factory=KeptLanes)
     thinned: Level = Level.ALL
+    promised_ns: int | None = None
 
     @property
     def item(self) -> ItemId:

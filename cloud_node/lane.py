@@ -12,7 +12,7 @@ from functools import partial
 
 from cloud_node.batcher import Batcher, Decision, Entry
 from cloud_node.config import BatchSettings
-from cloud_node.cost import CostModel
+from cloud_node.cost import CostModel, Slip
 from cloud_node.crew import Crew, Worker
 from cloud_node.explainer import Explainer, Written
 from cloud_node.explaining import How, Wanted
@@ -74,6 +74,7 @@ class Lane:
         self._batcher = self._make_batcher(settings.items, round(settings.max_delay_ms * 1e6))
         self._alone = self._make_batcher(1, 0)
         self._losses = Losses()
+        self._slip = Slip()
         self._executor = executor
         self._clock = clock
         self._metrics = metrics
@@ -128,13 +129,22 @@ class Lane:
 
     def add(self, job: Job) -> None:
         """Let a priced job wait for its review."""
+        deadline_ns = job.deadline_ns
+        if deadline_ns is not None:
+            deadline_ns -= self._slip.reserve_ns(deadline_ns - self._clock.monotonic_ns())
         entry = Entry(
-            job.item, job.item.sample.device, job.tokens, job.arrival_ns, job.deadline_ns, job.submission.priority
+            job.item, job.item.sample.device, job.tokens, job.arrival_ns, deadline_ns, job.submission.priority
         )
         self._jobs[job.item] = job
         (self._alone if self._losses.goes_alone(job.item) else self._batcher).add(entry)
         self._explainer.hurry(job)
         self._news.set()
+
+    def stored(self, job: Job, now_ns: int) -> None:
+        """A job's answer is stored; what came between the promised end of its batch and now is kept of deadlines."""
+        straight = [step.stage for step in job.steps[-2:]] == [Stage.SCORING, Stage.STORING]
+        if straight and job.promised_ns is not None:
+            self._slip.observe(now_ns - job.promised_ns)
 
     def remove(self, job: Job) -> bool:
         """Take a job back; False when it does not wait (any more)."""
@@ -215,8 +225,10 @@ class Lane:
         tokens = sum(entry.tokens for entry in batch)
         began_ns = self._clock.monotonic_ns()
         self._crew.engage(worker, began_ns)
+        duration_ns = self._crew.predict_ns(tokens)
         for job in jobs:
             job.begin(began_ns, len(jobs), tokens)
+            job.promised_ns = began_ns + duration_ns if duration_ns else None
         task = asyncio.create_task(self._review(worker, jobs, tokens, began_ns))
         self._flying.add(task)
         task.add_done_callback(self._landed.append)

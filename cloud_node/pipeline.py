@@ -338,9 +338,11 @@ class Pipeline:
         if isinstance(error := stored.exception(), FusionError):
             self._give_back(job, UnavailableError(str(error)))
             return
-        outcome = stored.result()
+        outcome, now_ns = stored.result(), self._clock.monotonic_ns()
+        if job.lane is not None:
+            job.lane.stored(job, now_ns)
         self._metrics.items.labels(outcome.task, outcome.state.value).inc()
-        self._metrics.answer_seconds.observe((self._clock.monotonic_ns() - job.arrival_ns) / 1e9)
+        self._metrics.answer_seconds.observe((now_ns - job.arrival_ns) / 1e9)
         self._answer(job, outcome)
 
     def _answer(self, job: Job, outcome: Outcome) -> None:

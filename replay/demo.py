@@ -37,6 +37,9 @@ pace = {pace}
 [spool]
 path = "{out}/{spool}"
 
+[evidence]
+context_sound = true
+
 [uplink]
 address = "{address}"
 """

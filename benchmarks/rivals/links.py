@@ -18,7 +18,7 @@ from fusion.wire.client import Exchange, ReviewClient
 from fusion.wire.messages import Goodbye, Hello, Refusal, Submission
 from rivals.books import End
 
-CLOSE_S = 5.0
+CLOSE_S, CONNECT_S = 5.0, 60.0
 Ended = tuple[End, float]
 """How, and when it was told."""
 
@@ -73,6 +73,7 @@ class StreamLink:
         options = [*client_options(), ("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.aio.insecure_channel(self._address, options=options)
         self._channels.append(channel)
+        await asyncio.wait_for(channel.channel_ready(), CONNECT_S)  # hundreds at once may take more than one attempt
         stream = ReviewClient(channel).exchange()
         await stream.send(Hello(device, self._epoch, "yard"))
         await stream.receive()

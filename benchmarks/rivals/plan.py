@@ -13,9 +13,9 @@ class Plan(Settings):
     """A run against one server.
 
     `protocol` is our gRPC stream, or HTTP to the URL `address`: the evidence as a body of `bytes`, or within `json`.
-    `pattern` is open-loop arrivals (`poisson`, `periodic`: `rate_s` is of all devices together there, of each device
-    here), or `closed`: `window` items are always unanswered, for the most a server can do. `blobs` is a file of
-    serialised evidence, one hexadecimal line each, which devices send in turn under ids of their own.
+    `pattern` is open-loop arrivals (`poisson`: `rate_s` of all devices together; `periodic`: of each device), or
+    `closed`: `window` items are always unanswered, for the most a server can do. `blobs` is a file of serialised
+    evidence, a hexadecimal line each, which devices send in turn under ids of their own.
     """
 
     protocol: Literal["stream", "bytes", "json"]

@@ -2,11 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_node.batcher import PATIENCE_NS, Batcher, Entry
-from cloud_node.cost import CostModel
+from cloud_node.cost import CostModel, Slip
 
 MS = 1_000_000
 BUDGET = 100
@@ -280,3 +281,23 @@ def test_predictions_are_sane_whatever_was_seen(seen):
     for tokens, duration in seen:
         model.observe(tokens, duration)
     assert 0 <= model.predict_ns(1) <= model.predict_ns(10_000)
+
+
+@given(st.lists(st.integers(-(10**9), 10**11), max_size=40), st.integers(-(10**9), 10**10))
+def test_a_reserve_is_never_more_than_a_quarter_of_what_is_left(slips, left_ns):
+    slip = Slip()
+    for one in slips:
+        slip.observe(one)
+    assert 0 <= slip.reserve_ns(left_ns) <= max(0, left_ns) // 4
+
+
+def test_a_reserve_covers_what_is_usual_and_forgets_what_was():
+    slip = Slip()
+    for _ in range(50):
+        slip.observe(10_000_000)
+    assert slip.reserve_ns(10**9) == pytest.approx(10_000_000, rel=0.05)
+    slip.observe(2_000_000_000)  # one slow commit
+    assert slip.reserve_ns(10**9) == 250_000_000
+    for _ in range(50):
+        slip.observe(10_000_000)
+    assert slip.reserve_ns(10**9) < 15_000_000

@@ -118,7 +118,7 @@ def played(folder, settings: EvidenceSettings, **uplink):
 
 
 def test_an_uncertain_items_points_and_sound_reach_the_ledger_and_the_devices_status_the_service(tmp_path):
-    outcomes, device, counts, sizes = played(tmp_path, EvidenceSettings(max_points=500))
+    outcomes, device, counts, sizes = played(tmp_path, EvidenceSettings(context_sound=True, max_points=500))
     assert len(outcomes) > 3
     spoken = 0
     for outcome in outcomes:

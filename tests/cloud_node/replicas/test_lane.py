@@ -9,7 +9,7 @@ import pytest
 
 from cloud_node.config import BatchSettings
 from cloud_node.crew import KNOWN_BATCHES, Crew
-from cloud_node.job import Job
+from cloud_node.job import Job, Stage
 from cloud_node.lane import Lane, LaneEvents
 from cloud_node.lost import ALONE_FROM, MAX_KNOWN, MAX_LOSSES, Losses
 from cloud_node.metrics import Metrics
@@ -298,3 +298,24 @@ def test_losses_are_bounded():
     for item in items[1:]:
         losses.add(item)
     assert not losses.goes_alone(items[0])
+
+
+def test_what_commits_take_is_kept_of_deadlines(run, make_evidence):
+    async def body(fleet, bench):
+        bench.lane.cost.observe(10, 100_000_000)  # a batch takes 0.1 s
+        first = bench.add(make_evidence(1), deadline_ns=bench.clock.monotonic_ns() + 1_000_000_000)
+        (replica, _) = await fleet.next_batch()
+        bench.clock.advance(100_000_000)
+        replica.parts.ends.release()
+        await bench.wait(1)
+        first.enter(Stage.STORING, bench.clock.monotonic_ns())
+        bench.clock.advance(400_000_000)
+        bench.lane.stored(first, bench.clock.monotonic_ns())  # the ledger took 0.4 s
+        now_ns = bench.clock.monotonic_ns()
+        bench.add(make_evidence(2), deadline_ns=now_ns + 120_000_000)  # enough for a review, not for a commit
+        await bench.wait(2)
+        assert (bench.expired, set(bench.results)) == ([2], {1})
+        bench.add(make_evidence(3), deadline_ns=now_ns + 1_000_000_000)
+        assert (await fleet.next_batch())[1] == [3]
+
+    run(body, replicas=1)
