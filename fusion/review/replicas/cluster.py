@@ -10,6 +10,7 @@ import os
 import queue
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -103,10 +104,12 @@ def _start(address: str) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "60")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-    if not address:  # nobody else may use it, and no file is made for its key
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # under `uv run` it would have replicas run all of that command
+    if not address and "ray" not in sys.modules:  # nobody else may use it, without a file for its key; read on import
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
     try:
         ray = importlib.import_module("ray")
+        ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # where somebody imported it before
         logging.getLogger("ray").setLevel(logging.ERROR)
     except ImportError:
         raise ModelError("replicas need Ray: pip install 'fusion-stack[scale]'") from None
