@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from cloud_node.admission import Admission
-from cloud_node.batcher import Batcher, Entry
 from cloud_node.config import QueueSettings
-from cloud_node.cost import CostModel
+from cloud_node.lanes.batcher import Batcher, Entry
+from cloud_node.lanes.cost import CostModel
 from cloud_node.thinning import Level, Thinning
 from fusion.errors import OverloadedError
 from fusion.types import ItemId, SampleId

@@ -36,18 +36,13 @@ def worth_keeping(evidence: Evidence, submitted: bytes, came: KeptLanes) -> tupl
         came.points if evidence.points is None else None,
         came.sound if evidence.sound is None else None,
     )
-    try:
-        if kept.points:
-            decode_points(kept.points)
-    except EvidenceError as fault:
-        faults.append(fault)
-        kept = replace(kept, points=None)
-    try:
-        if kept.sound:
-            decode_sound(kept.sound)
-    except EvidenceError as fault:
-        faults.append(fault)
-        kept = replace(kept, sound=None)
+    for lane, decode in (("points", decode_points), ("sound", decode_sound)):
+        try:
+            if (given := getattr(kept, lane)) is not None:
+                decode(given)
+        except EvidenceError as fault:
+            faults.append(fault)
+            kept = replace(kept, **{lane: None})
     for lane in ("sound", "points", "pixels"):
         size = len(submitted) + len(serialize_kept(kept))
         if size > MAX_EVIDENCE_BYTES:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cloud_node.asked import worth_keeping
-from cloud_node.batcher import Batcher, Entry
 from cloud_node.config import CloudSettings
+from cloud_node.lanes.batcher import Batcher, Entry
+from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, RowResult, Scored
 from cloud_node.ledger import Ledger
 from cloud_node.outcome import Outcome, Timings, is_sure, refused, reviewed, verdict_of
-from cloud_node.reviewer import BatchReviewer, Failed, Poisoned, RowResult, Scored
 from cloud_node.roster import Roster
 from fusion.clock import Clock
 from fusion.errors import EvidenceError, ModelError

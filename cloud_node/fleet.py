@@ -53,6 +53,10 @@ class Fleet:
         """Every device, by name."""
         return tuple(replace(self._rows[name], seen_ns=self._seen_ns[name]) for name in sorted(self._rows))
 
+    def here(self) -> tuple[DeviceRow, ...]:
+        """Those that are connected, by name."""
+        return tuple(row for row in self.rows() if row.connected)
+
     def connected(self, hello: Hello, now_ns: int) -> None:
         """A device shook hands."""
         known = self._rows.pop(hello.device, None)

@@ -14,7 +14,7 @@ from fusion.types import Evidence, ItemId, KeptLanes, SlotAnswer, Verdict
 from fusion.wire.messages import PixelRequest, Refusal, Submission
 
 if TYPE_CHECKING:
-    from cloud_node.lane import Lane
+    from cloud_node.lanes.lane import Lane
 
 Answer: TypeAlias = Verdict | Refusal
 

@@ -16,13 +16,13 @@ from functools import partial
 from cloud_node.admission import Admission
 from cloud_node.asked import worth_keeping
 from cloud_node.config import CloudSettings
-from cloud_node.explaining import COMMIT_NS, How, Wanted
 from cloud_node.job import Job, Listener, Stage
 from cloud_node.journal import Journal
-from cloud_node.lane import Lane, LaneEvents
+from cloud_node.lanes.explainer import How, Wanted
+from cloud_node.lanes.lane import Lane, LaneEvents
+from cloud_node.lanes.reviewer import Failed, Poisoned, RowResult, Scored
 from cloud_node.metrics import Metrics
 from cloud_node.outcome import Outcome, is_sure, refused, reviewed, verdict_of
-from cloud_node.reviewer import Failed, Poisoned, RowResult, Scored
 from cloud_node.roster import Roster
 from cloud_node.thinning import Level, Thinning, thin
 from cloud_node.tracing import item_spans
@@ -35,6 +35,9 @@ from fusion.wire.messages import PixelAnswer, PixelRequest, Refusal, Submission
 
 AWAY_RETRY_S = 2.0
 """When to come back to a service that drains or whose reviewer or ledger failed."""
+
+COMMIT_NS = 50_000_000
+"""What a rationale leaves of a deadline for storing the verdict."""
 
 UNSERVED_RETRY_S = 300.0
 """When to come back with evidence of a task or trunk that is not served: after a rollout, perhaps."""

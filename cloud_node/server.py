@@ -131,9 +131,9 @@ class CloudService:
             return "draining"
         return "" if self._pipeline.healthy else "unhealthy: a reviewer or the ledger fails or hangs"
 
-    def devices(self) -> list[DeviceRow]:
+    def devices(self) -> tuple[DeviceRow, ...]:
         """How every connected device is, by name; to be called on the service's event loop."""
-        return self._sessions.devices() if self._started else []
+        return self._sessions.fleet.here() if self._started else ()
 
     def render(self) -> bytes:
         """The metrics, with the books brought up to date."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cloud_node.config import CloudSettings
-from cloud_node.fleet import DeviceRow, Fleet, longest_lag_s
+from cloud_node.fleet import Fleet, longest_lag_s
 from cloud_node.job import Listener
 from cloud_node.journal import Journal
 from cloud_node.ledger import DeviceReport
@@ -90,13 +90,9 @@ class Sessions:
             self.metrics.streams.set(len(self._by_device))
             self.metrics.stream_ends.labels(session.ended).inc()
 
-    def devices(self) -> list[DeviceRow]:
-        """How every connected device is, by name."""
-        return [row for row in self.fleet.rows() if row.connected]
-
     def show_devices(self) -> None:
         """Bring the gauges about devices up to date."""
-        rows = self.devices()
+        rows = self.fleet.here()
         self.metrics.devices_telling.set(sum(row.status is not None for row in rows))
         self.metrics.device_lag.set(longest_lag_s(rows))
 

@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 
 from cloud_node.admission import Admission
-from cloud_node.batcher import Batcher, Entry
-from cloud_node.cost import CostModel
 from cloud_node.journal import MAX_GROUP
+from cloud_node.lanes.batcher import Batcher, Entry
+from cloud_node.lanes.cost import CostModel
 from crowd.device import Device
 from crowd.events import Events
 from crowd.item import Item
@@ -140,6 +140,6 @@ class Service:
         return round(line.ms(units) * 1e6 * self._rng.lognormal(-(jitter**2) / 2, jitter))
 
     def _drain_ns(self) -> int:
-        """As `cloud_node.lane.Lane.drain_ns`."""
+        """As `cloud_node.lanes.lane.Lane.drain_ns`."""
         most, tokens = self._node.batch.tokens, self._batcher.tokens
         return self._cost.predict_ns(min(tokens, most)) * max(1, -(-tokens // most))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cloud_node.ledger import Correction, DeviceReport, LedgerReader
 from cloud_node.outcome import Outcome
+from fusion.errors import InputError
 from fusion.types import ItemId
 
 
@@ -34,8 +35,8 @@ class MemoryLedger:
         del device, epoch
 
     def reader(self) -> LedgerReader:
-        """Nobody looks."""
-        raise NotImplementedError
+        """There is nothing to look at: only the console asks, and no benchmark opens one."""
+        raise InputError("a ledger in memory has no reader")
 
     def close(self) -> None:
         """Let go."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cloud_node.config import CloudSettings
 from cloud_node.doctor.checks import all_checks
-from cloud_node.warmup import TimedBatch, warm_up
+from cloud_node.lanes.warmup import TimedBatch, warm_up
 from fusion.checks import Check, State
 from fusion.clock import SystemClock
 from fusion.errors import FusionError

@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from cloud_node.direct import DirectService
+from cloud_node.lanes.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
 from cloud_node.ledger import SqliteLedger
-from cloud_node.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
 from cloud_node.server import CloudService
 from fusion.clock import ManualClock
 from fusion.errors import ModelError, UnavailableError

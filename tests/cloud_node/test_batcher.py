@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_node.batcher import PATIENCE_NS, Batcher, Entry
-from cloud_node.cost import CostModel, Slip
+from cloud_node.lanes.batcher import PATIENCE_NS, Batcher, Entry
+from cloud_node.lanes.cost import CostModel, Slip
 
 MS = 1_000_000
 BUDGET = 100

@@ -13,8 +13,8 @@ import pytest
 from cloud_node.config import CloudSettings
 from cloud_node.doctor.checks import check_memory, check_tls
 from cloud_node.doctor.command import choose
+from cloud_node.lanes.warmup import TimedBatch
 from cloud_node.ledger import open_ledger, open_reader
-from cloud_node.warmup import TimedBatch
 from fusion.checks import State
 from fusion.wire.channel import ServerTls
 

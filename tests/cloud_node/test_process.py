@@ -7,44 +7,19 @@ import random
 import signal
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from cloud_node.ledger import SqliteLedger
 from fusion.errors import UnavailableError
 from fusion.types import ItemState, Verdict
-from fusion.wire.channel import open_channel
-from fusion.wire.client import ReviewClient
 from fusion.wire.messages import ClockPing, Draining, Refusal, Submission
 
-PROGRAM = str(Path(sys.executable).with_name("cloud-node"))
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+from .node_process import ENVIRONMENT, PROGRAM, command, node
 
 
-def command(tmp_path, *overrides):
-    sets = ["listen=127.0.0.1:0", 'reviewers=["fixed:yard"]', f"ledger={tmp_path / 'ledger.db'}"]
-    sets += ["review.pixel_timeout_ms=0", *overrides]
-    return [PROGRAM, "serve", *(part for one in sets for part in ("--set", one))]
-
-
-@contextlib.asynccontextmanager
-async def started(tmp_path, *overrides):
-    """The process once it is ready, and a client; killed at the end if it still runs."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command(tmp_path, *overrides), stdout=pipe, stderr=pipe, env=ENVIRONMENT
-    )
-    try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode()
-        assert line.startswith("ready on 127.0.0.1:"), (line, (await process.stderr.read()).decode())
-        async with open_channel(line.split()[-1]) as channel:
-            yield process, ReviewClient(channel)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+def started(tmp_path, *overrides):
+    return node(tmp_path / "ledger.db", *overrides)
 
 
 async def _send(stream, evidence, room):
@@ -140,9 +115,9 @@ def refused(*arguments, cwd=None):
 def test_a_port_in_use(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, line = refused(*command(tmp_path, f"listen=127.0.0.1:{port}"))
+        code, line = refused(*command(tmp_path / "ledger.db", f"listen=127.0.0.1:{port}"))
         assert (code, f"127.0.0.1:{port}" in line) == (5, True)
-        code, line = refused(*command(tmp_path, f"metrics=127.0.0.1:{port}"))
+        code, line = refused(*command(tmp_path / "ledger.db", f"metrics=127.0.0.1:{port}"))
         assert (code, "metrics" in line) == (5, True)
 
 
@@ -180,7 +155,7 @@ def test_check_says_what_would_be_served(tmp_path):
 def test_two_services_do_not_share_a_ledger(tmp_path):
     async def run():
         async with started(tmp_path):
-            return await asyncio.to_thread(refused, *command(tmp_path))
+            return await asyncio.to_thread(refused, *command(tmp_path / "ledger.db"))
 
     code, line = asyncio.run(run())
     assert (code, "another service" in line) == (7, True)

@@ -8,8 +8,8 @@ import pytest
 from cloud_node.admission import MAX_RETRY_S, MIN_RETRY_S, Admission
 from cloud_node.config import QueueSettings
 from cloud_node.direct import DirectService
+from cloud_node.lanes.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
 from cloud_node.ledger import SqliteLedger
-from cloud_node.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
 from cloud_node.roster import Roster
 from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, ModelError, OverloadedError, ProtocolError, UnknownProfileError

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from cloud_node.config import BatchSettings
+from cloud_node.lanes.warmup import warm_up
 from cloud_node.server import CloudService
-from cloud_node.warmup import warm_up
 from fusion.clock import ManualClock, SystemClock
 from fusion.errors import ModelError
 from fusion.review import load_reviewer

@@ -2,41 +2,18 @@
 
 import asyncio
 import contextlib
-import os
-import sys
 from contextlib import closing
-from pathlib import Path
 
 from cloud_node.ledger import open_reader
 from fusion.errors import UnavailableError
 from fusion.types import ItemState, Verdict
-from fusion.wire.channel import open_channel
-from fusion.wire.client import ReviewClient
 from fusion.wire.messages import Submission
 
-PROGRAM = str(Path(sys.executable).with_name("cloud-node"))
-SURE, UNSURE = "review.confidence_floor=0", "review.confidence_floor=1"
+from ..node_process import node
+
+SMALL = "batch.items=2", "queue.window=500"
+SURE, UNSURE = (*SMALL, "review.confidence_floor=0"), (*SMALL, "review.confidence_floor=1")
 """What the nodes are told apart by: the same answers are certain to one and uncertain to the other."""
-
-
-@contextlib.asynccontextmanager
-async def node(ledger, *overrides):
-    sets = ["listen=127.0.0.1:0", 'reviewers=["fixed:yard"]', f"ledger={ledger}", "review.pixel_timeout_ms=0"]
-    sets += ["batch.items=2", "queue.window=500", *overrides]
-    command = [PROGRAM, "serve", *(part for one in sets for part in ("--set", one))]
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=pipe, stderr=pipe, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode()
-        assert line.startswith("ready on "), (line, (await process.stderr.read()).decode())
-        async with open_channel(line.split()[-1]) as channel:
-            yield process, ReviewClient(channel)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def converse(stream, evidence, heard, *, after=None, then=lambda: None):
@@ -59,7 +36,10 @@ def test_one_outcome_an_item_whichever_nodes_were_asked_and_one_killed(postgres_
     moved = [make_evidence(n) for n in range(121, 241)]
 
     async def run():
-        async with node(postgres_name, SURE) as (first, client_a), node(postgres_name, UNSURE) as (_, client_b):
+        async with (
+            node(postgres_name, *SURE) as (first, client_a),
+            node(postgres_name, *UNSURE) as (_, client_b),
+        ):
             (a, _), (b, _) = await connect(client_a), await connect(client_b)
             said_a, said_b = {}, {}
             await asyncio.gather(converse(a, both, said_a), converse(b, both[::-1], said_b))

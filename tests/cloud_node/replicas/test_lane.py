@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from cloud_node.config import BatchSettings
-from cloud_node.crew import KNOWN_BATCHES, Crew
 from cloud_node.job import Job, Stage
-from cloud_node.lane import Lane, LaneEvents
-from cloud_node.lost import ALONE_FROM, MAX_KNOWN, MAX_LOSSES, Losses
+from cloud_node.lanes.crew import KNOWN_BATCHES, Crew
+from cloud_node.lanes.lane import Lane, LaneEvents
+from cloud_node.lanes.lost import ALONE_FROM, MAX_KNOWN, MAX_LOSSES, Losses
+from cloud_node.lanes.reviewer import BatchReviewer, Failed, Memory, Poisoned, Scored
 from cloud_node.metrics import Metrics
-from cloud_node.reviewer import BatchReviewer, Failed, Memory, Poisoned, Scored
 from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, ModelError
 from fusion.review import LostError, RowsError, ScaleLimits

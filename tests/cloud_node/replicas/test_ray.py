@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from cloud_node.config import CloudSettings
+from cloud_node.lanes.reviewer import BatchReviewer, Poisoned, Scored
 from cloud_node.ledger import SqliteLedger
-from cloud_node.reviewer import BatchReviewer, Poisoned, Scored
 from cloud_node.server import CloudService
 from fusion.config import from_overrides
 from fusion.errors import ConfigError, ModelError, UnavailableError

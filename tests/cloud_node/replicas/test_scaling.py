@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_node.scaling import SETTLE_NS, Scaler
+from cloud_node.lanes.scaling import SETTLE_NS, Scaler
 from fusion.review import ScaleLimits
 
 SECOND = 1_000_000_000

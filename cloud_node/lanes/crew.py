@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from cloud_node.cost import CostModel
-from cloud_node.reviewer import BatchReviewer, Memory
+from cloud_node.lanes.cost import CostModel
+from cloud_node.lanes.reviewer import BatchReviewer, Memory
 from fusion.review import Reviewer, replicated
 
 KNOWN_BATCHES = 8

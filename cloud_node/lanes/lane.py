@@ -10,18 +10,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
-from cloud_node.batcher import Batcher, Decision, Entry
 from cloud_node.config import BatchSettings
-from cloud_node.cost import CostModel, Slip
-from cloud_node.crew import Crew, Worker
-from cloud_node.explainer import Explainer, Written
-from cloud_node.explaining import How, Wanted
 from cloud_node.job import Job, Stage
-from cloud_node.lost import Losses
+from cloud_node.lanes.batcher import Batcher, Decision, Entry
+from cloud_node.lanes.cost import CostModel, Slip
+from cloud_node.lanes.crew import Crew, Worker
+from cloud_node.lanes.explainer import Explainer, How, Wanted, Written
+from cloud_node.lanes.lost import Losses
+from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, RowResult
+from cloud_node.lanes.scaling import Scaler
+from cloud_node.lanes.warmup import TimedBatch, warm_up
 from cloud_node.metrics import Metrics
-from cloud_node.reviewer import BatchReviewer, Failed, Poisoned, RowResult
-from cloud_node.scaling import Scaler
-from cloud_node.warmup import TimedBatch, warm_up
 from fusion.clock import Clock
 from fusion.errors import ModelError
 from fusion.review import ANY_PROFILE, Reviewer, replicated

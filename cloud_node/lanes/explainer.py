@@ -5,16 +5,45 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from enum import StrEnum
 
-from cloud_node.explaining import PATIENCE_NS, How, Wanted
 from cloud_node.job import Job
-from cloud_node.reviewer import BatchReviewer
+from cloud_node.lanes.reviewer import BatchReviewer
 from fusion.clock import Clock
+from fusion.types import SlotAnswer
 
 _log = logging.getLogger(__name__)
+
+PATIENCE_NS = 250_000_000
+"""How long an item may wait for its review because a rationale is being written; then the rationale is given up."""
+
+
+class How(StrEnum):
+    """What became of a wanted rationale. A verdict never fails for want of one."""
+
+    WRITTEN = "written"
+    BUSY = "busy"
+    """Items waited for a review."""
+
+    LATE = "late"
+    """The deadline, or `rationale_wait_ms`, was over."""
+
+    NOTHING = "nothing"
+    """The reviewer had nothing to say: it had read nothing."""
+
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """A verdict that waits for its rationale until `until_ns` on the monotonic clock."""
+
+    job: Job
+    answers: Mapping[str, SlotAnswer]
+    until_ns: int
 
 
 @dataclass(frozen=True, slots=True)
