@@ -20,7 +20,7 @@ from edge_node.config import EdgeSettings, SourceSettings
 from edge_node.settings.evidence import EvidenceSettings
 from fusion.types import Evidence, ItemState
 from fusion.wire.convert import parse_evidence
-from replay.player import play
+from replay.running.player import play
 
 LANES = ("pixels", "points", "sound")
 

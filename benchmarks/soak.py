@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from replay.demo import CLOUD_TOML, DEVICE, EDGE_TOML, bundled_recording
-from replay.player import LEDGER_NAME, SPOOL_NAME, remove_database
-from replay.processes import Node, service, start
+from replay.live.demo import CLOUD_TOML, DEVICE, EDGE_TOML, bundled_recording
+from replay.live.processes import Node, service, start
+from replay.running.player import LEDGER_NAME, SPOOL_NAME, remove_database
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

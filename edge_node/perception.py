@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -115,6 +116,9 @@ class Fuser(Protocol):
     ) -> FusedScene:
         """Fuse what is there; `objects[i]` belongs to detection i. `engine_ns` is the engines' part of it."""
 
+    def forget(self) -> None:
+        """Begin another stream."""
+
 
 class ModelPerception:
     """The task's models. `camera` is the sensor the detector reads; `fuser` is None where the task has none."""
@@ -138,6 +142,17 @@ class ModelPerception:
         self._fuser = fuser
         self._reference = reference
         self._evidence = evidence or EvidenceSettings()
+
+    def forget(self) -> None:
+        """Begin another recording: nothing heard or seen in the last one counts."""
+        if self._fuser:
+            self._fuser.forget()
+
+    def keeping(self, evidence: EvidenceSettings) -> ModelPerception:
+        """The same models and memory, for a device that keeps and sends by other settings."""
+        other = copy(self)
+        other._evidence = evidence
+        return other
 
     def detect(self, sample: Sample) -> Look:
         """Detect in the camera's picture."""

@@ -107,6 +107,11 @@ class Task(Settings):
         """Names of the task's sensors of one modality, in file order."""
         return tuple(name for name, sensor in self.sensors.items() if sensor.modality is modality)
 
+    def is_defect(self, label: str, condition: str | None) -> bool:
+        """Whether a thing of class `label` in `condition` is what the task looks for."""
+        ordinary = bool(self.conditions) and condition in (None, *self.ordinary)
+        return label in self.classes and not ordinary
+
     @cached_property
     def prompt_sha256(self) -> str:
         """Digest of everything the reviewer is asked: prompt, slots, questions and options."""

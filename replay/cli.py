@@ -18,6 +18,8 @@ _HEADLINES = (
     ("edge_ms_p50", "edge, ms (median)"),
     ("edge_ms_p99", "edge, ms (p99)"),
     ("evidence_bytes_p50", "evidence, bytes an item (median)"),
+    ("defects", "defects that came into view"),
+    ("defects_missed", "of which missed"),
     ("detector_map50", "detector mAP50"),
     ("verdict_accuracy_n", "escalated items with truth"),
     ("verdict_accuracy", "all slots right: reviewer"),
@@ -35,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replay", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="both nodes in one process, deterministic")
-    run.add_argument("recording", type=Path, help="a recording, or a folder of labelled pictures")
+    run = commands.add_parser("run", help="recordings through both nodes in one process, deterministic")
+    run.add_argument("sources", nargs="+", metavar="SOURCE", help="a recording, or a folder of labelled pictures")
     run.add_argument("--task", default="yard")
-    run.add_argument("--split", help="of a folder of pictures: SPLIT.txt, test when left out")
+    run.add_argument("--split", default="", help="of a folder of pictures: SPLIT.txt, test when left out")
     run.add_argument("--out", type=Path, default=Path("out/run"))
     run.add_argument("--reviewer", default="", help="default: mini:TASK")
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
@@ -55,48 +57,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cloud_node.config import CloudSettings
-    from edge_node.config import EdgeSettings
-    from fusion.config import from_overrides
-    from fusion.recording.base import RecordingReader, open_recording
-    from fusion.task import Task
-    from replay.outputs import write_outputs
-    from replay.player import play
-    from replay.summary import gather
+    from replay.outputs import collect, openers, write_outputs
+    from replay.running.folder import RunFolder
+    from replay.running.plan import Plan, Variant
+    from replay.running.run import run
+    from replay.running.sources import jobs_of
 
-    task = Task.load(arguments.task)
-    edge_keys, cloud_keys = _split_overrides(arguments.overrides)
-    split = arguments.split or ("test" if arguments.recording.is_dir() else None)
-    keys = [f"task={task.name}", f"source.path={arguments.recording}", f"models={arguments.models}", "device=replay"]
-    keys += [f"source.split={split}"] if split else []
-    edge = from_overrides(EdgeSettings, [*keys, *edge_keys])
-    reviewer = arguments.reviewer or f"mini:{task.name}"
-    cloud = from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *cloud_keys])
-
-    def reader() -> RecordingReader:
-        return open_recording(arguments.recording, task, split)
-
-    played = play(edge, cloud, arguments.out)
-    results = gather(task, arguments.recording, split or "", played, reader, {})
-    write_outputs(results, reader, arguments.out, scene=not arguments.no_scene)
+    variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
+    plan = Plan(arguments.task, jobs_of(arguments.sources, arguments.split), (variant,))
+    run(plan, arguments.out)
+    results = collect(plan.task, plan.jobs, variant, RunFolder.of(arguments.out, variant))
+    write_outputs(results, openers(plan.task, plan.jobs), arguments.out, scene=not arguments.no_scene)
     _tell(results.summary)
 
 
-def _split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """`edge.KEY=VALUE` and `cloud.KEY=VALUE`, without their first word."""
-    from fusion.errors import ConfigError
-
-    found: dict[str, list[str]] = {"edge": [], "cloud": []}
-    for override in overrides:
-        side, _, rest = override.partition(".")
-        if side not in found:
-            raise ConfigError(f"--set {override}: keys begin with 'edge.' or 'cloud.'")
-        found[side].append(rest)
-    return found["edge"], found["cloud"]
-
-
 def _demo(arguments: argparse.Namespace) -> None:
-    from replay.demo import demo
+    from replay.live.demo import demo
 
     pace = arguments.pace if arguments.pace in ("realtime", "flat-out") else float(arguments.pace)
     results = demo(arguments.recording, arguments.out, task_name=arguments.task, pace=pace)

@@ -1,63 +1,74 @@
-"""The files of a run a person or a program opens: `report.html`, `scene.rrd`, `summary.json`, `results.json`."""
+"""From the databases a run left behind to the files people and programs open."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from fusion.recording.base import RecordingReader
-from replay.frames import FrameIndex
-from replay.report import write_report
-from replay.results import ItemResult, RunResults
-from replay.utterances import utterances
+from fusion.task import Task
+from replay.report.page import Shown, write_report
+from replay.report.utterances import utterances
+from replay.results import file
+from replay.results.frames import FrameIndex
+from replay.results.gather import Source, gather
+from replay.results.records import Number, RunResults
+from replay.results.rivals import RivalBytes, rival_bytes
+from replay.results.summary import summarize
+from replay.running.folder import RunFolder
+from replay.running.plan import Job, Variant
+from replay.running.sources import open_job
+
+Openers = Mapping[str, Callable[[], RecordingReader]]
 
 
-def write_outputs(
-    results: RunResults, open_reader: Callable[[], RecordingReader], out: Path, *, scene: bool = True
-) -> None:
+def openers(task: Task, jobs: tuple[Job, ...]) -> Openers:
+    """How each recording of a run is opened, by its name in the run."""
+
+    def opener(job: Job) -> Callable[[], RecordingReader]:
+        return lambda: open_job(job, task)
+
+    return {job.name: opener(job) for job in jobs}
+
+
+def collect(
+    task: Task,
+    jobs: tuple[Job, ...],
+    variant: Variant,
+    folder: RunFolder,
+    measured: Mapping[str, Number] = MappingProxyType({}),
+) -> RunResults:
+    """All of a run's recordings joined with their truth; `measured` are facts that only the run itself knows."""
+    recordings, pictures, opened = [], RivalBytes(), openers(task, jobs)
+    for job in jobs:
+        reader = opened[job.name]()
+        ledger = folder.ledger(job.name)
+        source = Source(job.name, job.source, job.split, job.from_s, job.to_s)
+        one = gather(task, source, folder.spool(job.name), ledger if ledger.exists() else None, reader)
+        pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
+        recordings.append(one)
+    return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, measured), variant.settings)
+
+
+def write_outputs(results: RunResults, opened: Openers, out: Path, *, scene: bool = True) -> None:
     """Write everything under `out` and say where."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(dict(results.summary), indent=1) + "\n", encoding="utf-8")
-    (out / "results.json").write_text(results_json(results), encoding="utf-8")
-    said = utterances(open_reader(), results.task)
-    write_report(results, out / "report.html", FrameIndex(open_reader(), results.task), said=said)
-    names = ["report.html", "summary.json", "results.json"]
+    file.write_results(results, out / file.NAME)
+    shown = {}
+    for one in results.recordings:
+        said = utterances(opened[one.name](), results.task)
+        shown[one.name] = Shown(FrameIndex(opened[one.name](), results.task), said)
+    write_report(results, out / "report.html", shown)
+    names = ["report.html", "summary.json", file.NAME]
     if scene:
-        from replay.scene import write_rerun
+        from replay.export.rerun import write_rerun
 
-        write_rerun(results, open_reader(), out / "scene.rrd")
-        names.append("scene.rrd")
+        for one in results.recordings:
+            name = "scene.rrd" if len(results.recordings) == 1 else f"recordings/{one.name}/scene.rrd"
+            write_rerun(results.task, one, opened[one.name](), out / name)
+            names.append(name)
     for name in names:
         print(f"wrote {out / name}")
-
-
-def results_json(results: RunResults) -> str:
-    """What was decided and answered, and nothing that was measured with a clock: equal for equal runs."""
-    items = [_plain(item) for item in results.items]
-    text = json.dumps({"task": results.task.name, "items": items}, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return json.dumps({"sha256": digest, "task": results.task.name, "items": items}, sort_keys=True, indent=0) + "\n"
-
-
-def _plain(item: ItemResult) -> dict[str, object]:
-    return {
-        "id": item.id,
-        "time_ns": item.time_ns,
-        "track": item.track,
-        "box": [item.box.x1, item.box.y1, item.box.x2, item.box.y2],
-        "label": item.label,
-        "score": item.score,
-        "state": item.state.value,
-        "reasons": list(item.reasons),
-        "into": item.into,
-        "evidence_bytes": item.evidence_bytes,
-        "lanes": list(item.lanes),
-        "uncertain": item.uncertain,
-        "verdict": {
-            name: {"option": answer.option, "probabilities": dict(answer.probabilities)}
-            for name, answer in item.verdict.items()
-        },
-        "truth": dict(item.truth_answers),
-    }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import grpc.aio
 
@@ -26,6 +27,17 @@ from rivals.setting import Setting
 Send = Callable[[ServiceMessage], Awaitable[None]]
 
 
+def _one_at_a_time(send: Send) -> Send:
+    """A stream takes one message after the other, whoever has one."""
+    writing = asyncio.Lock()
+
+    async def write(message: ServiceMessage) -> None:
+        async with writing:
+            await send(message)
+
+    return write
+
+
 class Collecting:
     """A handler of our stream with one queue for all."""
 
@@ -37,6 +49,7 @@ class Collecting:
     async def exchange(self, messages: AsyncIterator[DeviceMessage], send: Send, peer: Peer) -> None:
         """See `ReviewHandler`."""
         del peer
+        send = _one_at_a_time(send)
         async for message in messages:
             match message:
                 case Hello():
@@ -69,7 +82,8 @@ class Collecting:
                     break
             verdicts = await loop.run_in_executor(self._thread, self._review, [one for one, _ in batch])
             for verdict, (_, send) in zip(verdicts, batch, strict=True):
-                await send(verdict)
+                with suppress(Exception):  # a device that has left must not end the server
+                    await send(verdict)
 
     def _review(self, batch: list[Submission]) -> list[Verdict]:
         evidence = [one.evidence() for one in batch]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -77,6 +78,7 @@ class Inside:
         self.capacity_s: float | None = None
         self.capacities: dict[str, list[float]] = {}
         self.fates: dict[tuple[str, str], list[Fate]] = {}
+        self._offered: Counter[tuple[str, str]] = Counter()
         self.lags_ms: list[float] = []
         self.audits: list[dict[str, Any]] = []
         self._folder, self._contest, self._runs = folder, contest, 0
@@ -96,10 +98,9 @@ class Inside:
     def books(self) -> list[dict[str, Any]]:
         """A row a rival and level, all rounds together."""
         limit, seconds = self._contest.deadline_s, self._contest.seconds
-        rounds = max(map(len, self.capacities.values()), default=1)
         rows = []
         for (name, level), fates in self.fates.items():
-            books = Books.of(fates, seconds * rounds, limit)
+            books = Books.of(fates, seconds * self._offered[name, level], limit)
             if not books.adds_up:
                 raise ValueError(f"the books of {name} at {level} do not add up: {books}")
             rows.append({"rival": name, "level": level, **books.as_json()})
@@ -157,6 +158,7 @@ class Inside:
         told = process.run(plan)
         self.lags_ms.append(told.lag_ms)
         self.fates.setdefault((rival.name, level.name), []).extend(fates_of(told))
+        self._offered[rival.name, level.name] += 1
         return told
 
     def _common(self, rival: Rival, address: str) -> dict[str, Any]:

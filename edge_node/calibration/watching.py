@@ -152,7 +152,7 @@ class _Units:
     def look(self, truth: Truth | None) -> None:
         """Number what is in clear view for the first time."""
         for thing in truth.objects if truth else ():
-            if self._wrong(thing) and self._visible.shows(thing):
+            if self._task.is_defect(thing.label, thing.condition) and self._visible.shows(thing):
                 key = self._key(thing, truth)
                 self._numbers.setdefault(key, len(self._numbers))
                 known = self._defects.get(key, Defect(thing.label, thing.condition or "", 0))
@@ -170,15 +170,12 @@ class _Units:
         return Moment(seen.time_ns, seen.candidates, units, sizes, seen.fresh)
 
     def _number(self, thing: TruthObject, truth: Truth | None) -> int | None:
-        return self._numbers.get(self._key(thing, truth)) if self._wrong(thing) else None
+        wrong = self._task.is_defect(thing.label, thing.condition)
+        return self._numbers.get(self._key(thing, truth)) if wrong else None
 
     def _key(self, thing: TruthObject, truth: Truth | None) -> tuple[int, int]:
         """A thing, or in unrelated pictures a thing of one picture."""
         return thing.track, 0 if self._continuous or truth is None else truth.time_ns
-
-    def _wrong(self, thing: TruthObject) -> bool:
-        ordinary = bool(self._task.conditions) and thing.condition in (None, *self._task.ordinary)
-        return thing.label in self._task.classes and not ordinary
 
 
 def _placed(box: Box2D, placement: tuple[float, float, float]) -> Box2D:

@@ -63,6 +63,10 @@ class FusionStage:
         self.spec, self.task = spec, task
         self._engines = engines
         self._names = {m.value: (task.of_modality(m) or ("",))[0] for m in Modality}
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin another stream: nothing of the last one is kept."""
         self._kept: dict[str, _Tokens] = {}
         self._hearing = Hearing()
         self._swept: tuple[Reading, Float32Array] | None = None

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, Rig, invert, rigid, rotation_y
+from fusion.recording import open_recording
 from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.native.writer import RecordingWriter
 from fusion.task import Task
 from fusion.types import (
     AudioChunk,
@@ -29,7 +31,8 @@ from fusion.types import (
     Truth,
     TruthObject,
 )
-from replay.results import ItemResult, RunResults, SampleResult
+from replay.live.demo import bundled_recording
+from replay.results.records import ItemResult, RecordingResults, Review, RunResults, SampleResult
 
 STEP_NS = 100_000_000
 START_NS = 5_000_000_000
@@ -201,11 +204,24 @@ def make_run(recording, task=None, *, every=3):
                      18 + 8 * drawn(i, "edge"), 2.0, 1.5, {"roof": 7.0}, "none")
         for i in range(recording.count)
     )  # fmt: skip
-    path, batches = Path("held-out.mcap"), (1, 4, 4, 7, 8, 8)
-    return close_run(RunResults(task, path, "", samples, tuple(items), EMPTY, EMPTY, {}, batches))
+    return close_run(run_of(task, samples, items, "held-out.mcap"))
 
 
 EMPTY = LedgerCounts(0, 0, {})
+BATCHES = (1, 4, 4, 7, 8, 8)
+
+
+def run_of(task, samples, items, source="held-out.mcap", split=""):
+    """A run of one recording, its books and figures still empty."""
+    reviews = tuple(Review(f"r{number}", size, 10.0) for number, size in enumerate(BATCHES))
+    told = tuple(replace(item, recording="drawn") for item in items)
+    one = RecordingResults("drawn", source, tuple(samples), told, (), EMPTY, EMPTY, reviews, split)
+    return RunResults(task, (one,), {})
+
+
+def with_recording(results, **changes):
+    """The same run with its one recording changed."""
+    return RunResults(results.task, (replace(results.recordings[0], **changes),), results.summary)
 
 
 def close_run(results):
@@ -222,7 +238,8 @@ def close_run(results):
                 "detector_map50": 0.912, "reviews_per_s": 41.0, "review_batch_mean": 5.3, "edge_rss_mb": 318.0,
                 "edge_start_s": 1.9}  # fmt: skip
     edge = LedgerCounts(len(results.samples), 0, states)
-    return replace(results, edge_ledger=edge, cloud_ledger=cloud, summary=summary)
+    one = replace(results.recordings[0], edge_ledger=edge, cloud_ledger=cloud)
+    return RunResults(results.task, (one,), summary)
 
 
 @pytest.fixture
@@ -239,5 +256,28 @@ def drawn_run(drawn_recording):
 
 @pytest.fixture(scope="session")
 def draw():
-    """What runs are made of, for those that differ: `draw.recording`, `draw.run`, `draw.item`, `draw.close`."""
-    return SimpleNamespace(recording=DrawnRecording, run=make_run, item=make_item, close=close_run)
+    """What runs are made of, for those that differ."""
+    return SimpleNamespace(recording=DrawnRecording, run=make_run, item=make_item, close=close_run,
+                           changed=with_recording, of=run_of)  # fmt: skip
+
+
+def cut_recording(out, from_s, to_s, change=lambda reading: reading, change_truth=lambda truth: truth):
+    """A stretch of the bundled patrol as a recording of its own; `change` may alter a reading, or drop it with None."""
+    source = open_recording(bundled_recording("yard"))
+    start = min(reading.capture_time_ns for _, reading in source.readings())
+    low, high = start + round(from_s * 1e9), start + round(to_s * 1e9)
+    with RecordingWriter(out, source.info().rig, "yard") as writer:
+        write = {Image: writer.camera, PointCloud: writer.lidar, AudioChunk: writer.audio}
+        for _, reading in source.readings():
+            if low <= reading.capture_time_ns < high and (reading := change(reading)):
+                write[type(reading.payload)](reading.sensor, reading.capture_time_ns, reading.payload)
+        for truth in source.truth():
+            if low <= truth.time_ns < high:
+                writer.truth(change_truth(truth))
+    return out
+
+
+@pytest.fixture(scope="session")
+def cut():
+    """`cut_recording`, for tests of whole runs that need not be long."""
+    return cut_recording

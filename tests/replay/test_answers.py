@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.types import ItemState, SlotAnswer
-from replay import answers
-from replay.answers import Answerer, Outcome
+from replay.results import answers
+from replay.results.answers import Answerer, Outcome
 
 
 def test_the_three_are_compared_on_the_same_items(drawn_run):
@@ -79,7 +79,7 @@ def test_confusions_count_every_judged_item_once(drawn_run):
 def test_calibration_adds_up(pairs):
     from fusion.task import Task
     from fusion.types import Box2D
-    from replay.results import ItemResult
+    from replay.results.records import ItemResult
 
     task = Task.load("pcb")
     items = [

@@ -9,21 +9,23 @@ import pytest
 
 from fusion.recording.base import open_recording
 from fusion.task import Task
-from replay.demo import CLOUD_TOML, EDGE_TOML, bundled_recording
-from replay.player import LEDGER_NAME, SPOOL_NAME, Played
-from replay.processes import Node, daemon, start
-from replay.summary import gather
+from replay.live.demo import CLOUD_TOML, EDGE_TOML, bundled_recording
+from replay.live.processes import Node, daemon, start
+from replay.results.gather import Source, gather
+from replay.results.rivals import RivalBytes
+from replay.results.summary import summarize
+from replay.running.folder import LEDGER_NAME, SPOOL_NAME
 
 from ..ports import free_address
 
 
 def write_configs(out: Path, address: str) -> None:
     (out / "cloud.toml").write_text(
-        CLOUD_TOML.format(task="yard", out=out, ledger=LEDGER_NAME).replace("127.0.0.1:0", address)
+        CLOUD_TOML.format(task="yard", ledger=out / LEDGER_NAME).replace("127.0.0.1:0", address)
     )
     edge = EDGE_TOML.format(
         device="cart-1", task="yard", recording=bundled_recording("yard"), pace=json.dumps("flat-out"),
-        out=out, spool=SPOOL_NAME, address=address,
+        spool=out / SPOOL_NAME, address=address,
     )  # fmt: skip
     (out / "edge.toml").write_text(edge + "backoff_max_s = 1.0\n\n[drain]\nanswers_s = 60.0\n")
 
@@ -76,18 +78,19 @@ def test_both_nodes_killed_in_the_middle_lose_and_repeat_nothing(tmp_path: Path)
         service.stop()
     task = Task.load("yard")
     recording = bundled_recording("yard")
-    played = Played(tmp_path / SPOOL_NAME, tmp_path / LEDGER_NAME)
-    summary = gather(task, recording, "test", played, lambda: open_recording(recording, task), {}).summary
+    spool, ledger = tmp_path / SPOOL_NAME, tmp_path / LEDGER_NAME
+    found = gather(task, Source("yard", str(recording)), spool, ledger, open_recording(recording, task))
+    summary = summarize(task, [found], RivalBytes())
     assert summary["lost"] == summary["duplicates"] == 0
     assert len(epochs) == 1
     frames = open_recording(recording, task).info().sensors["front"].count
-    cursors = [row[0] for row in rows(played.spool, "SELECT cursor FROM samples ORDER BY sequence")]
+    cursors = [row[0] for row in rows(spool, "SELECT cursor FROM samples ORDER BY sequence")]
     assert len(cursors) == len(set(cursors)) == frames - int(str(summary["gaps"]))
-    assert [row[0] for row in rows(played.spool, "SELECT sequence FROM samples ORDER BY sequence")] == list(
+    assert [row[0] for row in rows(spool, "SELECT sequence FROM samples ORDER BY sequence")] == list(
         range(1, len(cursors) + 1)
     )
-    reviewed = rows(played.spool, "SELECT count(*) FROM items WHERE state = 'reviewed'")[0][0]
-    assert reviewed == rows(played.ledger, "SELECT count(*) FROM outcomes WHERE state = 'reviewed'")[0][0]
+    reviewed = rows(spool, "SELECT count(*) FROM items WHERE state = 'reviewed'")[0][0]
+    assert reviewed == rows(ledger, "SELECT count(*) FROM outcomes WHERE state = 'reviewed'")[0][0]
     assert int(str(reviewed)) > 0
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fusion.geometry import apply
-from replay.frames import NEAR_NS, FrameIndex
+from replay.results.frames import NEAR_NS, FrameIndex
 
 
 def test_rising_times_read_the_recording_once(draw, drawn_run):

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fusion.recording import open_recording
-from fusion.recording.native.writer import RecordingWriter
-from fusion.types import AudioChunk, Image, PointCloud
 from replay.cli import main
-from replay.demo import bundled_recording
+from replay.live.demo import bundled_recording
 
 KEYS = [
     "samples",
@@ -77,21 +74,14 @@ def test_what_a_person_opens_is_there(runs: list[Path]) -> None:
     assert (runs[0] / "scene.rrd").read_bytes()[:4] == b"RRF2"
 
 
-def test_truth_of_a_class_the_task_does_not_have_judges_nobody(tmp_path: Path) -> None:
+def test_truth_of_a_class_the_task_does_not_have_judges_nobody(cut, tmp_path: Path) -> None:
     """Regions that a data set leaves open (`dontcare`) are neither an object nor nothing."""
-    source = open_recording(bundled_recording("yard"))
-    readings = [reading for _, reading in source.readings()]
-    end_ns = min(r.capture_time_ns for r in readings) + 1_000_000_000
-    recording = tmp_path / "open.mcap"
-    with RecordingWriter(recording, source.info().rig, "yard") as writer:
-        write = {Image: writer.camera, PointCloud: writer.lidar, AudioChunk: writer.audio}
-        for reading in readings:
-            if reading.capture_time_ns <= end_ns:
-                write[type(reading.payload)](reading.sensor, reading.capture_time_ns, reading.payload)
-        for truth in source.truth():
-            if truth.time_ns <= end_ns:
-                things = (replace(t, label="dontcare") if t.label == "crate" else t for t in truth.objects)
-                writer.truth(replace(truth, objects=tuple(things)))
+
+    def opened(truth):
+        things = (replace(t, label="dontcare") if t.label == "crate" else t for t in truth.objects)
+        return replace(truth, objects=tuple(things))
+
+    recording = cut(tmp_path / "open.mcap", 0, 1, change_truth=opened)
     assert main(["run", str(recording), "--task", "yard", "--out", str(tmp_path / "out")]) == 0
     items = json.loads((tmp_path / "out" / "results.json").read_text())["items"]
     judged = [item["truth"] for item in items if item["truth"]]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.types import ItemState, LedgerCounts
-from replay import ledger_figure, wording
-from replay.answers import calibration
-from replay.axes import Axis, nice_step, spanning
-from replay.plots import Mark, Series, counted, histogram, reliability
+from replay.report import ledger_figure, wording
+from replay.report.axes import Axis, nice_step, spanning
+from replay.report.plots import Mark, Series, counted, histogram, reliability
+from replay.results.answers import calibration
 
 
 @given(st.floats(1e-6, 1e9))
@@ -68,9 +68,9 @@ def test_an_empty_ledger_draws_no_band():
     assert "No item" in ledger_figure.figure("t", LedgerCounts(0, 0, {}))
 
 
-def test_checks_hold_for_a_closed_run_and_name_what_does_not(drawn_run):
+def test_checks_hold_for_a_closed_run_and_name_what_does_not(draw, drawn_run):
     assert all(check.holds for check in ledger_figure.checks(drawn_run))
-    lost = replace(drawn_run, items=drawn_run.items[1:])
+    lost = draw.changed(drawn_run, items=drawn_run.items[1:])
     assert [c.words for c in ledger_figure.checks(lost) if not c.holds] == [
         "71 items in this report = 72 in the device's ledger"
     ]
@@ -78,7 +78,7 @@ def test_checks_hold_for_a_closed_run_and_name_what_does_not(drawn_run):
     failed = [c.words for c in ledger_figure.checks(told) if not c.holds]
     assert any("shed" in words for words in failed)
     assert "duplicates: 1" in failed
-    waiting = replace(drawn_run, cloud_ledger=LedgerCounts(0, 0, {ItemState.PENDING: 1}))
+    waiting = draw.changed(drawn_run, cloud_ledger=LedgerCounts(0, 0, {ItemState.PENDING: 1}))
     assert len([c for c in ledger_figure.checks(waiting) if not c.holds]) == 2
 
 

@@ -4,7 +4,6 @@ import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,14 +12,14 @@ import pytest
 from fusion.errors import InputError
 from fusion.task import Task
 from fusion.types import Box2D, Image, ItemState, LedgerCounts
-from replay import wording
-from replay.album import Album, from_above
-from replay.answers import verdict_accuracy
-from replay.cards import corners, crop
-from replay.frames import FrameIndex, FrameView
-from replay.report import write_report
-from replay.results import ItemResult, RunResults, SampleResult
-from replay.utterances import utterances
+from replay.report import wording
+from replay.report.album import Album, from_above
+from replay.report.cards import corners, crop
+from replay.report.page import Shown, write_report
+from replay.report.utterances import utterances
+from replay.results.answers import verdict_accuracy
+from replay.results.frames import FrameIndex, FrameView
+from replay.results.records import ItemResult, SampleResult
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -59,8 +58,8 @@ class Page(HTMLParser):
         ]
 
 
-def render(results, frames, path, **options):
-    write_report(results, path, frames, **options)
+def render(results, frames, path, said=(), **options):
+    write_report(results, path, {"drawn": Shown(frames, said)}, **options)
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -104,9 +103,9 @@ def test_both_sums_add_up_to_the_ledgers(page, drawn_run):
     assert not page.all("li", "fails")
 
 
-def test_books_that_do_not_agree_are_shown_as_such(drawn_run, drawn_recording, tmp_path):
+def test_books_that_do_not_agree_are_shown_as_such(draw, drawn_run, drawn_recording, tmp_path):
     waiting = {**drawn_run.edge_ledger.items, ItemState.PENDING: 2}
-    broken = replace(drawn_run, edge_ledger=LedgerCounts(12, 0, waiting))
+    broken = draw.changed(drawn_run, edge_ledger=LedgerCounts(12, 0, waiting))
     page = render(broken, FrameIndex(drawn_recording, drawn_run.task), tmp_path / "r.html")
     failed = [text for _, text in page.all("li", "fails")]
     assert any("still waits" in text for text in failed)
@@ -120,7 +119,7 @@ def test_every_reviewed_item_has_a_card_with_its_pictures(page, drawn_run):
     cards = {attrs["id"]: attrs for attrs, _ in page.all("article", "card")}
     reviewed = [item for item in drawn_run.items if item.state is ItemState.REVIEWED]
     for item in reviewed:
-        attrs = cards[f"item-{item.sequence}-{item.id.rpartition('#')[2]}"]
+        attrs = cards[f"item-drawn-{item.sequence}-{item.id.rpartition('#')[2]}"]
         assert attrs["data-state"] == "reviewed"
         assert attrs["data-label"] == item.label
         assert attrs["data-reasons"] == "|".join(item.reasons)
@@ -167,13 +166,14 @@ def test_what_was_said_is_told_and_can_be_heard(page):
     assert len(page.all("audio")) == 2
 
 
-def test_hostile_words_stay_words(drawn_run, drawn_recording, tmp_path):
+def test_hostile_words_stay_words(draw, drawn_run, drawn_recording, tmp_path):
     evil = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>"
     items = [replace(i, label=evil, state_reason=evil, reasons=(evil,), lanes=(evil,)) for i in drawn_run.items]
     truth = {slot.name: evil for slot in drawn_run.task.slots}
     items = tuple(replace(item, truth_answers=truth, device_answers=truth) for item in items)
     drawn_recording.words = lambda index: evil
-    results = replace(drawn_run, items=items, split=evil, summary={**drawn_run.summary, evil: evil})
+    results = draw.changed(drawn_run, items=items, split=evil, source=evil)
+    results = replace(results, summary={**drawn_run.summary, evil: evil}, settings={evil: evil})
     said = utterances(drawn_recording, drawn_run.task)
     page = render(results, FrameIndex(drawn_recording, drawn_run.task), tmp_path / "r.html", said=said)
     assert page.unbalanced == []
@@ -197,7 +197,7 @@ def test_too_many_items_are_capped_and_counted(draw, tmp_path):
     assert {attrs["data-outcome"] for attrs in cards} == {"right", "wrong"}
 
 
-def camera_only_run(count):
+def camera_only_run(draw, count):
     task = Task.load("pcb")
     samples = tuple(SampleResult(i + 1, i + 1, i * 200_000_000, 40.0, 36.0, 2.0, 3.0, {}) for i in range(count))
     items = tuple(
@@ -206,12 +206,13 @@ def camera_only_run(count):
         for i in range(count)
     )  # fmt: skip
     counts = LedgerCounts(count, 0, {ItemState.PASSED: count})
-    return RunResults(task, Path("boards"), "test", samples, items, counts, LedgerCounts(0, 0, {}), {})
+    run = draw.of(task, samples, items, "boards", "test")
+    return draw.changed(run, edge_ledger=counts, reviews=())
 
 
-def test_a_camera_alone_without_truth_or_reviews_makes_a_page(tmp_path):
+def test_a_camera_alone_without_truth_or_reviews_makes_a_page(draw, tmp_path):
     picture = Image(np.full((640, 640, 3), 255, np.uint8))
-    page = render(camera_only_run(3), lambda t: FrameView(t, "line", picture), tmp_path / "r.html")
+    page = render(camera_only_run(draw, 3), lambda t: FrameView(t, "line", picture), tmp_path / "r.html")
     assert page.unbalanced == []
     assert not page.all("article")
     assert not page.all("audio")
@@ -219,8 +220,8 @@ def test_a_camera_alone_without_truth_or_reviews_makes_a_page(tmp_path):
     assert len([a for a, _ in page.all("tr") if a.get("data-state") == "passed"]) == 3
 
 
-def test_an_empty_run_makes_a_page(tmp_path):
-    page = render(camera_only_run(0), lambda t: None, tmp_path / "r.html")
+def test_an_empty_run_makes_a_page(draw, tmp_path):
+    page = render(camera_only_run(draw, 0), lambda t: None, tmp_path / "r.html")
     assert page.unbalanced == []
     assert "No item was sent" in "".join(text for _, text in page.all("p", "none"))
 
@@ -234,7 +235,7 @@ def test_a_moment_without_a_picture_still_has_its_card(drawn_run, tmp_path):
 def test_a_place_that_cannot_be_written_is_one_clear_line(drawn_run, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"r\.html: the report cannot be written"):
-        write_report(drawn_run, tmp_path / "file" / "r.html", lambda t: None)
+        write_report(drawn_run, tmp_path / "file" / "r.html", {"drawn": Shown(lambda t: None)})
 
 
 def test_pictures_keep_to_their_budget():

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from replay.frames import FrameIndex
-from replay.report import write_report
-from replay.utterances import utterances
+from replay.report.page import Shown, write_report
+from replay.report.utterances import utterances
+from replay.results.frames import FrameIndex
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
@@ -59,7 +59,8 @@ def visited(tmp_path_factory, request):
     recording = draw.recording(24)
     run = draw.run(recording)
     page = folder / "report.html"
-    write_report(run, page, FrameIndex(recording, run.task), said=utterances(recording, run.task))
+    shown = Shown(FrameIndex(recording, run.task), utterances(recording, run.task))
+    write_report(run, page, {"drawn": shown})
     text = page.read_text(encoding="utf-8")
     page.write_text(text.replace("<title>", WATCH + "<title>", 1).replace("</body>", ACT + "</body>"), encoding="utf-8")
     return run, visit(page, folder), visit(page, folder, "400,800")
@@ -78,7 +79,7 @@ def test_a_phone_need_not_scroll_sideways(visited):
 
 
 def test_filters_agree_with_the_run(visited):
-    from replay.answers import Outcome, outcome
+    from replay.results.answers import Outcome, outcome
 
     run, told, _ = visited
     rows = {name: int(value.split("/")[1]) for name, value in told.items() if "/" in str(value) and name != "order"}

@@ -9,8 +9,8 @@ import pytest
 from fusion.errors import InputError
 from fusion.task import Task
 from fusion.types import Image
-from replay.answers import Outcome, outcome
-from replay.scene import encoded, verdict_words, write_rerun
+from replay.export.rerun import encoded, verdict_words, write_rerun
+from replay.results.answers import Outcome, outcome
 
 chunks = pytest.importorskip("rerun.chunk")
 
@@ -36,13 +36,13 @@ class Scene:
 @pytest.fixture
 def scene(drawn_run, drawn_recording, tmp_path):
     path = tmp_path / "deep" / "scene.rrd"
-    write_rerun(drawn_run, drawn_recording, path)
+    write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, path)
     return Scene(path)
 
 
 def test_rerun_verifies_the_file(drawn_run, drawn_recording, tmp_path):
     path = tmp_path / "scene.rrd"
-    write_rerun(drawn_run, drawn_recording, path)
+    write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, path)
     command = [sys.executable, "-m", "rerun", "rrd", "verify", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -87,8 +87,8 @@ def test_an_utterance_is_told_once(scene):
 
 
 def test_points_are_thinned_to_the_budget(drawn_run, drawn_recording, tmp_path, monkeypatch):
-    monkeypatch.setattr("replay.scene.POINT_BUDGET", 12_000)
-    write_rerun(drawn_run, drawn_recording, tmp_path / "s.rrd")
+    monkeypatch.setattr("replay.export.rerun.POINT_BUDGET", 12_000)
+    write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, tmp_path / "s.rrd")
     sweeps = Scene(tmp_path / "s.rrd").column("/world/lidar", "positions")
     assert 4_000 < sum(map(len, sweeps)) <= 12_000 + len(sweeps)
 
@@ -98,7 +98,7 @@ def test_a_camera_alone_makes_a_scene(draw, drawn_run, tmp_path):
     recording = draw.recording(3, lidar=False, speech=False)
     task = Task.model_validate({**drawn_run.task.model_dump(), "sensors": sensors})
     run = draw.run(recording, task)
-    write_rerun(run, recording, tmp_path / "s.rrd")
+    write_rerun(run.task, run.recordings[0], recording, tmp_path / "s.rrd")
     scene = Scene(tmp_path / "s.rrd")
     assert "/world/lidar" not in scene.batches or not scene.column("/world/lidar", "positions")
     assert len(scene.column("/world/front/picture", "blob")) == 3
@@ -115,4 +115,4 @@ def test_a_picture_rerun_cannot_show_becomes_a_jpeg(drawn_recording):
 def test_a_place_that_cannot_be_written_is_one_clear_line(drawn_run, drawn_recording, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"s\.rrd: the scene cannot be written"):
-        write_rerun(drawn_run, drawn_recording, tmp_path / "file" / "s.rrd")
+        write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, tmp_path / "file" / "s.rrd")

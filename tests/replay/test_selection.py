@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fusion.types import ItemState
-from replay.answers import Outcome, outcome
-from replay.selection import chosen
+from replay.report.selection import chosen
+from replay.results.answers import Outcome, outcome
 
 
 def test_all_reviewed_items_are_chosen_when_they_fit(drawn_run):

@@ -6,7 +6,7 @@ import wave
 import pytest
 
 from fusion.types import Truth
-from replay.utterances import MAX_AUDIO_BYTES, spans, utterances
+from replay.report.utterances import MAX_AUDIO_BYTES, spans, utterances
 
 
 def test_runs_of_the_same_words_are_one_utterance():
@@ -27,7 +27,7 @@ def test_sound_around_its_end_comes_with_it(draw, drawn_run):
 
 
 def test_sound_stays_within_its_budget(draw, drawn_run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("replay.utterances.MAX_AUDIO_BYTES", 30_000)
+    monkeypatch.setattr("replay.report.utterances.MAX_AUDIO_BYTES", 30_000)
     said = utterances(draw.recording(60, width=160, height=96), drawn_run.task)
     assert sum(len(u.wav) for u in said) <= 30_000 < MAX_AUDIO_BYTES
     assert len(said) == 2

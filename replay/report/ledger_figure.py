@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fusion.types import ItemState, LedgerCounts
-from replay.plots import svg, text
-from replay.results import RunResults
-from replay.wording import STATES, count, share
+from replay.report.plots import svg, text
+from replay.report.wording import STATES, count, share
+from replay.results.records import RunResults
 
 ENDS = (
     ItemState.PASSED,
@@ -91,13 +91,9 @@ def _band(left: float, right: float, height: float, style: str, tip: str) -> Mar
 def checks(results: RunResults) -> list[Check]:
     """Whether the books agree: each side with itself, with the other side, with the items and with the summary."""
     edge, cloud, summary = results.edge_ledger, results.cloud_ledger, results.summary
-    reviewed, answered = edge.items.get(ItemState.REVIEWED, 0), cloud.items.get(ItemState.REVIEWED, 0)
     found = [
         Check("no item on the device still waits for an answer", edge.closed),
-        Check("no item in the cloud still waits for a verdict", cloud.closed),
-        Check(
-            f"{count(reviewed)} reviewed on the device = {count(answered)} verdicts in the cloud", reviewed == answered
-        ),
+        *(_both_sides(edge, cloud) if cloud else ()),
         Check(
             f"{count(len(results.items))} items in this report = {count(edge.item_total)} in the device's ledger",
             len(results.items) == edge.item_total,
@@ -114,3 +110,12 @@ def checks(results: RunResults) -> list[Check]:
     found.append(Check(agreed, not differing))
     losses = [(key, summary[key]) for key in ("lost", "duplicates") if summary.get(key) is not None]
     return [*found, *(Check(f"{key}: {number}", number == 0) for key, number in losses)]
+
+
+def _both_sides(edge: LedgerCounts, cloud: LedgerCounts) -> list[Check]:
+    reviewed, answered = edge.items.get(ItemState.REVIEWED, 0), cloud.items.get(ItemState.REVIEWED, 0)
+    told = f"{count(reviewed)} reviewed on the device = {count(answered)} verdicts in the cloud"
+    return [
+        Check("no item in the cloud still waits for a verdict", cloud.closed),
+        Check(told, reviewed == answered),
+    ]

@@ -12,7 +12,7 @@ import numpy as np
 from fusion.evaluation.bootstrap import Interval, mean_interval
 from fusion.task import Slot, Task
 from fusion.types import Float64Array, ItemState
-from replay.results import ItemResult
+from replay.results.records import ItemResult
 
 
 class Answerer(StrEnum):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fusion.types import ItemState
-from replay.answers import verdict_accuracy
-from replay.results import RunResults
-from replay.wording import UNKNOWN, Number, count, duration, figure, share, size
+from replay.report.wording import UNKNOWN, Number, count, duration, figure, share, size
+from replay.results.answers import verdict_accuracy
+from replay.results.records import RunResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ def _items(results: RunResults) -> Tile:
 
 def _losses(results: RunResults) -> Tile:
     lost, twice = _number(results, "lost"), _number(results, "duplicates")
-    closed = results.edge_ledger.closed and results.cloud_ledger.closed
+    cloud = results.cloud_ledger
+    closed = results.edge_ledger.closed and (cloud is None or cloud.closed)
     good = lost == 0 and twice == 0 and closed
     words = "Every item has exactly one end." if good else "The ledger is not closed, see below."
     if lost is None or twice is None:

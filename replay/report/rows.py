@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fusion.types import ItemState
-from replay.answers import Outcome, answers, outcome, standing
-from replay.results import ItemResult
-from replay.wording import short_reason
+from replay.report.wording import short_reason
+from replay.results.answers import Outcome, answers, outcome, standing
+from replay.results.records import ItemResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,13 @@ class Row:
     anchor: str
 
 
-def rows(items: Sequence[ItemResult], first_ns: int, anchors: Mapping[str, str], most: int) -> list[Row]:
-    """At most `most` items in order of time; where they are too many, those that just passed are left out first."""
+def rows(items: Sequence[ItemResult], first_ns: Mapping[str, int], anchors: Mapping[str, str], most: int) -> list[Row]:
+    """At most `most` items by recording and time, the first sample's `first_ns` by recording; of too many those that
+    just passed are left out first.
+    """
     kept = sorted(items, key=lambda item: (item.state is ItemState.PASSED, item.time_ns, item.id))[:most]
-    return [_row(item, first_ns, anchors) for item in sorted(kept, key=lambda item: (item.time_ns, item.id))]
+    inturn = sorted(kept, key=lambda item: (item.recording, item.time_ns, item.id))
+    return [_row(item, first_ns.get(item.recording, 0), anchors) for item in inturn]
 
 
 def _row(item: ItemResult, first_ns: int, anchors: Mapping[str, str]) -> Row:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusion.types import ItemState
-from replay.answers import Answerer, Outcome, outcome, right_slots
-from replay.results import ItemResult
+from replay.results.answers import Answerer, Outcome, outcome, right_slots
+from replay.results.records import ItemResult
 
 _UNREVIEWED_SHARE = 0.2
 _ENDED_BADLY = (ItemState.QUARANTINED, ItemState.EXPIRED, ItemState.SHED)

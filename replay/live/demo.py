@@ -11,19 +11,19 @@ from tqdm import tqdm
 
 from edge_node import defaults
 from fusion.errors import RecordingError, UnavailableError
-from fusion.recording.base import RecordingReader, open_recording
 from fusion.task import Task
-from replay.outputs import write_outputs
-from replay.player import LEDGER_NAME, SPOOL_NAME, Played, remove_database
-from replay.processes import Node, daemon, service
-from replay.results import RunResults
-from replay.summary import gather
+from replay.live.processes import Node, daemon, service
+from replay.outputs import collect, openers, write_outputs
+from replay.results.records import RunResults
+from replay.running.folder import RunFolder
+from replay.running.lane import remove_database
+from replay.running.plan import Job, Plan, Variant
 
 DEVICE = "cart-1"
 CLOUD_TOML = """\
 listen = "127.0.0.1:0"
 reviewers = ["mini:{task}"]
-ledger = "{out}/{ledger}"
+ledger = "{ledger}"
 threads = 1
 """
 EDGE_TOML = """\
@@ -35,7 +35,7 @@ path = "{recording}"
 pace = {pace}
 
 [spool]
-path = "{out}/{spool}"
+path = "{spool}"
 
 [evidence]
 context_sound = true
@@ -56,42 +56,43 @@ def bundled_recording(task: str) -> Path:
 def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: float | str = 2.0) -> RunResults:
     """Run the recording through an edge daemon and a review service, and write report, scene and summary to `out`."""
     task = Task.load(task_name)
-    recording = recording or bundled_recording(task.name)
+    source = recording or bundled_recording(task.name)
     out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    played = Played(out / SPOOL_NAME, out / LEDGER_NAME)
-    for path in (played.spool, played.ledger):
+    folder, job, variant = RunFolder(out), Job(source.stem, str(source)), Variant()
+    spool, ledger = folder.spool(job.name), folder.ledger(job.name)
+    spool.parent.mkdir(parents=True, exist_ok=True)
+    for path in (spool, ledger):
         remove_database(path)
-
-    def reader() -> RecordingReader:
-        return open_recording(recording, task)
-
-    total = reader().info().sensors[next(iter(task.sensors))].count
-    device = _run(task, recording, out, total, pace)
+    opened = openers(task, (job,))
+    total = opened[job.name]().info().sensors[next(iter(task.sensors))].count
+    folder.write_manifest(Plan(task.name, (job,), (variant,)), variant, "demo")
+    device = _run(task, source, folder, job, total, pace)
     measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}
-    results = gather(task, recording, "", played, reader, measured)
-    write_outputs(results, reader, out)
-    print(f"look at the items: cloud-node console --ledger {played.ledger}")
+    results = collect(task, (job,), variant, folder, measured)
+    write_outputs(results, opened, out)
+    print(f"look at the items: cloud-node console --ledger {ledger}")
     return results
 
 
-def _run(task: Task, recording: Path, out: Path, total: int, pace: float | str) -> dict[str, float | int | str | None]:
+def _run(
+    task: Task, recording: Path, folder: RunFolder, job: Job, total: int, pace: float | str
+) -> dict[str, float | int | str | None]:
     """Both processes, from start to drained end; the daemon's own summary."""
+    out, spool, ledger = folder.path, folder.spool(job.name), folder.ledger(job.name)
     cloud_toml, edge_toml, told = out / "cloud.toml", out / "edge.toml", out / "edge.json"
-    cloud_toml.write_text(CLOUD_TOML.format(task=task.name, out=out, ledger=LEDGER_NAME), encoding="utf-8")
+    cloud_toml.write_text(CLOUD_TOML.format(task=task.name, ledger=ledger), encoding="utf-8")
     for log in ("cloud.log", "edge.log"):
         (out / log).unlink(missing_ok=True)
     print("starting the review service ...", flush=True)
     with service(cloud_toml, out / "cloud.log") as (_, address):
         print(f"review service on {address}; starting the edge daemon ...", flush=True)
         text = EDGE_TOML.format(
-            device=DEVICE, task=task.name, recording=recording, pace=json.dumps(pace),
-            out=out, spool=SPOOL_NAME, address=address,
-        )  # fmt: skip
+            device=DEVICE, task=task.name, recording=recording, pace=json.dumps(pace), spool=spool, address=address
+        )
         edge_toml.write_text(text, encoding="utf-8")
         node = daemon(edge_toml, out / "edge.log", told)
         print(node.ready, flush=True)
-        follow(node, out / SPOOL_NAME, total)
+        follow(node, spool, total)
     found: dict[str, float | int | str | None] = json.loads(told.read_text(encoding="utf-8"))
     return found
 

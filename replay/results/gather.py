@@ -1,4 +1,4 @@
-"""Joins what a run left in the spool with the recording's truth: `SampleResult` and `ItemResult` rows."""
+"""Joins what a run left in the spool and the ledger with the recording's truth."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cloud_node.ledger import SqliteLedger
+from cloud_node.outcome import Outcome
 from fusion.errors import SpoolError
 from fusion.evaluation.answers import detector_answers, device_answers
+from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
 from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
-from replay.results import ItemResult, SampleResult
+from replay.results.fates import defects
+from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
 _MS = 1e-6
 
@@ -73,18 +77,20 @@ def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, .
             decode_ms=row["source_ns"] * _MS,
             ages_ms={name: age * _MS for name, (state, age) in json.loads(row["slots"]).items() if state != "absent"},
             intent=truths.intent(row["time_ns"]),
+            truths=told.objects if (told := truths.at(row["time_ns"])) else None,
         )
         for row in rows.samples
     )
 
 
-def item_results(task: Task, rows: SpoolRows, truths: TruthIndex) -> tuple[ItemResult, ...]:
+def item_results(task: Task, rows: SpoolRows, truths: TruthIndex, recording: str = "") -> tuple[ItemResult, ...]:
     """The spool's items as results, each with the truth its box overlaps best.
 
     An item on something of a class that the task does not have (`dontcare`, for one) is judged by nothing.
     """
     samples = {row["sequence"]: row for row in rows.samples}
-    return tuple(_item(task, rows, row, samples[row["sequence"]], truths) for row in rows.items)
+    made = (_item(task, rows, row, samples[row["sequence"]], truths) for row in rows.items)
+    return tuple(replace(item, recording=recording) for item in made)
 
 
 def _item(
@@ -142,20 +148,49 @@ def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
     return match_truth(box, [(thing.box2d, thing) for thing in truth.objects if thing.box2d])
 
 
-def right(answers: Mapping[str, str], truth: Mapping[str, str]) -> bool:
-    """Whether every slot is answered as the truth says."""
-    return bool(truth) and all(answers.get(name) == option for name, option in truth.items())
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was run: the recording's name in the run, where it is from, and which stretch of it."""
+
+    name: str
+    path: str
+    split: str = ""
+    from_s: float = 0.0
+    to_s: float | None = None
 
 
-def share_right(items: Sequence[ItemResult], answers: str) -> float | None:
-    """Share of items whose `verdict`, `device_answers` or `detector_answers` are right in every slot; None of none."""
-    judged = [item for item in items if item.truth_answers]
-    if not judged:
-        return None
-    if answers == "verdict":
-        given = [{name: slot.option for name, slot in item.verdict.items()} for item in judged]
-    else:
-        given = [getattr(item, answers) for item in judged]
-    if not any(given):
-        return None
-    return sum(right(one, item.truth_answers) for one, item in zip(given, judged, strict=True)) / len(judged)
+def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader: RecordingReader) -> RecordingResults:
+    """One recording's results from both databases; without a `ledger` the service's books are another's.
+
+    Raises `FusionError` naming the file that cannot be read.
+    """
+    rows, info = SpoolRows.read(spool), reader.info()
+    truths = TruthIndex(reader.truth())
+    samples, items = sample_results(rows, truths), item_results(task, rows, truths, source.name)
+    outcomes = _outcomes(ledger) if ledger else []
+    return RecordingResults(
+        name=source.name, source=source.path, split=source.split, from_s=source.from_s, to_s=source.to_s,
+        samples=samples, items=items,
+        defects=defects(task, source.name, samples, items, continuous=info.continuous),
+        edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
+        reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
+    )  # fmt: skip
+
+
+def _outcomes(path: Path) -> list[Outcome]:
+    ledger = SqliteLedger.open_reader(path)
+    try:
+        return list(ledger.outcomes())
+    finally:
+        ledger.close()
+
+
+def _cloud_counts(outcomes: Sequence[Outcome]) -> LedgerCounts:
+    states = dict.fromkeys(ItemState, 0)
+    for outcome in outcomes:
+        states[outcome.state] += 1
+    return LedgerCounts(len({outcome.item.sample for outcome in outcomes}), 0, states)
+
+
+def _review(outcome: Outcome) -> Review:
+    return Review(str(outcome.item), outcome.timings.batch_items, outcome.timings.review_ns * _MS)

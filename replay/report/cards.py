@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from fusion.task import Slot, Task
 from fusion.types import Box2D, Box3D, TruthObject
-from replay.album import Album, Picture, Sweep
-from replay.answers import Outcome, answers, outcome, right_slots, standing
-from replay.frames import FrameView
-from replay.results import ItemResult
-from replay.wording import reason_words, short_reason
+from replay.report.album import Album, Picture, Sweep
+from replay.report.wording import reason_words, short_reason
+from replay.results.answers import Outcome, answers, outcome, right_slots, standing
+from replay.results.frames import FrameView
+from replay.results.records import ItemResult
 
 _LEAST_PROBABILITY = 0.02
 _MOST_OPTIONS = 4
@@ -89,7 +90,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Deck:
-    """What cards are made from. `frames` is asked in rising time."""
+    """What the cards of one recording are made from. `frames` is asked in rising time."""
 
     task: Task
     first_ns: int
@@ -97,11 +98,10 @@ class Deck:
     frames: Callable[[int], FrameView | None]
     album: Album
 
-    def deal(self, items: Sequence[ItemResult]) -> list[Card]:
-        """A card for each item, in the order given; frames are read once, forward."""
-        ranks = {item.id: rank for rank, item in enumerate(items, 1)}
-        cards = [self._card(item, ranks[item.id]) for item in sorted(items, key=lambda one: (one.time_ns, one.id))]
-        return sorted(cards, key=lambda card: card.rank)
+    def deal(self, items: Mapping[int, ItemResult]) -> list[Card]:
+        """A card for each item by its rank; frames are read once, forward."""
+        inturn = sorted(items.items(), key=lambda one: (one[1].time_ns, one[1].id))
+        return [self._card(item, rank) for rank, item in inturn]
 
     def _card(self, item: ItemResult, rank: int) -> Card:
         view = self.frames(item.time_ns)
@@ -127,8 +127,9 @@ class Deck:
 
 
 def anchor(item: ItemResult) -> str:
-    """The page's name of an item's card: sequence and number within the sample."""
-    return f"item-{item.sequence}-{item.id.rpartition('#')[2] or item.track}"
+    """The page's name of an item's card: recording, sequence, and number within the sample."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", item.recording)
+    return f"item-{name}-{item.sequence}-{item.id.rpartition('#')[2] or item.track}"
 
 
 def slot_view(slot: Slot, item: ItemResult) -> SlotView:

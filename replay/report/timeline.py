@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from replay.answers import outcome
-from replay.axes import Axis
-from replay.plots import bar, rule, svg, text
-from replay.results import ItemResult, RunResults
-from replay.utterances import Utterance
-from replay.wording import duration, short_reason
+from replay.report.axes import Axis
+from replay.report.plots import bar, rule, svg, text
+from replay.report.utterances import Utterance
+from replay.report.wording import duration, short_reason
+from replay.results.answers import outcome
+from replay.results.records import ItemResult, RecordingResults
 
 _WIDTH, _LEFT, _RIGHT = 1320.0, 132.0, 16.0
 _LANE, _CHART = 24.0, 74.0
@@ -20,7 +20,7 @@ _REASONS = ("asked_for", "suspect", "disagreement", "uncertain", "novel", "audit
 _BINS = 150
 
 
-def timeline(results: RunResults, said: Sequence[Utterance], cards: dict[str, str], budget_ms: float) -> Markup:
+def timeline(results: RecordingResults, said: Sequence[Utterance], cards: dict[str, str], budget_ms: float) -> Markup:
     """Lanes over the recording's time. `cards` names the page's anchor for an item id, for those that have one."""
     if not results.samples:
         return Markup('<p class="none">{}</p>').format("No sample was processed.")
@@ -94,7 +94,7 @@ def _items(x: Axis, first: int, top: float, items: Sequence[ItemResult]) -> list
     return [*parts, rule(x.start, y.start, x.end, y.start, "grid")]
 
 
-def _latency(x: Axis, first: int, top: float, results: RunResults, budget_ms: float) -> list[Markup]:
+def _latency(x: Axis, first: int, top: float, results: RecordingResults, budget_ms: float) -> list[Markup]:
     slowest = max(sample.edge_ms for sample in results.samples)
     usual = float(np.percentile([sample.edge_ms for sample in results.samples], 99.5))
     y = Axis(0, max(budget_ms * 1.15, usual), top + _CHART - 8, top)

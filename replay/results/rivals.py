@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from fusion.types import Box2D, UInt8Array
-from replay.frames import FrameView
-from replay.results import ItemResult
+from replay.results.frames import FrameView
+from replay.results.records import ItemResult
 
 JPEG_QUALITY = 75
 WEBP_QUALITY = 50
@@ -24,6 +24,12 @@ class RivalBytes:
     jpeg: list[int] = field(default_factory=list)
     webp: list[int] = field(default_factory=list)
     webp_crop: list[int] = field(default_factory=list)
+
+    def add(self, other: RivalBytes) -> None:
+        """Those of another recording, too."""
+        self.jpeg += other.jpeg
+        self.webp += other.webp
+        self.webp_crop += other.webp_crop
 
 
 def rival_bytes(items: Sequence[ItemResult], frames: Callable[[int], FrameView | None]) -> RivalBytes:

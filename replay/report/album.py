@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fusion.types import Float32Array, Image, UInt8Array
-from replay.frames import FrameView
+from replay.results.frames import FrameView
 
 PICTURE_BUDGET = 7_000_000
 LARGEST_PICTURE = 150_000

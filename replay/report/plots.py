@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from replay.answers import Calibration
-from replay.axes import Axis, spanning
+from replay.report.axes import Axis, spanning
+from replay.results.answers import Calibration
 
 WIDTH, HEIGHT = 560, 250
 _LEFT, _RIGHT, _BOTTOM = 40, 16, 34

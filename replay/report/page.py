@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.errors import InputError
 from fusion.types import ItemState
-from replay import answers, ledger_figure, wording
-from replay.album import Album
-from replay.cards import Card, Deck, anchor
-from replay.frames import FrameView
-from replay.measurements import measurements
-from replay.plots import reliability
-from replay.results import ItemResult, RunResults
-from replay.rows import Row, rows
-from replay.selection import chosen
-from replay.tiles import tiles
-from replay.timeline import timeline
-from replay.utterances import Utterance
+from replay.report import ledger_figure, wording
+from replay.report.album import Album
+from replay.report.cards import Card, Deck, anchor
+from replay.report.measurements import measurements
+from replay.report.plots import reliability
+from replay.report.rows import Row, rows
+from replay.report.selection import chosen
+from replay.report.tiles import tiles
+from replay.report.timeline import timeline
+from replay.report.utterances import Utterance
+from replay.results import answers
+from replay.results.frames import FrameView
+from replay.results.records import ItemResult, RunResults
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -30,24 +32,34 @@ MAX_CARDS = 72
 """Items shown with pictures."""
 MAX_ROWS = 3000
 """Items listed in the table."""
+MAX_TIMELINES = 12
+"""Recordings drawn over time."""
 EDGE_BUDGET_MS = 50.0
 _RIVALS = (answers.Answerer.DEVICE, answers.Answerer.DETECTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one recording shows. `frames` gives the view at a sample's `time_ns` and is asked in rising order
+    (`FrameIndex`); `said` is what was spoken (`utterances`).
+    """
+
+    frames: Callable[[int], FrameView | None]
+    said: Sequence[Utterance] = ()
 
 
 def write_report(
     results: RunResults,
     out_html: Path,
-    frames: Callable[[int], FrameView | None],
+    shown: Mapping[str, Shown],
     *,
-    said: Sequence[Utterance] = (),
     max_cards: int = MAX_CARDS,
 ) -> None:
-    """Write the report of `results` to `out_html`.
+    """Write the report of `results` to `out_html`; `shown` has each recording's pictures by its name.
 
-    `frames` gives what the recording shows at a sample's `time_ns` and is asked in rising order (`FrameIndex`);
-    `said` is what was spoken (`utterances`). Raises `InputError` when the file cannot be written.
+    Raises `InputError` when the file cannot be written.
     """
-    page = _environment().get_template("report.html").render(_content(results, frames, said, max_cards))
+    page = _environment().get_template("report.html").render(_content(results, shown, max_cards))
     try:
         out_html.parent.mkdir(parents=True, exist_ok=True)
         out_html.write_text(page, encoding="utf-8")
@@ -75,24 +87,21 @@ def _sound(wav: bytes) -> str:
     return f"data:audio/wav;base64,{base64.b64encode(wav).decode('ascii')}"
 
 
-def _content(
-    results: RunResults, frames: Callable[[int], FrameView | None], said: Sequence[Utterance], max_cards: int
-) -> dict[str, Any]:
+def _content(results: RunResults, shown: Mapping[str, Shown], max_cards: int) -> dict[str, Any]:
     picked = chosen(results.items, max_cards)
-    first_ns = min((sample.time_ns for sample in results.samples), default=0)
-    album = Album(len({item.time_ns for item in picked}))
-    cards = Deck(results.task, first_ns, _by_time(results.items), frames, album).deal(picked)
+    first_ns = {one.name: one.samples[0].time_ns if one.samples else 0 for one in results.recordings}
+    album = Album(len({(item.recording, item.time_ns) for item in picked}))
+    cards = _cards(results, shown, picked, first_ns, album)
     anchors = {item.id: anchor(item) for item in picked}
     listed = rows(results.items, first_ns, anchors, MAX_ROWS)
     return {
         "results": results,
-        "seconds": _seconds(results),
+        "seconds": sum(one.seconds for one in results.recordings),
         "tiles": tiles(results, EDGE_BUDGET_MS),
         "books": _books(results),
         "checks": ledger_figure.checks(results),
         "measurements": measurements(results, EDGE_BUDGET_MS),
-        "timeline": timeline(results, said, anchors, EDGE_BUDGET_MS),
-        "said": [((utterance.start_ns - first_ns) / 1e9, utterance) for utterance in said],
+        "timelines": _timelines(results, shown, anchors),
         "cards": cards,
         "reviewed": sum(item.state is ItemState.REVIEWED for item in results.items),
         "reviewed_cards": sum(card.item.state is ItemState.REVIEWED for card in cards),
@@ -104,16 +113,40 @@ def _content(
     }
 
 
+def _cards(
+    results: RunResults,
+    shown: Mapping[str, Shown],
+    picked: Sequence[ItemResult],
+    first_ns: Mapping[str, int],
+    album: Album,
+) -> list[Card]:
+    """The picked items' cards, in their order; each recording is read once."""
+    ranks = {item.id: rank for rank, item in enumerate(picked, 1)}
+    cards: list[Card] = []
+    for one in results.recordings:
+        mine = {ranks[item.id]: item for item in one.items if item.id in ranks}
+        if mine:
+            deck = Deck(results.task, first_ns[one.name], _by_time(one.items), shown[one.name].frames, album)
+            cards += deck.deal(mine)
+    return sorted(cards, key=lambda card: card.rank)
+
+
+def _timelines(results: RunResults, shown: Mapping[str, Shown], anchors: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": one.name,
+            "drawing": timeline(one, shown[one.name].said, anchors, EDGE_BUDGET_MS),
+            "said": [((u.start_ns - one.samples[0].time_ns) / 1e9, u) for u in shown[one.name].said if one.samples],
+        }
+        for one in results.recordings[:MAX_TIMELINES]
+    ]
+
+
 def _by_time(items: Sequence[ItemResult]) -> dict[int, list[ItemResult]]:
     together: dict[int, list[ItemResult]] = defaultdict(list)
     for item in items:
         together[item.time_ns].append(item)
     return together
-
-
-def _seconds(results: RunResults) -> float:
-    times = [sample.time_ns for sample in results.samples]
-    return (max(times) - min(times)) / 1e9 if times else 0.0
 
 
 def _books(results: RunResults) -> list[dict[str, Any]]:
@@ -127,6 +160,7 @@ def _books(results: RunResults) -> list[dict[str, Any]]:
             "states": [(state.value, number, wording.STATES[state]) for state, number in ledger_figure.states(counts)],
         }
         for side, title, counts in sides
+        if counts
     ]
 
 

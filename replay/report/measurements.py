@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from replay.plots import Mark, Series, counted, histogram
-from replay.results import RunResults
-from replay.wording import duration, size, tick_duration, tick_size
+from replay.report.plots import Mark, Series, counted, histogram
+from replay.report.wording import duration, size, tick_duration, tick_size
+from replay.results.records import RunResults
 
 
 @dataclass(frozen=True, slots=True)

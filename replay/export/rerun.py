@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -13,11 +13,12 @@ import numpy as np
 
 from fusion.errors import InputError
 from fusion.recording.base import RecordingReader
+from fusion.task import Task
 from fusion.types import Box2D, Image, Modality, Truth
-from replay.answers import Answerer, Outcome, answers, outcome, standing
-from replay.frames import FrameIndex, FrameView
-from replay.results import ItemResult, RunResults, SampleResult
-from replay.wording import reason_words
+from replay.report.wording import reason_words
+from replay.results.answers import Answerer, Outcome, answers, outcome, standing
+from replay.results.frames import FrameIndex, FrameView
+from replay.results.records import ItemResult, RecordingResults, SampleResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,21 +46,21 @@ class Stream(Protocol):
         """Set the current time."""
 
 
-def write_rerun(results: RunResults, reader: RecordingReader, out_rrd: Path) -> None:
-    """Write every sample of the run to `out_rrd`. Raises `InputError` when the file cannot be written.
+def write_rerun(task: Task, results: RecordingResults, reader: RecordingReader, out_rrd: Path) -> None:
+    """Write every sample of one recording's run to `out_rrd`. Raises `InputError` when the file cannot be written.
 
     Frames are read once, forward; what is in memory is a fraction of a second and Rerun's own batch.
     """
     import rerun as rr
 
-    stream = rr.RecordingStream(APPLICATION, recording_id=f"{results.task.name}-{results.recording.stem}")
-    camera = next(iter(results.task.of_modality(Modality.CAMERA)), "")
+    stream = rr.RecordingStream(APPLICATION, recording_id=f"{task.name}-{PurePath(results.source).stem}")
+    camera = next(iter(task.of_modality(Modality.CAMERA)), "")
     try:
         out_rrd.parent.mkdir(parents=True, exist_ok=True)
         out_rrd.unlink(missing_ok=True)
-        stream.save(out_rrd, default_blueprint=_layout(camera, solid=bool(results.task.of_modality(Modality.LIDAR))))
+        stream.save(out_rrd, default_blueprint=_layout(camera, solid=bool(task.of_modality(Modality.LIDAR))))
         scene = _Scene(rr, stream, f"world/{camera}", _by_sequence(results.items), len(results.samples))
-        frames = FrameIndex(reader, results.task)
+        frames = FrameIndex(reader, task)
         for sample in sorted(results.samples, key=lambda one: one.time_ns):
             scene.add(sample, frames(sample.time_ns))
         stream.flush()

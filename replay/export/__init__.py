@@ -1,0 +1,1 @@
+"""What other programs open: Rerun, Foxglove, tables, official result files."""

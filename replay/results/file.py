@@ -1,0 +1,93 @@
+"""`results.json`: what was decided and answered, without anything a clock measured, so equal runs are equal bytes.
+
+    {"format": 2, "sha256": of all the rest, "task": …, "settings": {key: value},
+     "recordings": [{"name", "source", "split", "from_s", "to_s", "samples", "gaps", "damage"}],
+     "defects": [{"name", "recording", "label", "condition", "time_ns", "moments", "fate"}],
+     "items": [{"id", "recording", "sequence", "time_ns", "track", "box", "label", "score", "state", "reasons", "into",
+                "note", "evidence_bytes", "maps_bytes", "lanes", "uncertain",
+                "verdict": {slot: {"option", "probabilities"}}, "device": {slot: option}, "detector": {slot: option},
+                "truth": {slot: option}}]}
+
+`source` is the file's name alone, for the same recording in another folder gives the same results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePath
+from typing import Any
+
+from replay.results.records import DefectResult, ItemResult, RecordingResults, RunResults
+
+FORMAT = 2
+NAME = "results.json"
+
+
+def write_results(results: RunResults, path: Path) -> str:
+    """Write the file; its digest."""
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "task": results.task.name,
+        "settings": dict(results.settings),
+        "recordings": [_recording(one) for one in results.recordings],
+        "defects": [_defect(one) for one in results.defects],
+        "items": [_item(one) for one in results.items],
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps({"sha256": digest, **content}, sort_keys=True, indent=0) + "\n", encoding="utf-8")
+    return digest
+
+
+def _recording(one: RecordingResults) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "source": PurePath(one.source).name,
+        "split": one.split,
+        "from_s": one.from_s,
+        "to_s": one.to_s,
+        "samples": one.edge_ledger.samples,
+        "gaps": one.edge_ledger.gaps,
+        "damage": one.damage,
+    }
+
+
+def _defect(defect: DefectResult) -> dict[str, Any]:
+    return {
+        "name": defect.name,
+        "recording": defect.recording,
+        "label": defect.label,
+        "condition": defect.condition,
+        "time_ns": defect.time_ns,
+        "moments": defect.moments,
+        "fate": defect.fate.value,
+    }
+
+
+def _item(item: ItemResult) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "recording": item.recording,
+        "sequence": item.sequence,
+        "time_ns": item.time_ns,
+        "track": item.track,
+        "box": [item.box.x1, item.box.y1, item.box.x2, item.box.y2],
+        "label": item.label,
+        "score": item.score,
+        "state": item.state.value,
+        "reasons": list(item.reasons),
+        "into": item.into,
+        "note": item.state_reason,
+        "evidence_bytes": item.evidence_bytes,
+        "maps_bytes": item.maps_bytes,
+        "lanes": list(item.lanes),
+        "uncertain": item.uncertain,
+        "verdict": {
+            name: {"option": answer.option, "probabilities": dict(answer.probabilities)}
+            for name, answer in item.verdict.items()
+        },
+        "device": dict(item.device_answers),
+        "detector": dict(item.detector_answers),
+        "truth": dict(item.truth_answers),
+    }

@@ -1,0 +1,104 @@
+"""A run's folder: where everything lies, and which recordings in it are done.
+
+    OUT/run.json                    what was run
+    OUT/recordings/NAME/            spool.db, ledger.db, done.json of one recording
+    OUT/results.json                what was decided, the same for the same run
+    OUT/summary.json, report.html, …
+
+A run of several variants has such a folder for each of them: OUT/VARIANT/….
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fusion.errors import InputError
+from replay.running.plan import Job, Plan, Variant
+
+FORMAT = 1
+SPOOL_NAME, LEDGER_NAME, DONE_NAME, MANIFEST_NAME = "spool.db", "ledger.db", "done.json", "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One variant's folder."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, out: Path, variant: Variant) -> RunFolder:
+        """That of `variant` in a run that goes to `out`."""
+        return cls(out / variant.name if variant.name else out)
+
+    def job(self, name: str) -> Path:
+        """The folder of one recording."""
+        return self.path / "recordings" / name
+
+    def spool(self, name: str) -> Path:
+        """Its device's database."""
+        return self.job(name) / SPOOL_NAME
+
+    def ledger(self, name: str) -> Path:
+        """Its service's database."""
+        return self.job(name) / LEDGER_NAME
+
+    def is_done(self, name: str, key: str) -> bool:
+        """Whether this recording was run to its end by a run with the same `key`."""
+        try:
+            found = json.loads((self.job(name) / DONE_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(found, dict) and found.get("key") == key
+
+    def mark_done(self, name: str, key: str, **facts: Any) -> None:
+        """Note that it was, with what else is to be known of it."""
+        write_json(self.job(name) / DONE_NAME, {"key": key, **facts})
+
+    def write_manifest(self, plan: Plan, variant: Variant, mode: str) -> None:
+        """Note what is run here."""
+        manifest = {
+            "format": FORMAT,
+            "task": plan.task_name,
+            "mode": mode,
+            "variant": variant.model_dump(),
+            "jobs": [asdict(job) for job in plan.jobs],
+        }
+        write_json(self.path / MANIFEST_NAME, manifest)
+
+    def manifest(self) -> Manifest:
+        """What was run here. Raises `InputError` naming the file when that cannot be told."""
+        path = self.path / MANIFEST_NAME
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                raise InputError(f"{path}: format {found['format']}; this program reads format {FORMAT}")
+            jobs = tuple(Job(**job) for job in found["jobs"])
+            return Manifest(found["task"], found["mode"], Variant.model_validate(found["variant"]), jobs)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a run") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not the manifest of a run ({error}); run it again") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a folder's run was."""
+
+    task: str
+    mode: str
+    variant: Variant
+    jobs: tuple[Job, ...]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value`, whole or not at all. Raises `InputError` naming the file."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

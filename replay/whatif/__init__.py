@@ -1,0 +1,1 @@
+"""What if: other sensors, another link, another service; and many such runs side by side."""
