@@ -12,6 +12,7 @@ from functools import partial
 
 from cloud_node.config import BatchSettings
 from cloud_node.job import Job, Stage
+from cloud_node.lanes.ahead import Ahead
 from cloud_node.lanes.batcher import Batcher, Decision, Entry
 from cloud_node.lanes.cost import CostModel, Slip
 from cloud_node.lanes.crew import Crew, Worker
@@ -78,6 +79,7 @@ class Lane:
         self._clock = clock
         self._metrics = metrics
         self._jobs: dict[ItemId, Job] = {}
+        self._ahead = None if replicated(reviewer) else Ahead(self._pricing.prepare, 2 * settings.items)
         self._explainer = Explainer(rationale_tokens, executor, clock, self.cost.predict_ns)
         self._writing: set[asyncio.Task[None]] = set()
         self._written: list[tuple[Worker, Written]] = []
@@ -135,6 +137,8 @@ class Lane:
             job.item, job.item.sample.device, job.tokens, job.arrival_ns, deadline_ns, job.submission.priority
         )
         self._jobs[job.item] = job
+        if self._ahead:
+            self._ahead.begin(job)
         (self._alone if self._losses.goes_alone(job.item) else self._batcher).add(entry)
         self._explainer.hurry(job)
         self._news.set()
@@ -149,7 +153,7 @@ class Lane:
         """Take a job back; False when it does not wait (any more)."""
         if not (self._batcher.remove(job.item) or self._alone.remove(job.item)):
             return False
-        del self._jobs[job.item]
+        self._leave(job.item)
         return True
 
     def drain_ns(self) -> int:
@@ -173,14 +177,18 @@ class Lane:
             while True:
                 self._news.clear()
                 self._meet()
-                self._land(events)
+                written, reviewed = self._land()
                 delay = self._step(events)
+                self._tell(written, events)
+                self._report(reviewed, events)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._news.wait()
         finally:
             for task in (*self._flying, *self._writing, *self._warming):
                 task.cancel()
+            if self._ahead:
+                self._ahead.close()
 
     async def scale(self) -> None:
         """Keep as many replicas as the queue asks for, until cancelled; ends at once where the number is fixed."""
@@ -202,7 +210,7 @@ class Lane:
             now_ns = self._clock.monotonic_ns()
             decision = self._decide(now_ns)
             if decision.expired:
-                events.expired([self._jobs.pop(entry.item) for entry in decision.expired])
+                events.expired([self._leave(entry.item) for entry in decision.expired])
             if decision.batch:
                 self._begin(worker, decision.batch)
                 self._tell(self._explainer.give_up(), events)
@@ -228,11 +236,28 @@ class Lane:
         for job in jobs:
             job.begin(began_ns, len(jobs), tokens)
             job.promised_ns = began_ns + duration_ns if duration_ns else None
-        task = asyncio.create_task(self._review(worker, jobs, tokens, began_ns))
+        results = asyncio.get_running_loop().run_in_executor(self._executor, self._work(worker, jobs))
+        task = asyncio.create_task(self._review(worker, jobs, tokens, began_ns, results))
         self._flying.add(task)
         task.add_done_callback(self._landed.append)
         task.add_done_callback(lambda _: self._news.set())
         self._show()
+
+    def _work(self, worker: Worker, jobs: Sequence[Job]) -> Callable[[], list[RowResult]]:
+        """What the reviewer's thread is to do about a batch."""
+        reviewer = worker.batch_reviewer
+        if self._ahead is None:
+            return partial(reviewer.review, [job.evidence for job in jobs if job.evidence is not None])
+        rows = self._ahead.take(jobs)
+        self._ahead.refill(self._jobs.values())
+        return lambda: reviewer.review_prepared([row() for row in rows])
+
+    def _leave(self, item: ItemId) -> Job:
+        """An item that waits no more, and is not reviewed."""
+        job = self._jobs.pop(item)
+        if self._ahead:
+            self._ahead.forget(job)
+        return job
 
     def _write(self, worker: Worker, wanted: Wanted) -> None:
         async def write() -> None:
@@ -248,26 +273,34 @@ class Lane:
         for one in rationales:
             events.explained(one.wanted, one.text, one.how)
 
-    async def _review(self, worker: Worker, jobs: Sequence[Job], tokens: int, began_ns: int) -> _Reviewed:
-        loop = asyncio.get_running_loop()
-        evidence = [job.evidence for job in jobs if job.evidence is not None]
-        results = await loop.run_in_executor(self._executor, worker.batch_reviewer.review, evidence)
-        return _Reviewed(worker, jobs, tokens, self._clock.monotonic_ns() - began_ns, results)
+    async def _review(
+        self, worker: Worker, jobs: Sequence[Job], tokens: int, began_ns: int, results: asyncio.Future[list[RowResult]]
+    ) -> _Reviewed:
+        rows = await results
+        return _Reviewed(worker, jobs, tokens, self._clock.monotonic_ns() - began_ns, rows)
 
-    def _land(self, events: LaneEvents) -> None:
-        """Take in the rationales that are written, and the batches that ended in the order in which they did."""
-        while self._written:
-            worker, rationale = self._written.pop(0)
-            self._tell([rationale], events)
+    def _land(self) -> tuple[list[Written], list[_Reviewed]]:
+        """Take in what ended, in the order in which it did. Who wrote or reviewed it is free for the next batch, which
+        begins before anything is done about the last one.
+        """
+        written = [rationale for _, rationale in self._written]
+        for worker, _ in self._written:
             self._crew.release(worker)
+        self._written.clear()
+        reviewed = []
         while self._landed:
             task = self._landed.pop(0)
             self._flying.discard(task)
-            batch = task.result()
-            self._learn(batch)
-            rows = list(zip(batch.jobs, batch.results, strict=True))
+            reviewed.append(task.result())
+            self._learn(reviewed[-1])
+            self._crew.release(reviewed[-1].worker)
+        return written, reviewed
+
+    def _report(self, reviewed: Sequence[_Reviewed], events: LaneEvents) -> None:
+        """Hand on the results of batches that ended."""
+        for batch in reviewed:
+            rows = zip(batch.jobs, batch.results, strict=True)
             events.done([row for row in map(self._judge, rows) if row is not None])
-            self._crew.release(batch.worker)
             self._show()
 
     def _learn(self, batch: _Reviewed) -> None:

@@ -90,7 +90,7 @@ class Memory:
 
 
 class BatchReviewer:
-    """Runs one reviewer, or one replica of it: one batch at a time. `price` may be called meanwhile."""
+    """Runs one reviewer, or one replica of it: one batch at a time. `price` and `prepare` may be called meanwhile."""
 
     def __init__(self, reviewer: Reviewer, memory: Memory | None = None) -> None:
         self.reviewer = reviewer
@@ -116,12 +116,16 @@ class BatchReviewer:
 
     def review(self, batch: Sequence[Evidence]) -> list[RowResult]:
         """One result a row, in order. Never raises for what a row or the reviewer does."""
-        prepared = [self._prepare(evidence) for evidence in batch]
+        return self.review_prepared([self.prepare(evidence) for evidence in batch])
+
+    def review_prepared(self, prepared: Sequence[PreparedItem | Poisoned]) -> list[RowResult]:
+        """As `review`, of rows that `prepare` gave."""
         rows = [row for row in prepared if isinstance(row, PreparedItem)]
         scored = self._settle(rows, self._score(rows))
         return [scored[row.item] if isinstance(row, PreparedItem) else row for row in prepared]
 
-    def _prepare(self, evidence: Evidence) -> PreparedItem | Poisoned:
+    def prepare(self, evidence: Evidence) -> PreparedItem | Poisoned:
+        """A row for `review_prepared`. Never raises; may be called while a batch is reviewed."""
         try:
             return self.reviewer.prepare(evidence)
         except FusionError as error:

@@ -48,9 +48,10 @@ class Reviewer(Protocol):
     """A model that answers a task's slots about items.
 
     `name` says who answers and carries the fingerprint of the weights; `profiles` are the trunks whose
-    maps it reads (or `ANY_PROFILE`). A reviewer is called from one thread at a time. One that reads certain trunks
-    may have a method `example(seed)` that makes an item it can read: the service warms it up with such. One that is to
-    have replicas elsewhere (`ray:`) has an attribute `price`, a small object that does what `cost` does and pickles.
+    maps it reads (or `ANY_PROFILE`). It is called from one thread at a time, but `cost` and `prepare`, which must not
+    change it, also while it scores. One that reads certain trunks may have a method `example(seed)` that makes an item
+    it can read: the service warms it up with such. One that is to have replicas elsewhere (`ray:`) has an attribute
+    `price`, a small object that does what `cost` does and pickles.
     """
 
     @property
