@@ -9,23 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from fusion.errors import InputError, RecordingError
 from fusion.geometry import Rig
 from fusion.preparation import decode_image, read_header
-from fusion.recording.base import EgoPose, RecordingInfo, SensorInfo
-from fusion.types import Image, Modality, Payload, PointCloud, Reading, Truth
+from fusion.recording.base import EMPTY, EgoPose, RecordingInfo, SensorInfo
+from fusion.types import Image, Modality, Payload, Reading, Truth
 
 DRIVING = "driving"
 """The task that recordings of road traffic are for."""
 _SAID = 3
 _HEADER_BYTES = 1 << 10
-
-_EMPTY: Mapping[Modality, Payload] = {
-    Modality.CAMERA: Image(np.zeros((0, 0, 3), np.uint8)),
-    Modality.LIDAR: PointCloud(np.zeros((0, 4), np.float32)),
-}
 
 Report: TypeAlias = Callable[[str], None]
 """Where damage goes that a salvaged dataset can do without: `refuse` raises, a list's `append` goes on."""
@@ -165,7 +158,7 @@ class DatasetReader:
     def stamps(self) -> Iterator[tuple[int, Reading]]:
         """Cursors, sensors and times in capture order with empty payloads; no file is opened."""
         for cursor, stored in enumerate(self._dataset.readings, 1):
-            yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, _EMPTY[stored.modality])
+            yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, EMPTY[stored.modality])
 
     def truth(self) -> Iterator[Truth]:
         """The labelled moments in time order."""
