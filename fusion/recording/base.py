@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -151,9 +151,7 @@ class IndexedReader(Protocol):
 class RangedReader(Protocol):
     """A reader that passes over what lies outside a stretch of time without decoding it."""
 
-    def between(
-        self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
         """Those of `readings(start_cursor)` captured in `times`; with `empty`, their payloads are, and cost nothing."""
 
     def truth_between(self, times: TimeRange) -> Iterator[Truth]:

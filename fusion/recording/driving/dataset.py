@@ -151,9 +151,7 @@ class DatasetReader:
         """Readings in capture order, one in memory at a time."""
         return self.between(ALWAYS, start_cursor)
 
-    def between(
-        self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
         """Those of `readings()` captured in `times`; other files are not opened."""
         report = self._report([])
         for cursor, stored in self._stored(max(0, start_cursor), sound=empty):

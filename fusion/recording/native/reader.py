@@ -35,8 +35,8 @@ class McapReader:
 
     Capture times are the messages' own stamps; `info` tells log times, which the index has (in our files, the same).
     A file that is cut off or damaged is refused with one line; with `salvage` damaged chunks, messages that cannot be
-    decoded and everything after the last sound chunk are left out, and `info().damage` says what. `dropped_points` counts LiDAR points left
-    out for not being finite.
+    decoded and everything after the last sound chunk are left out, and `info().damage` says what. `dropped_points`
+    counts LiDAR points left out for not being finite.
     """
 
     def __init__(self, path: Path, *, salvage: bool = False) -> None:
@@ -133,9 +133,7 @@ class McapReader:
         """Readings in file order; a cursor is a message's number in the file, counted from 1 over all topics."""
         return self._readings(ALWAYS, start_cursor, DamageLog(), empty=False)
 
-    def between(
-        self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
         """Those of `readings()` captured in `times`; chunks outside are not unpacked where log times are captures'."""
         return self._readings(times, start_cursor, DamageLog(), empty=empty)
 
@@ -149,7 +147,6 @@ class McapReader:
             raise RecordingError(
                 f"{self._path}: no camera, LiDAR or sound in Foxglove's protobuf schemas; topics: {topics}"
             )
-
 
         def read(message: RawMessage) -> Reading | None:
             name, modality = sensors[message.channel]
@@ -186,9 +183,7 @@ class McapReader:
         survey = self.survey
         channels = frozenset(number for number, kind in survey.kinds.items() if kind is FrameTransform)
         for message in self._messages(Wanted(channels=channels)) if channels else ():
-            pose = self._read(
-                message, lambda m: read_pose(decoded(FrameTransform, m.data), m.time_ns), DamageLog()
-            )
+            pose = self._read(message, lambda m: read_pose(decoded(FrameTransform, m.data), m.time_ns), DamageLog())
             if pose is not None:
                 yield pose
 
@@ -235,7 +230,7 @@ class McapReader:
     def _read(
         self, message: RawMessage, read: Callable[[RawMessage], _Content | None], log: DamageLog
     ) -> _Content | None:
-        """What `read` makes of a message. Bad content is an error that says where it is; a salvaged file's is logged."""
+        """What `read` makes of a message. Bad content is an error that says where it is, or logged when salvaging."""
         try:
             return read(message)
         except InputError as error:

@@ -28,8 +28,8 @@ _OPENING = 64
 class Survey:
     """Everything about a file but its messages' content.
 
-    `times` are log times by channel, 8 bytes each. `opening` holds each sensor's first message, and of channels that calibrate
-    or place sensors up to 64 from the first chunk that has any.
+    `times` are log times by channel, 8 bytes each. `opening` holds each sensor's first message, and of channels that
+    calibrate or place sensors up to 64 from the first chunk that has any.
     """
 
     channels: dict[int, Any] = field(default_factory=dict)

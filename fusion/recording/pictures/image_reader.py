@@ -100,9 +100,7 @@ class ImageFolderReader:
         """The pictures of the split, in its order."""
         return self.between(ALWAYS, start_cursor)
 
-    def between(
-        self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
         """Those of `readings()` captured in `times`; other pictures are not opened."""
         for index in range(max(0, start_cursor), len(self._stems)):
             time_ns = self._time_ns(index)

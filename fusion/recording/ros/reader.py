@@ -140,9 +140,7 @@ class RosReader:
         """Readings in the bag's order; messages up to `start_cursor` are not decoded, nor their chunks unpacked."""
         return self.between(ALWAYS, start_cursor)
 
-    def between(
-        self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
         """Those of `readings()` captured in `times`; of others only the stamp is decoded."""
         if not self.topics.sensors:
             topics = ", ".join(self.topics.unread) or "none"
