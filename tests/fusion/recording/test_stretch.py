@@ -1,5 +1,6 @@
 """Stretches side by side hold every reading once, are cheap to read, and tell of themselves what is in them."""
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -81,13 +82,13 @@ def test_stretches_side_by_side_hold_every_reading_and_truth_once(readers, kind,
     near = st.sampled_from(times).flatmap(lambda time_ns: st.sampled_from([time_ns - 1, time_ns, time_ns + 1]))
     cuts = sorted(data.draw(st.sets(near, max_size=4)))
     bounds = [None, *cuts, None]
-    parts = [Stretch(reader, TimeRange(low, high)) for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [Stretch(reader, TimeRange(low, high)) for low, high in itertools.pairwise(bounds)]
     whole = marks(reader.readings())
     found = [mark for part in parts for mark in marks(part.readings())]
     assert sorted(found) == sorted(whole)
     truths = [moment.time_ns for part in parts for moment in part.truth()]
     assert sorted(truths) == sorted(moment.time_ns for moment in reader.truth())
-    for part, (low, high) in zip(parts, zip(bounds, bounds[1:], strict=False), strict=True):
+    for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True):
         assert all((low or 0) <= time_ns < (high or 2**63) for _, _, time_ns in marks(part.readings()))
         assert marks(part.stamps()) == marks(part.readings())
         counts = {name: sensor.count for name, sensor in part.info().sensors.items()}
