@@ -67,7 +67,9 @@ class Failures:
             total = len(recordings) + len(self.errors)
             raise PartialError(f"{len(self.errors)} of {total} recordings could not be run: {self._told()}{also}")
         if damaged:
-            raise DamagedError(f"{len(damaged)} of {len(recordings)} recordings are damaged; the rest was run: {told}")
+            raise DamagedError(
+                f"{len(damaged)} of {len(recordings)} recordings are damaged; what is sound was run: {told}"
+            )
 
     def _told(self) -> str:
         return "; ".join(f"{name}: {error}" for name, error in self.errors.items())

@@ -46,7 +46,9 @@ def _told_apart(group: dict[str, tuple[str, ...]]) -> dict[str, str]:
 
 def _parts(source: str) -> tuple[str, ...]:
     if "://" in source or "::" in source:
-        return tuple(filter(None, re.split(r"/|::", source.replace("://", "/"))))
+        return tuple(
+            part for link in reversed(source.split("::")) for part in link.replace("://", "/").split("/") if part
+        )
     path = Path(source).absolute()
     return tuple(part for part in path.resolve().parts if part != path.anchor) or (path.anchor,)
 

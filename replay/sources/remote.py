@@ -167,12 +167,22 @@ def translated(url: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise InputError(f"{url}: {_missing(url, error)}") from None
-    except FileNotFoundError:
-        raise InputError(f"{url}: no such file or folder there") from None
+    except FileNotFoundError as error:
+        if _is_reached(error):
+            raise InputError(f"{url}: no such file or folder there") from None
+        raise UnavailableError(f"{url}: cannot be reached ({_line(error.__cause__ or error)})") from None
     except ValueError as error:
         raise InputError(f"{url}: not a URL that can be read ({_line(error)})") from None
     except Exception as error:  # noqa: BLE001 a driver's errors are its own library's, of any kind
         raise UnavailableError(f"{url}: cannot be reached ({type(error).__name__}: {_line(error)})") from None
+
+
+def _is_reached(error: FileNotFoundError) -> bool:
+    """Whether it is the file that is not there: fsspec says so of a web server that does not answer, too."""
+    cause = error.__cause__
+    if (status := getattr(cause, "status", None)) is not None:
+        return status in {404, 410}
+    return not isinstance(cause, OSError) or isinstance(cause, FileNotFoundError)
 
 
 def _missing(url: str, error: ImportError) -> str:
@@ -187,5 +197,5 @@ def _missing(url: str, error: ImportError) -> str:
     return f"reading it needs a package that is missing: {_line(error)}; install it"
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or "no details"

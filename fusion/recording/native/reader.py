@@ -79,7 +79,17 @@ class McapReader:
         """Channels, times and openings: from the index, else from one pass over the file."""
         if self._index.complete:
             return by_index(self._path, self._index)
-        return by_scan(self._scan())
+        survey = by_scan(self._scan())
+        survey.damage = survey.damage or (self._index_damage() if self._salvage else "")
+        return survey
+
+    def _index_damage(self) -> str:
+        """What is wrong with the index of a salvaged file all of whose messages are sound."""
+        try:
+            read_index(self._path)
+        except RecordingError as error:
+            return str(error)
+        return ""
 
     @cached_property
     def _sound(self) -> tuple[Mapping[int, array[int]], str]:

@@ -43,7 +43,7 @@ def test_readings_rig_sizes_and_info_have_the_new_name(reader):
     assert cursors == [cursor for cursor, _ in reader.readings()]
     assert list(mapped.truth()) == list(reader.truth())
     part = Stretch.of_seconds(mapped, 0.2, None)
-    assert part.info().sensors[camera].count == 2
+    assert part.info().sensors[camera].count == 3
 
 
 def test_a_sensor_whose_name_is_taken_is_left_out_and_two_can_be_swapped(tmp_path):
