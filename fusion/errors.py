@@ -11,7 +11,9 @@
     │   ├── SensorError         a live sensor that is not there or broke off
     │   └── OverloadedError     the peer refused for now; carries `retry_after_s`
     ├── ProtocolError           a peer that breaks the stream's contract             exit 6
-    └── SpoolError              the durable spool cannot be used                     exit 7
+    ├── SpoolError              the durable spool cannot be used                     exit 7
+    ├── DamagedError            done, but from damaged recordings                    exit 8
+    └── PartialError            done, but for recordings that could not be read      exit 9
 
 Foreign errors are translated once, where the foreign library is called.  `exit_code` is what a
 console script ends with; an error that is none of these is a defect, and exits 70.
@@ -82,3 +84,15 @@ class SpoolError(FusionError):
     """The durable spool cannot be opened or written."""
 
     exit_code = 7
+
+
+class DamagedError(FusionError):
+    """The work is done, but on what was sound of damaged recordings; the text names them and what is wrong."""
+
+    exit_code = 8
+
+
+class PartialError(FusionError):
+    """The work is done for some of what was asked; the text names what it could not be done for, and why."""
+
+    exit_code = 9

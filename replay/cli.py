@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.sources.options import SourceOptions, add_source_options
 
 _HEADLINES = (
+    ("damaged", "recordings of which only what is sound was run"),
     ("samples", "samples"),
     ("items", "items"),
     ("reviewed", "reviewed"),
@@ -38,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replay", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="recordings through both nodes in one process, deterministic")
-    run.add_argument("sources", nargs="+", metavar="SOURCE", help="a recording, or a folder of labelled pictures")
+    run.add_argument("sources", nargs="+", metavar="SOURCE", help="recordings, folders of them, patterns, URLs")
     run.add_argument("--task", default="yard")
-    run.add_argument("--split", default="", help="of a folder of pictures: SPLIT.txt, test when left out")
+    add_source_options(run)
     run.add_argument("--out", type=Path, default=Path("out/run"))
     run.add_argument("--reviewer", default="", help="default: mini:TASK")
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from fusion.task import Task
     from replay.outputs import collect, openers, write_outputs
     from replay.running.folder import RunFolder
     from replay.running.plan import Plan, Variant
@@ -64,11 +67,14 @@ def _run(arguments: argparse.Namespace) -> None:
     from replay.running.sources import jobs_of
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
-    plan = Plan(arguments.task, jobs_of(arguments.sources, arguments.split), (variant,))
-    run(plan, arguments.out)
-    results = collect(plan.task, plan.jobs, variant, RunFolder.of(arguments.out, variant))
-    write_outputs(results, openers(plan.task, plan.jobs), arguments.out, scene=not arguments.no_scene)
+    jobs = jobs_of(arguments.sources, options=SourceOptions.of(arguments), task=Task.load(arguments.task))
+    plan = Plan(arguments.task, jobs, (variant,))
+    failures = run(plan, arguments.out)
+    ran = failures.ran(jobs)
+    results = collect(plan.task, ran, variant, RunFolder.of(arguments.out, variant))
+    write_outputs(results, openers(plan.task, ran), arguments.out, scene=not arguments.no_scene)
     _tell(results.summary)
+    failures.check(results.recordings)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fusion.errors import RecordingError
 from fusion.geometry import Rig
+from fusion.recording.time_range import TimeRange
 from fusion.task import Task
-from fusion.types import Float64Array, Modality, Reading, Truth
+from fusion.types import AudioChunk, Float64Array, Image, Modality, Payload, PointCloud, Reading, Truth
 
 GROUP = "fusion.readers"
 """Entry points of this group name classes that fulfil `ReaderType`."""
 _GAP_FACTOR = 1.5
+
+EMPTY: Mapping[Modality, Payload] = {
+    Modality.CAMERA: Image(np.zeros((0, 0, 3), np.uint8)),
+    Modality.LIDAR: PointCloud(np.zeros((0, 4), np.float32)),
+    Modality.SPEECH: AudioChunk(np.zeros(0, np.int16), 1),
+}
+"""What stands for a payload that was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class SensorInfo:
     gaps: tuple[TimeGap, ...]
 
     @classmethod
-    def of_times(cls, modality: Modality, source: str, times_ns: Sequence[int], *, continuous: bool = True) -> Self:
+    def of_times(cls, modality: Modality, source: str, times_ns: ArrayLike, *, continuous: bool = True) -> Self:
         """Summarise a sensor by its readings' times, in any order.
 
         A gap is 1.5 median intervals or longer; readings that do not follow each other have none.
@@ -136,6 +145,17 @@ class IndexedReader(Protocol):
 
     def stamps(self) -> Iterator[tuple[int, Reading]]:
         """As `readings()` of a sound recording, but with empty payloads."""
+
+
+@runtime_checkable
+class RangedReader(Protocol):
+    """A reader that passes over what lies outside a stretch of time without decoding it."""
+
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
+        """Those of `readings(start_cursor)` captured in `times`; with `empty`, their payloads are, and cost nothing."""
+
+    def truth_between(self, times: TimeRange) -> Iterator[Truth]:
+        """Those of `truth()` in `times`."""
 
 
 class ReaderType(Protocol):

@@ -8,7 +8,8 @@
                 "verdict": {slot: {"option", "probabilities"}}, "device": {slot: option}, "detector": {slot: option},
                 "truth": {slot: option}}]}
 
-`source` is the file's name alone, for the same recording in another folder gives the same results.
+`source` is the file's name alone, and so are names in `damage`: the same recording in another folder gives the same
+results.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _recording(one: RecordingResults) -> dict[str, Any]:
         "to_s": one.to_s,
         "samples": one.edge_ledger.samples,
         "gaps": one.edge_ledger.gaps,
-        "damage": one.damage,
+        "damage": one.damage.replace(f"{PurePath(one.source).parent}/", ""),
     }
 
 

@@ -47,6 +47,7 @@ def _counts(run: RunResults) -> dict[str, Number]:
     twice = len(reviews) - len(known) + len(items) - len({item.id for item in items})
     return {
         "recordings": len(run.recordings),
+        "damaged": sum(bool(one.damage) for one in run.recordings),
         "seconds": round(sum(one.seconds for one in run.recordings), 3),
         "samples": edge.samples,
         "gaps": edge.gaps,

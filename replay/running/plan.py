@@ -21,7 +21,9 @@ SIDES = ("edge", "cloud", "world")
 class Job:
     """One recording, or the stretch of it from `from_s` to `to_s` seconds after its first reading.
 
-    `name` is its folder in the run and the only one of that name; `source` a path or a URL.
+    `name` is its folder in the run and the only one of that name; `source` a path or a URL, of which a copy is kept in
+    `cache` of at most `cache_bytes`. `mapping` are `SENSOR=TOPIC` texts. With `salvage` what is sound of a damaged
+    recording is run.
     """
 
     name: str
@@ -29,6 +31,13 @@ class Job:
     split: str = ""
     from_s: float = 0.0
     to_s: float | None = None
+    mapping: tuple[str, ...] = ()
+    salvage: bool = False
+    cache: str = ""
+    cache_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mapping", tuple(self.mapping))  # a manifest has it as a list
 
 
 class Variant(Settings):
@@ -81,6 +90,7 @@ class Plan:
     def key(self, job: Job, variant: Variant) -> str:
         """Stands for a job's outcome: the same where everything that decides it is the same but the file's content."""
         parts = [self.task_name, job.source, job.split, str(job.from_s), str(job.to_s), variant.model_dump_json()]
+        parts += [*job.mapping, "salvage"] if job.salvage else job.mapping
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from replay.running.failures import Failures
 from replay.running.folder import RunFolder
 from replay.running.models import LoadedModels
 from replay.running.plan import Job, Plan, check
 from replay.running.player import play
 
 
-def run(plan: Plan, out: Path) -> None:
-    """Run what is not done in `out` yet. Raises `FusionError`."""
+def run(plan: Plan, out: Path) -> Failures:
+    """Run what is not done in `out` yet; what of it failed. Raises `FusionError` where every recording would fail."""
     check(plan)
+    failures = Failures()
     folders = [(variant, RunFolder.of(out, variant)) for variant in plan.variants]
     for variant, folder in folders:
         folder.write_manifest(plan, variant, "both")
@@ -20,8 +22,11 @@ def run(plan: Plan, out: Path) -> None:
     for job in plan.jobs:
         if all(folder.is_done(job.name, plan.key(job, variant)) for variant, folder in folders):
             continue
-        play(plan, job, out, models)
-        _mark(plan, job, out)
+        with failures.collected(job):
+            play(plan, job, out, models)
+            _mark(plan, job, out)
+    failures.write(out)
+    return failures
 
 
 def _mark(plan: Plan, job: Job, out: Path) -> None:

@@ -9,23 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from fusion.errors import InputError, RecordingError
 from fusion.geometry import Rig
 from fusion.preparation import decode_image, read_header
-from fusion.recording.base import EgoPose, RecordingInfo, SensorInfo
-from fusion.types import Image, Modality, Payload, PointCloud, Reading, Truth
+from fusion.recording.base import EMPTY, EgoPose, RecordingInfo, SensorInfo
+from fusion.recording.time_range import ALWAYS, TimeRange
+from fusion.types import Image, Modality, Payload, Reading, Truth
 
 DRIVING = "driving"
 """The task that recordings of road traffic are for."""
 _SAID = 3
 _HEADER_BYTES = 1 << 10
-
-_EMPTY: Mapping[Modality, Payload] = {
-    Modality.CAMERA: Image(np.zeros((0, 0, 3), np.uint8)),
-    Modality.LIDAR: PointCloud(np.zeros((0, 4), np.float32)),
-}
 
 Report: TypeAlias = Callable[[str], None]
 """Where damage goes that a salvaged dataset can do without: `refuse` raises, a list's `append` goes on."""
@@ -155,25 +149,42 @@ class DatasetReader:
 
     def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
         """Readings in capture order, one in memory at a time."""
-        start = max(0, start_cursor)
+        return self.between(ALWAYS, start_cursor)
+
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
+        """Those of `readings()` captured in `times`; other files are not opened."""
         report = self._report([])
-        for cursor, stored in enumerate(self._dataset.readings[start:], start + 1):
-            payload = self._dataset.loaders[stored.sensor](stored.files, report)
-            if payload is not None:
-                yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, payload)
+        for cursor, stored in self._stored(max(0, start_cursor), sound=empty):
+            if times.covers(stored.time_ns):
+                loader = self._dataset.loaders[stored.sensor]
+                payload = EMPTY[stored.modality] if empty else loader(stored.files, report)
+                if payload is not None:
+                    yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, payload)
 
     def stamps(self) -> Iterator[tuple[int, Reading]]:
         """Cursors, sensors and times in capture order with empty payloads; no file is opened."""
         for cursor, stored in enumerate(self._dataset.readings, 1):
-            yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, _EMPTY[stored.modality])
+            yield cursor, Reading(stored.sensor, stored.modality, stored.time_ns, EMPTY[stored.modality])
 
     def truth(self) -> Iterator[Truth]:
         """The labelled moments in time order."""
         return self._dataset.truth()
 
+    def truth_between(self, times: TimeRange) -> Iterator[Truth]:
+        """Those of `truth()` in `times`."""
+        return (moment for moment in self._dataset.truth() if times.covers(moment.time_ns))
+
     def poses(self) -> Iterator[EgoPose]:
         """Where the ego frame was; nothing when the dataset does not tell."""
         return self._dataset.poses()
+
+    def _stored(self, start: int, *, sound: bool) -> Iterator[tuple[int, StoredReading]]:
+        """What is stored after `start` by cursor; of a salvaged dataset only what is `sound`, if that is asked for."""
+        known = set(self._checked[0]) if sound and self._salvage else None
+        for cursor in range(start + 1, len(self._dataset.readings) + 1):
+            stored = self._dataset.readings[cursor - 1]
+            if known is None or stored in known:
+                yield cursor, stored
 
     def _sensors(self) -> dict[str, SensorInfo]:
         plan = self._dataset

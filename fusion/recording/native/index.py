@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,22 +23,39 @@ _INDEX_HEAD = FRAME.size + 2 + 4
 _INDEX_ENTRY = 16
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkEntry:
+    """What is kept of a chunk's index: where its message indexes begin, their bytes, and what it holds if that is told.
+
+    A long recording has very many of them, so it is small, and equal channel sets are one.
+    """
+
+    index_start: int
+    index_bytes: int
+    place: ChunkPlace | None
+
+
 @dataclass
 class Index:
-    """The parsed summary: `chunks` are `mcap.records.ChunkIndex` by their chunk's offset. A file need not have any."""
+    """The parsed summary: `chunks` by their offset. A file need not have any."""
 
     channels: dict[int, Any] = field(default_factory=dict)
     schemas: dict[int, Any] = field(default_factory=dict)
-    chunks: dict[int, Any] = field(default_factory=dict)
+    chunks: dict[int, ChunkEntry] = field(default_factory=dict)
     metadata: list[Any] = field(default_factory=list)
     messages: int | None = None
 
     @cached_property
     def places(self) -> dict[int, ChunkPlace]:
         """What each chunk holds, by offset; empty when not every chunk tells."""
-        found = {offset: _place(chunk) for offset, chunk in self.chunks.items()}
-        known = {offset: place for offset, place in found.items() if place and place.channels <= self.channels.keys()}
-        return known if len(known) == len(found) else {}
+        found = ((offset, entry.place) for offset, entry in self.chunks.items())
+        known = {offset: place for offset, place in found if place and place.channels <= self.channels.keys()}
+        return known if len(known) == len(self.chunks) else {}
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many messages each chunk holds, by offset; 0 where that is not told."""
+        return {offset: entry.place.messages if entry.place else 0 for offset, entry in self.chunks.items()}
 
     @property
     def complete(self) -> bool:
@@ -89,15 +107,15 @@ def count_sound(path: Path) -> int:
     return scan.cursor
 
 
-def message_times(path: Path, index: Index) -> dict[int, list[int]]:
+def message_times(path: Path, index: Index) -> dict[int, array[int]]:
     """Log times by channel, from the message indexes; raises `RecordingError` when they are malformed."""
-    times: dict[int, list[int]] = {channel: [] for channel in index.channels}
+    times = {channel: array("Q") for channel in index.channels}
     with opened(path) as file:
         for offset in sorted(index.chunks):
-            start = offset + index.chunks[offset].chunk_length
+            start = index.chunks[offset].index_start
             file.seek(start)
             try:
-                _add_times(times, file.read(index.chunks[offset].message_index_length))
+                _add_times(times, file.read(index.chunks[offset].index_bytes))
             except RecordingError as error:
                 raise damage(path, start, f"the message index: {error}", count_sound(path)) from None
     return times
@@ -116,11 +134,11 @@ def indexed_metadata(path: Path, index: Index) -> Iterator[tuple[str, dict[str, 
             yield record.name, record.metadata
 
 
-def _add_times(times: dict[int, list[int]], indexes: bytes) -> None:
+def _add_times(times: dict[int, array[int]], indexes: bytes) -> None:
     for opcode, body in split_records(memoryview(indexes)):
         if opcode == Opcode.MESSAGE_INDEX:
             entry = parsed(MessageIndex, bytes(body))
-            times.setdefault(entry.channel_id, []).extend(time for time, _ in entry.records)
+            times.setdefault(entry.channel_id, array("Q")).extend(time for time, _ in entry.records)
 
 
 def _read_metadata(head: bytes, file: BinaryIO) -> Any:
@@ -149,6 +167,7 @@ def _parse(file: BinaryIO, size: int, tail: bytes) -> Index:
 
 def _collect(summary: bytes) -> Index:
     index = Index()
+    shared: dict[frozenset[int], frozenset[int]] = {}
     for opcode, body in split_records(memoryview(summary)):
         if opcode == Opcode.CHANNEL:
             channel = parsed(Channel, bytes(body))
@@ -158,7 +177,7 @@ def _collect(summary: bytes) -> Index:
             index.schemas[schema.id] = schema
         elif opcode == Opcode.CHUNK_INDEX:
             chunk = parsed(ChunkIndex, bytes(body))
-            index.chunks[chunk.chunk_start_offset] = chunk
+            index.chunks[chunk.chunk_start_offset] = _entry(chunk, shared)
         elif opcode == Opcode.METADATA_INDEX:
             index.metadata.append(parsed(MetadataIndex, bytes(body)))
         elif opcode == Opcode.STATISTICS:
@@ -166,10 +185,15 @@ def _collect(summary: bytes) -> Index:
     return index
 
 
-def _place(chunk: Any) -> ChunkPlace | None:
-    """Message count of a chunk: its message indexes are 15 bytes each, and 16 a message."""
+def _entry(chunk: Any, shared: dict[frozenset[int], frozenset[int]]) -> ChunkEntry:
     channels = frozenset(chunk.message_index_offsets)
+    place = _place(chunk, shared.setdefault(channels, channels))
+    return ChunkEntry(chunk.chunk_start_offset + chunk.chunk_length, chunk.message_index_length, place)
+
+
+def _place(chunk: Any, channels: frozenset[int]) -> ChunkPlace | None:
+    """Message count of a chunk: its message indexes are 15 bytes each, and 16 a message."""
     messages, rest = divmod(chunk.message_index_length - _INDEX_HEAD * len(channels), _INDEX_ENTRY)
     if not channels or rest or messages < len(channels) or chunk.message_index_length > MAX_RECORD_BYTES:
         return None
-    return ChunkPlace(messages, channels)
+    return ChunkPlace(messages, channels, chunk.message_start_time, chunk.message_end_time)

@@ -14,6 +14,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, DataEnd, Metadata, Schema
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.chunk import (
     FRAME,
     MAX_CHUNK_RECORDS,
@@ -22,10 +23,13 @@ from fusion.recording.native.chunk import (
     split_records,
     unpack_chunk,
 )
+from fusion.recording.time_range import ALWAYS, TimeRange
 
 MAGIC = b"\x89MCAP0\r\n"
 _MESSAGE = struct.Struct("<HIQQ")
 _BLOCK = 1 << 20
+UNKNOWN = 1 << 64
+"""Where a record ends of which that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,24 @@ class RawMessage:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
-    """What the index says of a chunk: how many messages, of which channels."""
+    """What the index says of a chunk: how many messages, of which channels, logged from when to when."""
 
     messages: int
     channels: frozenset[int]
+    first_ns: int = 0
+    last_ns: int = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which messages are asked for: with a cursor beyond `after`, of `channels` (None: of all)."""
+    """Which messages are asked for: with a cursor beyond `after`, of `channels` (None: of all).
+
+    Chunks with nothing logged in `times` may be passed over; messages of others are handed out whatever their time.
+    """
 
     after: int = 0
     channels: frozenset[int] | None = None
+    times: TimeRange = ALWAYS
 
     def covers(self, message: RawMessage) -> bool:
         """Whether this message is asked for."""
@@ -60,7 +70,7 @@ class Wanted:
 
     def rules_out(self, place: ChunkPlace, cursor: int) -> bool:
         """Whether no message of a chunk that begins after `cursor` is asked for."""
-        if cursor + place.messages <= self.after:
+        if cursor + place.messages <= self.after or not self.times.touches(place.first_ns, place.last_ns):
             return True
         return self.channels is not None and not self.channels & place.channels
 
@@ -90,6 +100,10 @@ class MessageScan:
 
     Chunks that `places` (by offset, from the index) shows to be unwanted are passed over unread. `channels`,
     `schemas` and `metadata` grow as their records are met; `cursor` counts the messages met or passed.
+
+    With `left_out`, records that are damaged are left out and noted there, and where the file cannot be followed any
+    more reading goes on at the next of `chunks` (messages by offset, from the index). Cursors count messages that are
+    left out where that tells how many they are.
     """
 
     path: Path
@@ -98,6 +112,8 @@ class MessageScan:
     schemas: dict[int, Any] = field(default_factory=dict)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     cursor: int = 0
+    left_out: DamageLog | None = None
+    chunks: Mapping[int, int] = field(default_factory=dict)
 
     def messages(self, wanted: Wanted = EVERYTHING) -> Iterator[RawMessage]:
         """The wanted messages.
@@ -107,20 +123,47 @@ class MessageScan:
         """
         with opened(self.path) as file:
             frames = _Frames(file)
-            start = 0
             try:
                 frames.check_magic()
-                while True:
-                    start, crc = frames.at, frames.crc
-                    opcode, length = FRAME.unpack(frames.read(FRAME.size))
-                    if opcode == Opcode.DATA_END:
-                        _check_end(frames.body(length), crc)
-                        return
-                    for message in self._record(frames, start, opcode, length, wanted):
-                        if wanted.covers(message):
-                            yield message
             except RecordingError as error:
-                raise damage(self.path, start, str(error), self.cursor) from None
+                raise damage(self.path, 0, str(error), self.cursor) from None
+            while True:
+                start = frames.at
+                try:
+                    found = self._next(frames, start, wanted)
+                except RecordingError as error:
+                    if not self._goes_on(frames, start, error):
+                        raise damage(self.path, start, str(error), self.cursor) from None
+                    continue
+                if found is None:
+                    return
+                yield from (message for message in found if wanted.covers(message))
+
+    def _next(self, frames: _Frames, start: int, wanted: Wanted) -> list[RawMessage] | None:
+        """The messages of the record at `start`; None at the end of the data section."""
+        crc, frames.record_end = frames.crc, UNKNOWN
+        opcode, length = FRAME.unpack(frames.read(FRAME.size))
+        if opcode == Opcode.DATA_END:
+            _check_end(frames.body(length), None if self.left_out else crc)
+            return None
+        frames.record_end = frames.at + length
+        return self._record(frames, start, opcode, length, wanted)
+
+    def _goes_on(self, frames: _Frames, start: int, error: RecordingError) -> bool:
+        """Whether what is damaged at `start` can be left out: the reading position is then behind it."""
+        if self.left_out is None:
+            return False
+        if frames.record_end == frames.at:
+            what, at = "left out", frames.at
+        else:
+            at = min((offset for offset in self.chunks if offset > start), default=0)
+            if not at:
+                return False
+            what = f"left out up to byte {at}"
+        self.cursor += self.chunks.get(start, 0)
+        self.left_out.add(f"{self.path}: damaged at byte {start}: {error}; {what}")
+        frames.jump(at)
+        return True
 
     def _record(self, frames: _Frames, start: int, opcode: int, length: int, wanted: Wanted) -> list[RawMessage]:
         if opcode == Opcode.CHUNK:
@@ -170,16 +213,23 @@ class MessageScan:
         kind, known = (Channel, self.channels) if opcode == Opcode.CHANNEL else (Schema, self.schemas)
         record = parsed(kind, body)
         if known.setdefault(record.id, record) != record:
+            if self.left_out is not None:  # the index told otherwise, and may be damaged itself
+                known[record.id] = record
+                return
             raise RecordingError(f"{kind.__name__.lower()} {record.id} is declared twice, differently")
 
 
 class _Frames:
-    """Exact reads of a file; `crc` is the CRC-32 of everything before `at`, None once something was skipped."""
+    """Exact reads of a file; `crc` is the CRC-32 of everything before `at`, None once something was skipped.
+
+    `record_end` is where the record ends that is being read.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.crc: int | None = 0
         self.at = 0
+        self.record_end = UNKNOWN
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
@@ -202,6 +252,10 @@ class _Frames:
     def consume(self, length: int) -> None:
         while length > 0:
             length -= len(self.read(min(length, _BLOCK)))
+
+    def jump(self, at: int) -> None:
+        self._file.seek(at)
+        self.at, self.crc = at, None
 
     def skip(self, length: int) -> None:
         self._file.seek(length, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +28,13 @@ _OPENING = 64
 class Survey:
     """Everything about a file but its messages' content.
 
-    `times` are log times by channel. `opening` holds each sensor's first message, and of channels that calibrate
-    or place sensors up to 64 from the first chunk that has any.
+    `times` are log times by channel, 8 bytes each. `opening` holds each sensor's first message, and of channels that
+    calibrate or place sensors up to 64 from the first chunk that has any.
     """
 
     channels: dict[int, Any] = field(default_factory=dict)
     schemas: dict[int, Any] = field(default_factory=dict)
-    times: dict[int, list[int]] = field(default_factory=dict)
+    times: dict[int, array[int]] = field(default_factory=dict)
     opening: dict[int, list[RawMessage]] = field(default_factory=dict)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     damage: str = ""
@@ -136,16 +137,16 @@ def by_index(path: Path, index: Index) -> Survey:
     return survey
 
 
-def by_scan(path: Path, *, salvage: bool) -> Survey:
-    """The survey of a file without a complete index, or of the sound part of a damaged one."""
-    survey = Survey()
-    scan = MessageScan(path, channels=survey.channels, schemas=survey.schemas, metadata=survey.metadata)
+def by_scan(scan: MessageScan) -> Survey:
+    """The survey of a file without a complete index; of a damaged one, of what `scan` takes for sound."""
+    survey = Survey(scan.channels, scan.schemas, metadata=scan.metadata)
     try:
         for message in scan.messages():
-            survey.times.setdefault(message.channel, []).append(message.time_ns)
+            survey.times.setdefault(message.channel, array("Q")).append(message.time_ns)
             survey.note(message)
     except RecordingError as error:
-        if not salvage:
+        if scan.left_out is None:
             raise
-        survey.damage = str(error)
+        scan.left_out.add(str(error))
+    survey.damage = str(scan.left_out or "")
     return survey

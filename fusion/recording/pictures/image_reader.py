@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Self
 
 from fusion.errors import RecordingError
-from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.base import EMPTY, RecordingInfo, SensorInfo
+from fusion.recording.damage import DamageLog
 from fusion.recording.pictures.class_names import check_classes
 from fusion.recording.pictures.coco_file import instance_files
 from fusion.recording.pictures.data_yaml import NAME as DATA_YAML
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
+from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.task import Task
 from fusion.types import Modality, Reading, Truth, TruthObject
 
@@ -23,14 +25,15 @@ class ImageFolderReader:
 
     Pictures carry no time: capture times are NOMINAL, picture i (from 0) at i / rate of the camera, and
     `info().notes["times"]` says so. A cursor is a picture's number in the split, from 1. In the truth, `track`
-    numbers the boxes of the whole split.
+    numbers the boxes of the whole split. With `salvage` pictures that cannot be decoded, or whose labels are wrong,
+    are left out, and `info().damage` says which.
     """
 
-    def __init__(self, folder: ImageFolder, task: Task, split: str | None) -> None:
+    def __init__(self, folder: ImageFolder, task: Task, split: str | None, *, salvage: bool = False) -> None:
         cameras = task.of_modality(Modality.CAMERA)
         if not cameras:
             raise RecordingError(f"{folder.root}: pictures, but task {task.name} has no camera")
-        self._folder, self._task, self._split = folder, task, split
+        self._folder, self._task, self._split, self._salvage = folder, task, split, salvage
         self._camera = cameras[0]
         self._stems = folder.stems(split)
         named = folder.named_classes(self._stems)
@@ -49,7 +52,6 @@ class ImageFolderReader:
         Raises `RecordingError` when the task, or one of several splits, is not given, and when `data.yaml` names a
         class that has a box in the split and is none of the task's.
         """
-        del salvage  # pictures are files of their own: there is no container to repair
         if task is None:
             raise RecordingError(f"{path}: an image folder needs a task, which names its classes and label form")
         try:
@@ -59,7 +61,7 @@ class ImageFolderReader:
                 f"{path}: task {task.name} has labels of the form '{task.labels.form}'; known: {', '.join(LabelForm)}"
             ) from None
         folder = ImageFolder(path, form=form, classes=task.classes)
-        return cls(folder, task, split)
+        return cls(folder, task, split, salvage=salvage)
 
     @property
     def path(self) -> Path:
@@ -68,7 +70,7 @@ class ImageFolderReader:
 
     def info(self) -> RecordingInfo:
         """What the split holds; its hash covers stems, pictures and labels."""
-        times = [self._time_ns(index) for index in range(len(self._stems))]
+        times = [self._time_ns(index) for index in range(len(self._stems)) if index not in self._unsound[0]]
         rate = self._task.sensors[self._camera].rate_hz
         digest, size = self._content
         notes = {"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split or "all"}
@@ -86,6 +88,7 @@ class ImageFolderReader:
             rig=None,
             truths=len(times),
             notes=notes,
+            damage=self._unsound[1],
             continuous=False,
         )
 
@@ -95,15 +98,29 @@ class ImageFolderReader:
 
     def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
         """The pictures of the split, in its order."""
-        start = max(0, start_cursor)
-        for index, stem in enumerate(self._stems[start:], start):
-            image = self._folder.image(stem)
-            yield index + 1, Reading(self._camera, Modality.CAMERA, self._time_ns(index), image)
+        return self.between(ALWAYS, start_cursor)
+
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
+        """Those of `readings()` captured in `times`; other pictures are not opened."""
+        for index in range(max(0, start_cursor), len(self._stems)):
+            time_ns = self._time_ns(index)
+            if times.covers(time_ns) and index not in self._unsound[0]:
+                image = EMPTY[Modality.CAMERA] if empty else self._folder.image(self._stems[index])
+                yield index + 1, Reading(self._camera, Modality.CAMERA, time_ns, image)
 
     def truth(self) -> Iterator[Truth]:
         """The boxes of each picture, at the picture's time."""
+        return self.truth_between(ALWAYS)
+
+    def truth_between(self, times: TimeRange) -> Iterator[Truth]:
+        """Those of `truth()` in `times`."""
+        return (moment for moment in self._truths() if times.covers(moment.time_ns))
+
+    def _truths(self) -> Iterator[Truth]:
         track = 0
         for index, stem in enumerate(self._stems):
+            if index in self._unsound[0]:
+                continue
             objects = []
             for labelled in self._folder.boxes(stem):
                 track += 1
@@ -112,6 +129,18 @@ class ImageFolderReader:
 
     def _time_ns(self, index: int) -> int:
         return round(index * 1e9 / self._task.sensors[self._camera].rate_hz)
+
+    @cached_property
+    def _unsound(self) -> tuple[frozenset[int], str]:
+        """Which pictures of a salvaged split cannot be used, from 0, and what is wrong with them."""
+        found, log = set(), DamageLog()
+        for index, stem in enumerate(self._stems if self._salvage else ()):
+            try:
+                self._folder.load(stem)
+            except RecordingError as error:
+                found.add(index)
+                log.add(f"{error}; left out")
+        return frozenset(found), str(log)
 
     @cached_property
     def _content(self) -> tuple[str, int]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mcap.opcode import Opcode
 from mcap.records import Header
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.chunk import FRAME, MAX_RECORD_BYTES, parsed
 from fusion.recording.native.index import Index, peek_index, read_index
-from fusion.recording.native.stream import MAGIC, MessageScan, RawMessage, Wanted
+from fusion.recording.native.stream import MAGIC, ChunkPlace, MessageScan, RawMessage, Wanted
 from fusion.recording.ros.source import CDR, ROS1, RosChannel, normal_type
 
 _PROFILES = ("ros1", "ros2")
@@ -28,7 +30,9 @@ class McapRosSource:
         self.notes: Mapping[str, str] = {}
         self._salvage = salvage
         index = Index() if salvage else read_index(path)
-        self._scan = MessageScan(path, index.places, index.channels, index.schemas)
+        peeked = peek_index(path) if salvage else index
+        self._counts = peeked.counts if salvage else {}
+        self._scan = self._scanning(index.places, peeked.channels, peeked.schemas)
         if index.complete:
             self.count = index.messages or 0
             self.present = frozenset[int]().union(*(place.channels for place in index.places.values()))
@@ -41,7 +45,7 @@ class McapRosSource:
     def messages(self, wanted: Wanted) -> Iterator[RawMessage]:
         """The wanted messages; chunks without any are passed over unread where the file has an index."""
         known = self._scan
-        scan = MessageScan(self.path, known.places, dict(known.channels), dict(known.schemas))
+        scan = self._scanning(known.places, dict(known.channels), dict(known.schemas))
         try:
             yield from scan.messages(wanted)
         except RecordingError:
@@ -52,15 +56,22 @@ class McapRosSource:
         """The message's number, and the byte of its chunk."""
         return f"message {message.cursor} at byte {message.offset}"
 
+    def _scanning(
+        self, places: Mapping[int, ChunkPlace], channels: dict[int, Any], schemas: dict[int, Any]
+    ) -> MessageScan:
+        log = DamageLog() if self._salvage else None
+        return MessageScan(self.path, places, channels, schemas, left_out=log, chunks=self._counts)
+
     def _walk(self) -> frozenset[int]:
-        present = set()
+        present, log = set(), self._scan.left_out
         try:
             for message in self._scan.messages():
                 present.add(message.channel)
         except RecordingError as error:
-            if not self._salvage:
+            if log is None:
                 raise
-            self.damage = str(error)
+            log.add(str(error))
+        self.damage = str(log or "")
         return frozenset(present)
 
     def _channel(self, number: int) -> RosChannel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from fusion.errors import InputError, RecordingError
-from fusion.recording.base import RecordingInfo, RecordingReader, SensorInfo
+from fusion.recording.base import EMPTY, RecordingInfo, RecordingReader, SensorInfo
 from fusion.recording.content import check_request, content_of
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.stream import RawMessage, Wanted
 from fusion.recording.ouster.packets import BagPackets, has_only_packets
 from fusion.recording.ouster.reader import SENSOR as OUSTER
@@ -20,7 +22,8 @@ from fusion.recording.ros.bags import is_bag, open_bag
 from fusion.recording.ros.messages import check_library
 from fusion.recording.ros.rig import RosRig, read_rig
 from fusion.recording.ros.source import RosSource
-from fusion.recording.ros.topics import RosTopics, capture_ns, find_topics, read_payload
+from fusion.recording.ros.topics import RosTopic, RosTopics, capture_ns, find_topics, read_payload
+from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.task import Task
 from fusion.types import Modality, PointCloud, Reading, Truth
 
@@ -29,13 +32,19 @@ from fusion.types import Modality, PointCloud, Reading, Truth
 class _Survey:
     """What one pass over the sensors' messages told, by sensor name."""
 
-    times_ns: dict[str, list[int]] = field(default_factory=dict)
+    times_ns: dict[str, array[int]] = field(default_factory=dict)
     stored: Counter[str] = field(default_factory=Counter)
     points: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     undated: Counter[str] = field(default_factory=Counter)
     untimed: Counter[str] = field(default_factory=Counter)
-    bad: dict[str, list[str]] = field(default_factory=dict)
+    bad: Counter[str] = field(default_factory=Counter)
+    first_bad: dict[str, str] = field(default_factory=dict)
+    log: DamageLog = field(default_factory=DamageLog)
+
+    def date(self, name: str, time_ns: int, *, undated: bool) -> None:
+        self.times_ns.setdefault(name, array("q")).append(time_ns)
+        self.undated[name] += undated
 
 
 class RosReader:
@@ -44,10 +53,11 @@ class RosReader:
     Capture times are the stamps of the messages' headers; where a stamp is zero, or the type has none, the time at
     which the bag stored the message, and `info().notes` says so. A cursor is a message's number in the bag over all
     topics. Points that are no returns are left out: `info().notes` counts them, `dropped_points` those read so far.
+    With `salvage` messages that cannot be decoded are left out, and `info().damage` tells them.
     """
 
-    def __init__(self, source: RosSource) -> None:
-        self._source = source
+    def __init__(self, source: RosSource, *, salvage: bool = False) -> None:
+        self._source, self._salvage = source, salvage
         self.dropped_points = 0
 
     @staticmethod
@@ -66,7 +76,7 @@ class RosReader:
         if has_only_packets(source):
             check_request(path, "a ROS bag", {OUSTER}, task, split)
             return OusterReader(BagPackets(source))
-        reader = cls(source)
+        reader = cls(source, salvage=salvage)
         names = {topic.name for topic in reader.topics.sensors.values()} if task is not None else set[str]()
         check_request(path, "a ROS bag", names, task, split)
         return reader
@@ -91,7 +101,9 @@ class RosReader:
                 with self._blaming(message):
                     self._note(survey, message)
             except RecordingError as error:  # reading on from there will raise it
-                survey.bad.setdefault(topic.name, []).append(str(error))
+                survey.bad[topic.name] += 1
+                survey.first_bad.setdefault(topic.name, str(error))
+                survey.log.add(f"{error}; left out")
         return survey
 
     @cached_property
@@ -103,7 +115,7 @@ class RosReader:
         return read_rig(self._source, {topic.name: topic.mounted for topic in self.topics.sensors.values()})
 
     def info(self) -> RecordingInfo:
-        """What the bag holds. Every sensor's message is read once, for its stamp."""
+        """What the bag holds. Every sensor's message is read once, for its stamp; of a salvaged bag it is decoded."""
         digest, size = self._content
         survey = self._survey
         return RecordingInfo(
@@ -117,7 +129,7 @@ class RosReader:
             truths=0,
             notes={**self._source.notes, **self._rig.notes, **dict(self._remarks(survey))},
             unread=self.topics.unread,
-            damage=self._source.damage,
+            damage="; ".join(filter(None, (self._source.damage, str(survey.log) if self._salvage else ""))),
         )
 
     def sizes(self) -> Mapping[str, int]:
@@ -126,20 +138,43 @@ class RosReader:
 
     def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
         """Readings in the bag's order; messages up to `start_cursor` are not decoded, nor their chunks unpacked."""
+        return self.between(ALWAYS, start_cursor)
+
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
+        """Those of `readings()` captured in `times`; of others only the stamp is decoded."""
         if not self.topics.sensors:
             topics = ", ".join(self.topics.unread) or "none"
             raise RecordingError(f"{self.path}: no camera, LiDAR or sound that is read; topics: {topics}")
         for message in self._messages(start_cursor):
-            topic, channel = self.topics.sensors[message.channel], self._source.channels[message.channel]
-            with self._blaming(message):
-                time_ns, _ = capture_ns(channel, message)
-                payload, dropped = read_payload(topic, channel, message.data, time_ns)
-                self.dropped_points += dropped
-            yield message.cursor, Reading(topic.name, topic.modality, time_ns, payload)
+            try:
+                with self._blaming(message):
+                    reading = self._reading(self.topics.sensors[message.channel], message, times, empty=empty)
+            except RecordingError:
+                if not self._salvage:
+                    raise
+                continue
+            if reading is not None:
+                yield message.cursor, reading
 
     def truth(self) -> Iterator[Truth]:
         """Nothing: bags carry no truth this stack knows."""
         return iter(())
+
+    def truth_between(self, times: TimeRange) -> Iterator[Truth]:
+        """Nothing."""
+        del times
+        return iter(())
+
+    def _reading(self, topic: RosTopic, message: RawMessage, times: TimeRange, *, empty: bool) -> Reading | None:
+        channel = self._source.channels[message.channel]
+        time_ns, _ = capture_ns(channel, message)
+        if not times.covers(time_ns):
+            return None
+        if empty:
+            return Reading(topic.name, topic.modality, time_ns, EMPTY[topic.modality])
+        payload, dropped = read_payload(topic, channel, message.data, time_ns)
+        self.dropped_points += dropped
+        return Reading(topic.name, topic.modality, time_ns, payload)
 
     def _messages(self, after: int) -> Iterator[RawMessage]:
         return self._source.messages(Wanted(after, frozenset(self.topics.sensors)))
@@ -155,11 +190,18 @@ class RosReader:
     def _note(self, survey: _Survey, message: RawMessage) -> None:
         topic, channel = self.topics.sensors[message.channel], self._source.channels[message.channel]
         time_ns, undated = capture_ns(channel, message)
-        survey.times_ns.setdefault(topic.name, []).append(time_ns)
-        survey.undated[topic.name] += undated
+        if topic.modality is not Modality.LIDAR and not self._salvage:
+            survey.date(topic.name, time_ns, undated=undated)
+            return
+        try:
+            cloud, dropped = read_payload(topic, channel, message.data, time_ns)
+        except InputError:
+            if not self._salvage:
+                survey.date(topic.name, time_ns, undated=undated)
+            raise
+        survey.date(topic.name, time_ns, undated=undated)
         if topic.modality is not Modality.LIDAR:
             return
-        cloud, dropped = read_payload(topic, channel, message.data, time_ns)
         assert isinstance(cloud, PointCloud)
         survey.points[topic.name] += len(cloud.points) + dropped
         survey.dropped[topic.name] += dropped
@@ -174,8 +216,8 @@ class RosReader:
                     f"times of {name}",
                     f"of {undated} of {count} messages, when the bag stored them: they have no stamp",
                 )
-            if bad := survey.bad.get(name):
-                yield f"messages of {name}", f"{len(bad)} cannot be read; the first: {bad[0]}"
+            if bad := survey.bad[name]:
+                yield f"messages of {name}", f"{bad} cannot be read; the first: {survey.first_bad[name]}"
             if topic.modality is not Modality.LIDAR:
                 continue
             yield f"intensity of {name}", str(rule)

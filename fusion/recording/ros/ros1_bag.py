@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.stream import ChunkPlace, RawMessage, Wanted, opened
 from fusion.recording.ros.ros1_record import (
     MAGIC,
@@ -29,12 +30,16 @@ from fusion.recording.ros.source import ROS1, RosChannel, normal_type
 
 @dataclass(slots=True)
 class _Scan:
-    """One pass over a bag's messages in file order: chunk by chunk where the index tells `places`, else by record."""
+    """One pass over a bag's messages in file order: chunk by chunk where the index tells `places`, else by record.
+
+    With `left_out`, chunks that are damaged within are left out and noted there; cursors then count sound messages.
+    """
 
     path: Path
     places: Mapping[int, ChunkPlace] = field(default_factory=dict)
     channels: dict[int, RosChannel] = field(default_factory=dict)
     cursor: int = 0
+    left_out: DamageLog | None = None
 
     def messages(self, wanted: Wanted) -> Iterator[RawMessage]:
         with opened(self.path) as file:
@@ -65,7 +70,14 @@ class _Scan:
         fields, length = stream.head()
         kind = number(fields, "op", "<B")
         if kind == Op.CHUNK:
-            return self._chunk(start, unpack_chunk(fields, stream.body(length)))
+            data = stream.body(length)
+            try:
+                return self._chunk(start, unpack_chunk(fields, data))
+            except RecordingError as error:
+                if self.left_out is None:
+                    raise
+                self.left_out.add(f"{self.path}: damaged at byte {start}: {error}; left out")
+                return []
         if kind == Op.MESSAGE:
             raise RecordingError("a message outside of a chunk")
         if start in self.places:
@@ -108,8 +120,8 @@ class _Scan:
 class Ros1Bag:
     """A ROS 1 bag as a `RosSource`.
 
-    A bag that was not closed or is cut off is refused with one line; with `salvage` everything before the damage is
-    read, chunk by whole chunk.
+    A bag that was not closed or is cut off is refused with one line; with `salvage` every sound chunk before the cut
+    is read.
     """
 
     format = "rosbag1"
@@ -120,7 +132,7 @@ class Ros1Bag:
         self.notes: Mapping[str, str] = {}
         self._salvage = salvage
         if salvage:
-            self._scan = _Scan(path)
+            self._scan = _Scan(path, left_out=DamageLog())
             self.present = self._walk()
             self.count = self._scan.cursor
         else:
@@ -134,7 +146,9 @@ class Ros1Bag:
     def messages(self, wanted: Wanted) -> Iterator[RawMessage]:
         """The wanted messages; chunks without any are passed over unread."""
         try:
-            yield from _Scan(self.path, self._scan.places, dict(self._scan.channels)).messages(wanted)
+            log = DamageLog() if self._salvage else None
+            scan = _Scan(self.path, self._scan.places, dict(self._scan.channels), left_out=log)
+            yield from scan.messages(wanted)
         except RecordingError:
             if not self._salvage:
                 raise
@@ -144,13 +158,16 @@ class Ros1Bag:
         return f"message {message.cursor} at byte {message.offset}"
 
     def _walk(self) -> frozenset[int]:
-        present = set()
+        present, log = set(), self._scan.left_out or DamageLog()
+        self._scan.left_out = log
         try:
             for message in self._scan.messages(Wanted()):
                 present.add(message.channel)
-            _read_index(self.path)
+            if not log:
+                _read_index(self.path)
         except RecordingError as error:
-            self.damage = str(error)
+            log.add(str(error))
+        self.damage = str(log)
         return frozenset(present)
 
 

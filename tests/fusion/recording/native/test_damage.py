@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 import zstandard
@@ -22,6 +23,8 @@ from fusion.recording.native.chunk import MAX_CHUNK_BYTES, parsed
 from fusion.recording.native.reader import McapReader
 from fusion.recording.native.recover import recover_recording
 from fusion.recording.native.stream import MAGIC, MessageScan
+from fusion.recording.native.writer import RecordingWriter
+from fusion.types import AudioChunk, Image
 
 
 def contents(reader):
@@ -120,9 +123,10 @@ def test_every_flipped_bit_is_noticed(tiny, tmp_path):
     assert missed == []
 
 
-def test_a_bit_flipped_in_a_chunk_stops_before_that_chunk(small, tmp_path):
+def test_of_a_chunk_with_a_flipped_bit_salvaging_leaves_out_that_chunk_alone(small, tmp_path):
     data = bytearray(small.read_bytes())
-    offsets = sorted(McapReader(small)._index.chunks)
+    index = McapReader(small)._index
+    offsets = sorted(index.chunks)
     data[offsets[1] + 5000] ^= 4
     path = tmp_path / "flipped.mcap"
     path.write_bytes(data)
@@ -130,10 +134,50 @@ def test_a_bit_flipped_in_a_chunk_stops_before_that_chunk(small, tmp_path):
     found = []
     with pytest.raises(RecordingError, match=rf"damaged at byte {offsets[1]}: a chunk") as caught:
         found.extend(open_recording(path).readings())
-    salvaged, _ = contents(open_recording(path, salvage=True))
-    assert salvaged == whole[: len(salvaged)]
-    assert 0 < len(salvaged) < len(whole)
-    assert salvaged[-1][0] <= sound_messages(caught.value)
+    before = index.places[offsets[0]].messages
+    after = before + index.places[offsets[1]].messages
+    assert sound_messages(caught.value) == before
+    reader = open_recording(path, salvage=True)
+    salvaged, _ = contents(reader)
+    assert salvaged == [one for one in whole if not before < one[0] <= after]
+    assert len(whole) > len(salvaged)
+    damage = reader.info().damage
+    assert damage.startswith(f"{path}: damaged at byte {offsets[1]}: a chunk")
+    assert damage.endswith("; left out")
+
+
+def test_beyond_bytes_that_are_no_records_salvaging_goes_on_at_the_next_chunk(small, tmp_path):
+    index = McapReader(small)._index
+    offsets = sorted(index.chunks)
+    data = bytearray(small.read_bytes())
+    data[offsets[1] : offsets[1] + 9] = b"\xff" * 9
+    path = tmp_path / "torn.mcap"
+    path.write_bytes(data)
+    whole, _ = contents(open_recording(small))
+    reader = open_recording(path, salvage=True)
+    salvaged, _ = contents(reader)
+    before = index.places[offsets[0]].messages
+    after = before + index.places[offsets[1]].messages
+    assert salvaged == [one for one in whole if not before < one[0] <= after]
+    assert f"damaged at byte {offsets[1]}" in reader.info().damage
+    assert f"left out up to byte {offsets[2]}" in reader.info().damage
+
+
+def test_a_picture_that_cannot_be_decoded_is_left_out_alone_and_told(tmp_path):
+    path = tmp_path / "half.mcap"
+    with RecordingWriter(path, None, "yard") as writer:
+        for number in range(3):
+            whole = cv2.imencode(".jpg", np.full((32, 32, 3), 60 * number, np.uint8))[1].tobytes()
+            picture = Image(np.zeros((32, 32, 3), np.uint8), whole[: len(whole) // (2 if number == 1 else 1)], "jpeg")
+            writer.camera("front", number * 10**9, picture)
+            writer.audio("mic", number * 10**9, AudioChunk(np.zeros(0 if number == 1 else 160, np.int16), 16_000))
+    with pytest.raises(RecordingError, match=r"message 3 \(/camera/front\) at byte \d+"):
+        list(open_recording(path).readings())
+    reader = open_recording(path, salvage=True)
+    assert [cursor for cursor, reading in reader.readings() if reading.sensor == "front"] == [1, 5]
+    info = reader.info()
+    assert info.sensors["front"].count == 2
+    assert "message 3 (/camera/front) at byte" in info.damage
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
