@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.running.options import add_engine_options, engine_of
 
 _HEADLINES = (
     ("samples", "samples"),
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
     run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
     add_overrides(run)
+    add_engine_options(run)
     run.set_defaults(run=_run)
     demo = commands.add_parser("demo", help="both nodes as real processes on the bundled recording")
     demo.add_argument("recording", type=Path, nargs="?", help="default: the bundled held-out patrol")
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from replay.outputs import collect, openers, write_outputs
+    from replay.running.failure import JobsFailedError
     from replay.running.folder import RunFolder
     from replay.running.plan import Plan, Variant
     from replay.running.run import run
@@ -65,10 +68,17 @@ def _run(arguments: argparse.Namespace) -> None:
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     plan = Plan(arguments.task, jobs_of(arguments.sources, arguments.split), (variant,))
-    run(plan, arguments.out)
-    results = collect(plan.task, plan.jobs, variant, RunFolder.of(arguments.out, variant))
-    write_outputs(results, openers(plan.task, plan.jobs), arguments.out, scene=not arguments.no_scene)
-    _tell(results.summary)
+    jobs, failed = plan.jobs, None
+    try:
+        run(plan, arguments.out, engine_of(arguments))
+    except JobsFailedError as error:
+        jobs, failed = tuple(job for job in jobs if job.name not in error.failures), error
+    if jobs:
+        results = collect(plan.task, jobs, variant, RunFolder.of(arguments.out, variant))
+        write_outputs(results, openers(plan.task, jobs), arguments.out, scene=not arguments.no_scene)
+        _tell(results.summary)
+    if failed:
+        raise failed
 
 
 def _demo(arguments: argparse.Namespace) -> None:
