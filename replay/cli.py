@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("sources", nargs="+", metavar="SOURCE", help="a recording, or a folder of labelled pictures")
     run.add_argument("--task", default="yard")
     run.add_argument("--split", default="", help="of a folder of pictures: SPLIT.txt, test when left out")
-    run.add_argument("--out", type=Path, default=Path("out/run"))
+    run.add_argument("--out", default="out/run", help="a folder, or PROTOCOL://… of an object store")
     run.add_argument("--reviewer", default="", help="default: mini:TASK")
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
     run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from replay.outputs import collect, openers, write_outputs
+    from replay.running.destination import Destination
     from replay.running.failure import JobsFailedError
     from replay.running.folder import RunFolder
     from replay.running.plan import Plan, Variant
@@ -68,15 +69,16 @@ def _run(arguments: argparse.Namespace) -> None:
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     plan = Plan(arguments.task, jobs_of(arguments.sources, arguments.split), (variant,))
-    jobs, failed = plan.jobs, None
+    jobs, failed, out = plan.jobs, None, Destination.of(arguments.out)
     try:
-        run(plan, arguments.out, engine_of(arguments))
+        run(plan, out.folder, engine_of(arguments))
     except JobsFailedError as error:
         jobs, failed = tuple(job for job in jobs if job.name not in error.failures), error
     if jobs:
-        results = collect(plan.task, jobs, variant, RunFolder.of(arguments.out, variant))
-        write_outputs(results, openers(plan.task, jobs), arguments.out, scene=not arguments.no_scene)
+        results = collect(plan.task, jobs, variant, RunFolder.of(out.folder, variant))
+        write_outputs(results, openers(plan.task, jobs), out.folder, scene=not arguments.no_scene)
         _tell(results.summary)
+        out.upload()
     if failed:
         raise failed
 
