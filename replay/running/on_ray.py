@@ -61,12 +61,12 @@ class JobActor:
         except Exception as error:  # noqa: BLE001 told at the other end
             return Failure.of(error)
 
-    def read(self, name: str, offset: int) -> bytes:
-        """A piece of one of its own files."""
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """A piece of one of its own files; empty behind its end."""
         assert self._own
         with (Path(self._own.name) / name).open("rb") as file:
             file.seek(offset)
-            return file.read(PIECE_BYTES)
+            return file.read(size)
 
     def remove(self, names: tuple[str, ...]) -> None:
         """They were fetched."""
@@ -174,7 +174,7 @@ class RayCrew:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                while piece := self._ray.get(read.remote(name, file.tell())):
+                while piece := self._ray.get(read.remote(name, file.tell(), PIECE_BYTES)):
                     file.write(piece)
             part.replace(path)
         except OSError as error:

@@ -1,5 +1,6 @@
 """Short recordings, one that kills whoever opens it, and what a run over them in this process comes to."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,22 +56,29 @@ def reference(parts, replay_run, tmp_path_factory):
     return SimpleNamespace(out=out, results=(out / "results.json").read_bytes())
 
 
-@pytest.fixture
-def deadly(parts, tmp_path, monkeypatch):
-    """A recording that kills so many of those who open it, here and in processes started from here."""
-    plugin = tmp_path / "plugin"
-    (plugin / "deadly-1.dist-info").mkdir(parents=True)
-    (plugin / "deadly-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
-    (plugin / "deadly-1.dist-info" / "entry_points.txt").write_text(
-        "[fusion.readers]\ndeadly = deadly_reader:DeadlyReader\n"
-    )
-    (plugin / "deadly_reader.py").write_text(READER)
-    monkeypatch.syspath_prepend(str(plugin))
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """`.deadly` is a format of recordings, here and in processes started from here."""
+    folder = tmp_path_factory.mktemp("plugin")
+    found = folder / "deadly-1.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
+    (found / "entry_points.txt").write_text("[fusion.readers]\ndeadly = deadly_reader:DeadlyReader\n")
+    (folder / "deadly_reader.py").write_text(READER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        yield
+    sys.modules.pop("deadly_reader", None)
 
-    def make(name: str, deaths: int, recording: Path = parts[0]) -> Path:
+
+@pytest.fixture
+def deadly(plugin, parts, tmp_path):
+    """Makes a recording that kills so many of those who open it."""
+
+    def make(name: str, deaths: int) -> Path:
         path = tmp_path / f"{name}.deadly"
-        path.write_text(f"{deaths} {recording}")
+        path.write_text(f"{deaths} {parts[0]}")
         return path
 
-    yield make
-    sys.modules.pop("deadly_reader", None)
+    return make
