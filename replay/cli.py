@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.running.options import add_engine_options, engine_of
 from replay.sources.options import SourceOptions, add_source_options
 
 _HEADLINES = (
@@ -43,11 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("sources", nargs="+", metavar="SOURCE", help="recordings, folders of them, patterns, URLs")
     run.add_argument("--task", default="yard")
     add_source_options(run)
-    run.add_argument("--out", type=Path, default=Path("out/run"))
+    run.add_argument("--out", default="out/run", help="a folder, or PROTOCOL://… of an object store")
     run.add_argument("--reviewer", default="", help="default: mini:TASK")
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
     run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
     add_overrides(run)
+    add_engine_options(run)
     run.set_defaults(run=_run)
     demo = commands.add_parser("demo", help="both nodes as real processes on the bundled recording")
     demo.add_argument("recording", type=Path, nargs="?", help="default: the bundled held-out patrol")
@@ -61,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     from fusion.task import Task
     from replay.outputs import collect, openers, write_outputs
+    from replay.running.destination import Destination
     from replay.running.folder import RunFolder
     from replay.running.plan import Plan, Variant
     from replay.running.run import run
@@ -68,12 +71,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     jobs = jobs_of(arguments.sources, options=SourceOptions.of(arguments), task=Task.load(arguments.task))
-    plan = Plan(arguments.task, jobs, (variant,))
-    failures = run(plan, arguments.out)
+    plan, out = Plan(arguments.task, jobs, (variant,)), Destination.of(arguments.out)
+    failures = run(plan, out.folder, engine_of(arguments))
     ran = failures.ran(jobs)
-    results = collect(plan.task, ran, variant, RunFolder.of(arguments.out, variant))
-    write_outputs(results, openers(plan.task, ran), arguments.out, scene=not arguments.no_scene)
+    results = collect(plan.task, ran, variant, RunFolder.of(out.folder, variant))
+    write_outputs(results, openers(plan.task, ran), out.folder, scene=not arguments.no_scene)
     _tell(results.summary)
+    out.upload()
     failures.check(results.recordings)
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -26,19 +28,48 @@ NAME = "results.json"
 
 
 def write_results(results: RunResults, path: Path) -> str:
-    """Write the file; its digest."""
-    content: dict[str, Any] = {
+    """Write the file, an item at a time; its digest, of everything but the digest in JSON without blanks."""
+    digest = hashlib.sha256()
+    for piece in _pieces(_content(results), partial(json.dumps, sort_keys=True, separators=(",", ":")), "", ":"):
+        digest.update(piece.encode())
+    content = _content(results) | {"sha256": digest.hexdigest()}
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(_pieces(content, partial(json.dumps, sort_keys=True, indent=0), "\n", ": "))
+        file.write("\n")
+    return digest.hexdigest()
+
+
+def _content(results: RunResults) -> dict[str, Any]:
+    """What the file says; lists as what makes them."""
+    return {
         "format": FORMAT,
         "task": results.task.name,
         "settings": dict(results.settings),
-        "recordings": [_recording(one) for one in results.recordings],
-        "defects": [_defect(one) for one in results.defects],
-        "items": [_item(one) for one in results.items],
+        "recordings": map(_recording, results.recordings),
+        "defects": map(_defect, results.defects),
+        "items": map(_item, results.items),
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    path.write_text(json.dumps({"sha256": digest, **content}, sort_keys=True, indent=0) + "\n", encoding="utf-8")
-    return digest
+
+
+def _pieces(content: Mapping[str, Any], dumps: Callable[[Any], str], line: str, colon: str) -> Iterator[str]:
+    """What `dumps` makes of `content`, piece by piece; it ends lines by `line`."""
+    yield "{"
+    for place, key in enumerate(sorted(content)):
+        yield f"{',' if place else ''}{line}{dumps(key)}{colon}"
+        if isinstance(content[key], map):
+            yield from _elements(content[key], dumps, line)
+        else:
+            yield dumps(content[key])
+    yield f"{line}}}"
+
+
+def _elements(values: Iterable[Any], dumps: Callable[[Any], str], line: str) -> Iterator[str]:
+    yield "["
+    ends = ""
+    for place, value in enumerate(values):
+        yield f"{',' if place else ''}{line}{dumps(value)}"
+        ends = line
+    yield f"{ends}]"
 
 
 def _recording(one: RecordingResults) -> dict[str, Any]:

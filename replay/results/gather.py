@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from cloud_node.ledger import SqliteLedger
@@ -35,33 +36,58 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
         raise SpoolError(f"{path}: cannot be read ({error}); run the recording first") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SpoolRows:
-    """What one spool holds, still without truth."""
+    """What one open spool holds, still without truth, a row at a time."""
 
-    samples: list[dict[str, Any]]
-    items: list[dict[str, Any]]
-    gaps: list[dict[str, Any]]
     device: str
     epoch: str
+    _db: sqlite3.Connection
 
     @classmethod
-    def read(cls, path: Path) -> SpoolRows:
-        """Every sample, item and gap of the spool at `path`, in order."""
-        with open_database(path) as db:
-            db.row_factory = sqlite3.Row
-            meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-            samples = [dict(row) for row in db.execute("SELECT * FROM samples ORDER BY sequence")]
-            items = [dict(row) for row in db.execute("SELECT * FROM items ORDER BY sequence, item")]
-            gaps = [dict(row) for row in db.execute("SELECT * FROM gaps ORDER BY id")]
-        return cls(samples, items, gaps, meta["device"], meta["epoch"])
+    def of(cls, db: sqlite3.Connection) -> SpoolRows:
+        """The spool in `db`."""
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+        db.row_factory = sqlite3.Row
+        return cls(meta["device"], meta["epoch"], db)
+
+    def samples(self) -> Iterator[sqlite3.Row]:
+        """Every sample, in order."""
+        return iter(self._db.execute("SELECT * FROM samples ORDER BY sequence"))
+
+    def items(self) -> Iterator[sqlite3.Row]:
+        """Every item, in order, with its sample's time and placement."""
+        query = (
+            "SELECT items.*, time_ns, scale, dx, dy FROM items JOIN samples USING (sequence) ORDER BY sequence, item"
+        )
+        return iter(self._db.execute(query))
 
     def counts(self) -> LedgerCounts:
         """The device's ledger, counted from its rows."""
         states = dict.fromkeys(ItemState, 0)
-        for item in self.items:
-            states[ItemState(item["state"])] += 1
-        return LedgerCounts(len(self.samples), sum(gap["count"] for gap in self.gaps), states)
+        for state, number in self._db.execute("SELECT state, count(*) FROM items GROUP BY state"):
+            states[ItemState(state)] = number
+        samples, gaps = self._db.execute(
+            "SELECT (SELECT count(*) FROM samples), (SELECT coalesce(sum(count), 0) FROM gaps)"
+        ).fetchone()
+        return LedgerCounts(samples, gaps, states)
+
+
+class Shared:
+    """Gives equal values as one object: millions of items have a few hundred different answers."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def answers(self, found: dict[str, str]) -> Mapping[str, str]:
+        """A mapping that is not changed any more."""
+        known: Mapping[str, str] = self._known.setdefault(tuple(found.items()), found)
+        return known
+
+    def words(self, found: tuple[str, ...]) -> tuple[str, ...]:
+        """A tuple of words."""
+        known: tuple[str, ...] = self._known.setdefault(found, found)
+        return known
 
 
 def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, ...]:
@@ -79,7 +105,7 @@ def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, .
             intent=truths.intent(row["time_ns"]),
             truths=told.objects if (told := truths.at(row["time_ns"])) else None,
         )
-        for row in rows.samples
+        for row in rows.samples()
     )
 
 
@@ -88,46 +114,46 @@ def item_results(task: Task, rows: SpoolRows, truths: TruthIndex, recording: str
 
     An item on something of a class that the task does not have (`dontcare`, for one) is judged by nothing.
     """
-    samples = {row["sequence"]: row for row in rows.samples}
-    made = (_item(task, rows, row, samples[row["sequence"]], truths) for row in rows.items)
-    return tuple(replace(item, recording=recording) for item in made)
+    shared = Shared()
+    return tuple(_item(task, rows, row, truths, recording, shared) for row in rows.items())
 
 
 def _item(
-    task: Task, rows: SpoolRows, row: Mapping[str, Any], sample: Mapping[str, Any], truths: TruthIndex
+    task: Task, rows: SpoolRows, row: sqlite3.Row, truths: TruthIndex, recording: str, shared: Shared
 ) -> ItemResult:
-    scale, dx, dy = sample["scale"], sample["dx"], sample["dy"]
+    scale, dx, dy = row["scale"], row["dx"], row["dy"]
     box = Box2D((row["x1"] - dx) / scale, (row["y1"] - dy) / scale, (row["x2"] - dx) / scale, (row["y2"] - dy) / scale)
     opinion = read_opinion(row["opinion"])
-    truth = _truth(box, truths, sample["time_ns"])
+    truth = _truth(box, truths, row["time_ns"])
     verdict = json.loads(row["verdict"]) if row["verdict"] else {}
-    answered = row["answered_ns"]
+    answered, known = row["answered_ns"], truths and (truth is None or truth.label in task.classes)
     return ItemResult(
         id=f"{rows.device}/{rows.epoch}/{row['sequence']}#{row['item']}",
         sequence=row["sequence"],
-        time_ns=sample["time_ns"],
+        time_ns=row["time_ns"],
         track=row["track"],
         box=box,
-        label=row["label"],
+        label=intern(row["label"]),
         score=row["score"],
         state=ItemState(row["state"]),
-        reasons=tuple(filter(None, row["reasons"].split(","))),
+        reasons=shared.words(tuple(filter(None, row["reasons"].split(",")))),
         into=row["into_item"] or "",
-        state_reason=row["note"],
+        state_reason=intern(row["note"]),
         evidence_bytes=row["evidence_bytes"],
         maps_bytes=row["maps_bytes"],
         crop_bytes=row["crop_bytes"] if row["pixels_sent"] else 0,
-        lanes=tuple(verdict.get("lanes", ())),
+        lanes=shared.words(tuple(verdict.get("lanes", ()))),
         uncertain=bool(verdict.get("uncertain", False)),
         verdict={
-            name: SlotAnswer(answer["option"], answer["probabilities"])
+            intern(name): SlotAnswer(answer["option"], {intern(key): p for key, p in answer["probabilities"].items()})
             for name, answer in verdict.get("slots", {}).items()
         },
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
-        device_answers=device_answers(task, opinion),
-        detector_answers=_detector_answers(task, json.loads(row["scores"])),
-        truth_answers=truth_answers(task, truth) if truths and (truth is None or truth.label in task.classes) else {},
+        device_answers=shared.answers(device_answers(task, opinion)),
+        detector_answers=shared.answers(_detector_answers(task, json.loads(row["scores"]))),
+        truth_answers=shared.answers(truth_answers(task, truth) if known else {}),
         truth=truth,
+        recording=recording,
     )
 
 
@@ -164,32 +190,32 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
 
     Raises `FusionError` naming the file that cannot be read.
     """
-    rows, info = SpoolRows.read(spool), reader.info()
-    truths = TruthIndex(reader.truth())
-    samples, items = sample_results(rows, truths), item_results(task, rows, truths, source.name)
-    outcomes = _outcomes(ledger) if ledger else []
+    info, truths = reader.info(), TruthIndex(reader.truth())
+    with open_database(spool) as db:
+        rows = SpoolRows.of(db)
+        samples, items = sample_results(rows, truths), item_results(task, rows, truths, source.name)
+        counts = rows.counts()
+    reviews, books = _books(ledger) if ledger else ((), None)
     return RecordingResults(
         name=source.name, source=source.path, split=source.split, from_s=source.from_s, to_s=source.to_s,
         samples=samples, items=items,
         defects=defects(task, source.name, samples, items, continuous=info.continuous),
-        edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
-        reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
+        edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
     )  # fmt: skip
 
 
-def _outcomes(path: Path) -> list[Outcome]:
+def _books(path: Path) -> tuple[tuple[Review, ...], LedgerCounts]:
+    """The service's reviews, and what its ledger adds up to; rows are read one at a time."""
+    states, samples, reviews = dict.fromkeys(ItemState, 0), set(), []
     ledger = SqliteLedger.open_reader(path)
     try:
-        return list(ledger.outcomes())
+        for outcome in ledger.outcomes():
+            states[outcome.state] += 1
+            samples.add(outcome.item.sample)
+            reviews.append(_review(outcome))
     finally:
         ledger.close()
-
-
-def _cloud_counts(outcomes: Sequence[Outcome]) -> LedgerCounts:
-    states = dict.fromkeys(ItemState, 0)
-    for outcome in outcomes:
-        states[outcome.state] += 1
-    return LedgerCounts(len({outcome.item.sample for outcome in outcomes}), 0, states)
+    return tuple(reviews), LedgerCounts(len(samples), 0, states)
 
 
 def _review(outcome: Outcome) -> Review:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusion.errors import DamagedError, FusionError, InputError, PartialError, UnavailableError
+from fusion.errors import DamagedError, FusionError, PartialError
 from replay.results.records import RecordingResults
 from replay.running.folder import write_json
 from replay.running.plan import Job
@@ -22,17 +21,11 @@ class Failures:
     errors: dict[str, FusionError] = field(default_factory=dict)
     _sources: dict[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def collected(self, job: Job) -> Iterator[None]:
-        """Keep an error that concerns this recording alone; others go on their way."""
-        try:
-            yield
-        except (InputError, UnavailableError) as error:
-            self.add(job, error)
-
-    def add(self, job: Job, error: FusionError) -> None:
-        """Note that `job` failed with `error`."""
-        self.errors[job.name], self._sources[job.name] = error, job.source
+    @classmethod
+    def of(cls, jobs: Sequence[Job], errors: Mapping[str, FusionError]) -> Failures:
+        """Those of `jobs` that have an error, in their order."""
+        failed = [job for job in jobs if job.name in errors]
+        return cls({job.name: errors[job.name] for job in failed}, {job.name: job.source for job in failed})
 
     def ran(self, jobs: Sequence[Job]) -> tuple[Job, ...]:
         """Those that did not fail. Raises what they failed with when all did."""
@@ -72,4 +65,8 @@ class Failures:
             )
 
     def _told(self) -> str:
-        return "; ".join(f"{name}: {error}" for name, error in self.errors.items())
+        """Each text once, with the names of all that say it."""
+        together: dict[str, list[str]] = {}
+        for name, error in self.errors.items():
+            together.setdefault(str(error), []).append(name)
+        return "; ".join(f"{', '.join(names)}: {text}" for text, names in together.items())

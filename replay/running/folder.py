@@ -45,13 +45,25 @@ class RunFolder:
         """Its service's database."""
         return self.job(name) / LEDGER_NAME
 
-    def is_done(self, name: str, key: str) -> bool:
-        """Whether this recording was run to its end by a run with the same `key`."""
+    def done(self, name: str) -> dict[str, Any]:
+        """What was noted of this recording when it was run to its end; empty where it was not."""
         try:
             found = json.loads((self.job(name) / DONE_NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return False
-        return isinstance(found, dict) and found.get("key") == key
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def is_done(self, name: str, key: str) -> bool:
+        """Whether this recording was run to its end by a run with the same `key`."""
+        return self.done(name).get("key") == key
+
+    def forget(self, name: str) -> None:
+        """It is going to be run again, and is not done until it was. Raises `InputError` naming the file."""
+        path = self.job(name) / DONE_NAME
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
 
     def mark_done(self, name: str, key: str, **facts: Any) -> None:
         """Note that it was, with what else is to be known of it."""

@@ -15,6 +15,7 @@ from fusion.task import Task
 from replay.whatif.world import WorldSettings
 
 SIDES = ("edge", "cloud", "world")
+_ALL = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class Prepared:
         keys = variant.split()
         mine = [f"task={task.name}", f"source.path={job.source}", f"models={variant.models}", "device=replay"]
         mine += [f"source.split={job.split}"] if job.split else []
+        mine.append(f"spool.history_samples={_ALL}")
         reviewer = variant.reviewer or f"mini:{task.name}"
         return cls(
             variant,

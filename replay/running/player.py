@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tqdm import tqdm
-
 from edge_node.sources import RecordingSource
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
@@ -25,15 +23,20 @@ from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
 from replay.running.sources import open_job
+from replay.running.watch import Watch
 
 
-def play(plan: Plan, job: Job, out: Path, models: LoadedModels, *, quiet: bool = False) -> None:
+def play(
+    plan: Plan, job: Job, out: Path, models: LoadedModels, *, watch: Watch | None = None, quiet: bool = False
+) -> str:
     """Run `job` under every variant of `plan`; both databases of each are written anew under `out` (`RunFolder`).
 
-    Raises `FusionError` naming the key or file that is wrong.
+    The SHA-256 of what the recording holds. Raises `FusionError` naming the key or file that is wrong.
     """
+    content, watch = "", watch or Watch(job.name)
     for together in passes(plan.prepared(job)):
-        _pass(plan.task, job, together, out, models, quiet=quiet)
+        content = _pass(plan.task, job, together, out, models, watch, quiet=quiet)
+    return content
 
 
 def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
@@ -46,10 +49,14 @@ def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
     return list(groups.values())
 
 
-def _pass(task: Task, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, *, quiet: bool) -> None:
+def _pass(
+    task: Task, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, watch: Watch, *, quiet: bool
+) -> str:
     first = variants[0]
     shared = SharedModels(models.perception(task, first.edge), len(variants))
-    source = RecordingSource(open_job(job, task))
+    reader = open_job(job, task)
+    source = RecordingSource(reader)
+    watch.begin(reader.info())
     heard = Heard(source.content, source.continuous, source.rig)
     with ExitStack() as stack:
         lanes = []
@@ -64,18 +71,21 @@ def _pass(task: Task, job: Job, variants: list[Prepared], out: Path, models: Loa
             lane = Lane(task, job, one, heard, shared, folder.spool(job.name), deliver)
             stack.callback(lane.close)
             lanes.append(lane)
-        for cursor, reading, source_ns in _timed(source, quiet=quiet):
+        for cursor, reading, source_ns in _timed(source, watch):
             for lane in lanes:
                 lane.feed(cursor, reading, source_ns)
+        watch.reviewing()
         for lane in lanes:
             lane.finish()
+    return source.content
 
 
-def _timed(source: RecordingSource, *, quiet: bool) -> Iterator[tuple[int, Reading, int]]:
+def _timed(source: RecordingSource, watch: Watch) -> Iterator[tuple[int, Reading, int]]:
     """Readings with what reading and decoding each took, in nanoseconds."""
     clock = SystemClock()
-    readings = tqdm(source.readings(0), desc="screen", unit="reading", disable=quiet or None)
     began = clock.monotonic_ns()
-    for cursor, reading in readings:
-        yield cursor, reading, clock.monotonic_ns() - began
+    for cursor, reading in source.readings(0):
+        now = clock.monotonic_ns()
+        watch.at(reading.capture_time_ns, now)
+        yield cursor, reading, now - began
         began = clock.monotonic_ns()

@@ -1,34 +1,149 @@
-"""A whole run: every recording that is not done yet, then what came of all of them."""
+"""A whole run: every recording that is not done yet, by one worker or several."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NoReturn
 
+from fusion.errors import FusionError
+from replay.running.crew import Crew, drive
 from replay.running.failures import Failures
 from replay.running.folder import RunFolder
+from replay.running.lock import Held, locked
 from replay.running.models import LoadedModels
-from replay.running.plan import Job, Plan, check
-from replay.running.player import play
+from replay.running.plan import Job, Plan, Variant, check
+from replay.running.pool import LocalCrew
+from replay.running.progress import Board, board
+from replay.running.sources import open_job
+from replay.running.stamp import Stamp, Stamps
+from replay.running.work import Work, do
+
+LOCAL: Literal["local"] = "local"
+RAY: Literal["ray"] = "ray"
 
 
-def run(plan: Plan, out: Path) -> Failures:
-    """Run what is not done in `out` yet; what of it failed. Raises `FusionError` where every recording would fail."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Who runs a plan: one worker in this process, or `workers` processes here or Ray actors.
+
+    `address` is a Ray cluster's, empty for an instance of one's own. `again` runs what is done, too.
+    """
+
+    kind: Literal["local", "ray"] = LOCAL
+    workers: int = 1
+    address: str = ""
+    again: bool = False
+    quiet: bool = False
+
+
+def run(plan: Plan, out: Path, engine: Engine = Engine(), mode: str = "both") -> Failures:
+    """Run what is not done in `out` yet; what of it failed, which keeps nothing else from being run.
+
+    Raises `FusionError` where every recording would fail; `KeyboardInterrupt` on SIGTERM, too.
+    """
     check(plan)
-    failures = Failures()
-    folders = [(variant, RunFolder.of(out, variant)) for variant in plan.variants]
-    for variant, folder in folders:
-        folder.write_manifest(plan, variant, "both")
-    models = LoadedModels()
-    for job in plan.jobs:
-        if all(folder.is_done(job.name, plan.key(job, variant)) for variant, folder in folders):
-            continue
-        with failures.collected(job):
-            play(plan, job, out, models)
-            _mark(plan, job, out)
-    failures.write(out)
+    with locked(out) as held, _terminable():
+        for variant in plan.variants:
+            RunFolder.of(out, variant).write_manifest(plan, variant, mode)
+        todo = Todo.of(plan, out, again=engine.again)
+        with board(len(todo.jobs), quiet=engine.quiet) as shown:
+            for remark in todo.remarks:
+                shown.remark(remark)
+            try:
+                failures = _run(Work(plan, out, todo.stamps), todo.jobs, engine, held, shown) if todo.jobs else {}
+            except KeyboardInterrupt:
+                shown.note("ended before its time; the same command goes on with what is not done")
+                raise
+        found = Failures.of(plan.jobs, failures)
+        found.write(out)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What of a plan is not done, what decides its outcome, and what a person may want to know of that."""
+
+    jobs: list[Job]
+    stamps: dict[tuple[str, str], Stamp]
+    remarks: list[str]
+
+    @classmethod
+    def of(cls, plan: Plan, out: Path, *, again: bool) -> Todo:
+        """Raises `FusionError` for models that are not there."""
+        made, todo = Stamps(plan), cls([], {}, [])
+        for job in plan.jobs:
+            stamps = {variant: made.of(job, variant) for variant in plan.variants}
+            todo.stamps.update({(job.name, variant.name): stamp for variant, stamp in stamps.items()})
+            why = _why(plan, job, out, stamps, again=again)
+            if why is not None:
+                todo.jobs.append(job)
+                todo.remarks.extend([f"{job.name}: {why}"] if why else [])
+        if done := len(plan.jobs) - len(todo.jobs):
+            todo.remarks.append(f"{done} of {len(plan.jobs)} recordings are done already; --again runs them again")
+        return todo
+
+
+def _why(plan: Plan, job: Job, out: Path, stamps: dict[Variant, Stamp], *, again: bool) -> str | None:
+    """Why `job` is to be run, in words where somebody may wonder; None where it is done."""
+    found = [RunFolder.of(out, variant).done(job.name) for variant in stamps]
+    if again or not all(found):
+        return ""
+    try:
+        content = open_job(job, plan.task).info().content_sha256
+    except FusionError:
+        return ""  # told when it is run
+    for done, stamp in zip(found, stamps.values(), strict=True):
+        wanted = stamp.with_recording(content)
+        if done.get("key") != wanted.key:
+            return f"run again, for other than when it was run: {wanted.differences(done.get('stamp') or {})}"
+    return None
+
+
+def _run(work: Work, jobs: list[Job], engine: Engine, held: Held, shown: Board) -> dict[str, FusionError]:
+    if engine.kind == LOCAL and engine.workers == 1:
+        return _here(work, jobs, shown)
+    with closing(_crew(work, min(engine.workers, len(jobs)), engine, held)) as crew:
+        return drive(crew, jobs, shown)
+
+
+def _crew(work: Work, size: int, engine: Engine, held: Held) -> Crew:
+    if engine.kind == LOCAL:
+        return LocalCrew(size, work, held.descriptor)
+    from replay.running.on_ray import RayCrew
+
+    return RayCrew(size, work, held.token, engine.address)
+
+
+def _here(work: Work, jobs: list[Job], shown: Board) -> dict[str, FusionError]:
+    models, failures = LoadedModels(), dict[str, FusionError]()
+    for job in jobs:
+        try:
+            do(work, job, models, lambda progress: shown.told(0, progress))
+        except FusionError as error:
+            failures[job.name] = error
+            shown.ended(job.name, str(error))
+        else:
+            shown.ended(job.name)
     return failures
 
 
-def _mark(plan: Plan, job: Job, out: Path) -> None:
-    for variant in plan.variants:
-        RunFolder.of(out, variant).mark_done(job.name, plan.key(job, variant))
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: workers are ended, and the same command goes on from there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    kept = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, kept)

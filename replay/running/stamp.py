@@ -1,0 +1,128 @@
+"""What decides a recording's outcome, so that it is run again when any of it changed, and only then."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edge_node.models import model_folder
+from fusion.errors import InputError
+from replay.running.plan import Job, Plan, Variant
+
+FORMAT = 2
+"""Of the databases a run writes and the code that fills them: raise it when older ones must not be taken up."""
+WHOLE_BYTES = 256 << 20
+"""Larger files of models stand for themselves by size and time of change, not by content."""
+_PROGRAMS = ("fusion-stack", "numpy", "onnxruntime", "openvino", "torch")
+_WORDS = {
+    "recording": "the recording",
+    "settings": "the settings",
+    "models": "the device's models",
+    "reviewers": "the reviewer",
+    "calibration": "the calibration",
+    "program": "the program or its libraries",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Digests by what they are of (`_WORDS`); of a recording not read yet, without its own."""
+
+    parts: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """All of it in one."""
+        return hashlib.sha256(json.dumps(dict(self.parts), sort_keys=True).encode()).hexdigest()
+
+    def with_recording(self, content: str) -> Stamp:
+        """The same for a recording of this content."""
+        return replace(self, parts={**self.parts, "recording": content})
+
+    def differences(self, found: Mapping[str, str]) -> str:
+        """What is not as it was `found`, in words; empty where all is."""
+        return ", ".join(words for part, words in _WORDS.items() if self.parts.get(part) != found.get(part))
+
+
+@dataclass(slots=True)
+class Stamps:
+    """Makes the stamps of a plan; each file is read once."""
+
+    plan: Plan
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def of(self, job: Job, variant: Variant) -> Stamp:
+        """That of `job` under `variant`, but for the recording. Raises `FusionError` naming what is missing."""
+        (prepared,) = (one for one in self.plan.prepared(job) if one.variant == variant)
+        calibration = prepared.edge.screening.calibration
+        reviewers = [f"{name} {self._of_reviewer(name)}" for name in prepared.cloud.reviewers]
+        return Stamp(
+            {
+                "settings": self.plan.key(job, variant),
+                "models": self._digest(model_folder(self.plan.task, prepared.edge.models), deep=False),
+                "reviewers": "\n".join(reviewers),
+                "calibration": self._digest(Path(calibration)) if calibration else "",
+                "program": program(),
+            }
+        )
+
+    def _of_reviewer(self, name: str) -> str:
+        """Of the folder a reviewer's name tells, as far as it tells one."""
+        argument = name.partition(":")[2].lstrip("[").partition("?")[0].rstrip("]")
+        argument = argument.rpartition(":")[2] if not Path(argument).exists() else argument
+        if argument and Path(argument).exists():
+            return self._digest(Path(argument))
+        bundled = Path(str(resources.files("fusion").joinpath("weights", argument or "-", "reviewer")))
+        return self._digest(bundled) if bundled.is_dir() else ""
+
+    def _digest(self, path: Path, *, deep: bool = True) -> str:
+        key = f"{path}\n{deep}"
+        if key not in self._known:
+            self._known[key] = digest_of(path, deep=deep)
+        return self._known[key]
+
+
+def digest_of(path: Path, *, deep: bool = True) -> str:
+    """SHA-256 over a file, or over names and contents of a folder's files, `deep` with those below it.
+
+    Raises `InputError` naming the file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in _files(path, deep=deep):
+        try:
+            digest.update(f"{file.relative_to(path).as_posix()}\0{_content(file)}\n".encode())
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+    return digest.hexdigest()
+
+
+def _files(path: Path, *, deep: bool) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(one for one in (path.rglob("*") if deep else path.iterdir()) if one.is_file())
+    else:
+        yield path
+
+
+def _content(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size > WHOLE_BYTES:
+        return f"{stat.st_size} {stat.st_mtime_ns}"
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def program() -> str:
+    """The versions of what computes."""
+    return " ".join([f"format={FORMAT}", *(f"{name}={_version(name)}" for name in _PROGRAMS)])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"

@@ -1,0 +1,64 @@
+"""Ray actors write the bytes of local workers, into a folder they see or one they do not, and may die once."""
+
+import warnings
+from importlib.util import find_spec
+
+import pytest
+
+from fusion.review.replicas.cluster import Cluster
+from replay.running.crew import drive
+from replay.running.folder import RunFolder
+from replay.running.lock import locked
+from replay.running.plan import Plan, Variant
+from replay.running.progress import Silent
+from replay.running.sources import jobs_of
+from replay.running.stamp import Stamps
+from replay.running.work import Work
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def instance(plugin):
+    """Held open for the module, so that Ray starts once."""
+    if find_spec("ray") is None:
+        missing = "NOT TESTED: --engine ray needs Ray; run  pip install 'fusion-stack[scale]'"
+        warnings.warn(missing, stacklevel=1)
+        pytest.skip(missing)
+    cluster = Cluster.open("")
+    yield cluster
+    cluster.close()
+
+
+def test_two_actors_write_the_bytes_of_one_worker(instance, parts, reference, replay_run, tmp_path) -> None:
+    assert replay_run(parts, tmp_path, "--engine", "ray", "--workers", "2", "--quiet") == 0
+    assert (tmp_path / "results.json").read_bytes() == reference.results
+
+
+def test_an_actor_that_sees_no_folder_sends_its_files_and_one_that_dies_is_replaced(
+    instance, parts, deadly, replay_run, tmp_path, capfd, monkeypatch
+) -> None:
+    from replay.running import on_ray
+
+    monkeypatch.setattr(on_ray, "PIECE_BYTES", 20_000)
+    variant = Variant(reviewer="fixed:yard")
+    plan = Plan("yard", jobs_of([str(parts[1]), str(deadly("once", 1))]), (variant,))
+    out, made = tmp_path / "out", Stamps(plan)
+    work = Work(plan, out, {(job.name, ""): made.of(job, variant) for job in plan.jobs})
+    with locked(out):
+        crew = on_ray.RayCrew(1, work, "another folder's", "")
+        try:
+            assert drive(crew, plan.jobs, Silent(2)) == {}
+        finally:
+            crew.close()
+    assert "once: its worker died" in capfd.readouterr().err
+    for job in plan.jobs:
+        folder = RunFolder.of(out, variant)
+        assert folder.done(job.name)["stamp"]["reviewers"].startswith("fixed:yard")
+        assert {path.name for path in folder.job(job.name).iterdir()} >= {"spool.db", "ledger.db", "done.json"}
+    RunFolder.of(out, variant).write_manifest(plan, variant, "both")
+    sources = [job.source for job in plan.jobs]
+    before = [path.stat().st_mtime_ns for path in sorted(out.rglob("ledger.db"))]
+    assert replay_run(sources, out, "--reviewer", "fixed:yard") == 0
+    assert [path.stat().st_mtime_ns for path in sorted(out.rglob("ledger.db"))] == before
+    assert "2 of 2 recordings are done already" in capfd.readouterr().err
