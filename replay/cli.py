@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.export.options import add_export_command, add_export_options, exports_of
 
 _HEADLINES = (
     ("samples", "samples"),
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, default=Path("out/run"))
     run.add_argument("--reviewer", default="", help="default: mini:TASK")
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
-    run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
+    add_export_options(run)
     add_overrides(run)
     run.set_defaults(run=_run)
     demo = commands.add_parser("demo", help="both nodes as real processes on the bundled recording")
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out/demo"))
     demo.add_argument("--pace", default="realtime", help="realtime, flat-out or a factor")
     demo.set_defaults(run=_demo)
+    add_export_command(commands)
     return parser
 
 
@@ -65,9 +67,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     plan = Plan(arguments.task, jobs_of(arguments.sources, arguments.split), (variant,))
+    exports = exports_of(arguments)
     run(plan, arguments.out)
     results = collect(plan.task, plan.jobs, variant, RunFolder.of(arguments.out, variant))
-    write_outputs(results, openers(plan.task, plan.jobs), arguments.out, scene=not arguments.no_scene)
+    write_outputs(results, openers(plan.task, plan.jobs), arguments.out, exports=exports)
     _tell(results.summary)
 
 

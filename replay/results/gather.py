@@ -18,7 +18,7 @@ from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, Box3D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -128,6 +128,8 @@ def _item(
         detector_answers=_detector_answers(task, json.loads(row["scores"])),
         truth_answers=truth_answers(task, truth) if truths and (truth is None or truth.label in task.classes) else {},
         truth=truth,
+        tokens_bytes=row["tokens_bytes"],
+        box3d=opinion.box3d,
     )
 
 
@@ -136,9 +138,11 @@ def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[s
 
 
 def read_opinion(text: str) -> DeviceOpinion:
-    """A device's opinion from the spool's JSON; its 3-D box is not needed here."""
+    """A device's opinion from the spool's JSON."""
     found = json.loads(text) if text else {}
-    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), None)
+    box = found.get("box3d")
+    solid = Box3D(**box) if box else None
+    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), solid)
 
 
 def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
