@@ -90,7 +90,7 @@ class Dataset:
     `readings` are in capture order, LiDAR first at equal times; `loaders` and `sources` go by sensor. `truth` makes
     the truth anew for each call, of `truths` moments. `side_files` are the other files the plan was made from; with
     them `facts` stands for what was picked from files that hold more than this recording. `problems` were met while
-    the plan was made. The rest is as in `RecordingInfo`.
+    the plan was made. `names` are what the data set calls its moments, by time. The rest is as in `RecordingInfo`.
     """
 
     path: Path
@@ -108,6 +108,7 @@ class Dataset:
     problems: tuple[str, ...] = ()
     continuous: bool = True
     task: str = DRIVING
+    names: Mapping[int, str] = field(default_factory=dict)
     poses: Callable[[], Iterator[EgoPose]] = field(default=lambda: iter(()))
 
 
@@ -174,6 +175,10 @@ class DatasetReader:
     def poses(self) -> Iterator[EgoPose]:
         """Where the ego frame was; nothing when the dataset does not tell."""
         return self._dataset.poses()
+
+    def names(self) -> Mapping[int, str]:
+        """See `fusion.recording.base.NamedReader.names`."""
+        return self._dataset.names
 
     def _sensors(self) -> dict[str, SensorInfo]:
         plan = self._dataset

@@ -28,7 +28,7 @@ from replay.export.foxglove import recording as scene
 from replay.results.answers import Outcome, outcome
 from replay.results.records import DefectResult, Fate
 
-ROS = Path("/work/shared/data/mcap_ouster/test.mcap")
+ROS = Path(__file__).parents[3] / "../shared/data/mcap_ouster/test.mcap"
 OWN = {"/fusion/front/detections", "/fusion/front/verdicts", "/fusion/objects", "/fusion/log", "/fusion/latency",
        "/fusion/bytes", "/fusion/items"}  # fmt: skip
 
@@ -269,7 +269,7 @@ def test_of_a_stretch_what_was_logged_in_it_and_where_sensors_sit(boxed, draw, d
 
 def test_messages_of_ros_stay_ros(boxed, draw, tmp_path):
     if not ROS.exists():
-        pytest.skip(f"{ROS} is not here")
+        pytest.skip("the Ouster session is not in ../shared/data")
     before = open_recording(ROS)
     cursors = [cursor for cursor, _ in before.readings()]
     samples = tuple(replace(s, cursor=c) for s, c in zip(boxed.samples, cursors, strict=False))
