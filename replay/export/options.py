@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusion.errors import ConfigError, InputError
-from replay.running.folder import MANIFEST_NAME, RunFolder
+
+if TYPE_CHECKING:
+    from replay.running.folder import RunFolder
 
 _NAMES = "rerun, parquet, mcap, coco, kitti, nuscenes, or any that is installed"
 
@@ -61,6 +63,8 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _folders(path: Path) -> list[RunFolder]:
     """The run's folder, or those of its variants. Raises `InputError` where there is none."""
+    from replay.running.folder import MANIFEST_NAME, RunFolder
+
     if (path / MANIFEST_NAME).is_file():
         return [RunFolder(path)]
     found = sorted(manifest.parent for manifest in path.glob(f"*/{MANIFEST_NAME}"))
