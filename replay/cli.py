@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.export.options import add_export_command, add_export_options, exports_of
 from replay.running.options import add_engine_options, engine_of
 from replay.sources.options import SourceOptions, add_source_options
 
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", default="out/run", help="a folder, or PROTOCOL://… of an object store")
     run.add_argument("--reviewer", default="", help="default: mini:TASK")
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
-    run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
+    add_export_options(run)
     add_overrides(run)
     add_engine_options(run)
     run.set_defaults(run=_run)
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out/demo"))
     demo.add_argument("--pace", default="realtime", help="realtime, flat-out or a factor")
     demo.set_defaults(run=_demo)
+    add_export_command(commands)
     return parser
 
 
@@ -70,12 +72,13 @@ def _run(arguments: argparse.Namespace) -> None:
     from replay.running.sources import jobs_of
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
-    jobs = jobs_of(arguments.sources, options=SourceOptions.of(arguments), task=Task.load(arguments.task))
+    exports, options = exports_of(arguments), SourceOptions.of(arguments)
+    jobs = jobs_of(arguments.sources, options=options, task=Task.load(arguments.task))
     plan, out = Plan(arguments.task, jobs, (variant,)), Destination.of(arguments.out)
     failures = run(plan, out.folder, engine_of(arguments))
     ran = failures.ran(jobs)
     results = collect(plan.task, ran, variant, RunFolder.of(out.folder, variant))
-    write_outputs(results, openers(plan.task, ran), out.folder, scene=not arguments.no_scene)
+    write_outputs(results, openers(plan.task, ran), out.folder, exports=exports)
     _tell(results.summary)
     out.upload()
     failures.check(results.recordings)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from fusion.recording.base import RecordingReader
 from fusion.task import Task
+from replay.export.base import Openers
+from replay.export.registry import SCENE, export
 from replay.report.page import Shown, write_report
 from replay.report.utterances import utterances
 from replay.results import file
@@ -20,8 +22,6 @@ from replay.results.summary import summarize
 from replay.running.folder import RunFolder
 from replay.running.plan import Job, Variant
 from replay.running.sources import open_job
-
-Openers = Mapping[str, Callable[[], RecordingReader]]
 
 
 def openers(task: Task, jobs: tuple[Job, ...]) -> Openers:
@@ -52,8 +52,8 @@ def collect(
     return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, measured), variant.settings)
 
 
-def write_outputs(results: RunResults, opened: Openers, out: Path, *, scene: bool = True) -> None:
-    """Write everything under `out` and say where."""
+def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: Sequence[str] = (SCENE,)) -> None:
+    """Write everything under `out` and say where; `exports` are names of exporters."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(dict(results.summary), indent=1) + "\n", encoding="utf-8")
     file.write_results(results, out / file.NAME)
@@ -62,13 +62,7 @@ def write_outputs(results: RunResults, opened: Openers, out: Path, *, scene: boo
         said = utterances(opened[one.name](), results.task)
         shown[one.name] = Shown(FrameIndex(opened[one.name](), results.task), said)
     write_report(results, out / "report.html", shown)
-    names = ["report.html", "summary.json", file.NAME]
-    if scene:
-        from replay.export.rerun import write_rerun
-
-        for one in results.recordings:
-            name = "scene.rrd" if len(results.recordings) == 1 else f"recordings/{one.name}/scene.rrd"
-            write_rerun(results.task, one, opened[one.name](), out / name)
-            names.append(name)
-    for name in names:
+    for name in ("report.html", "summary.json", file.NAME):
         print(f"wrote {out / name}")
+    for line in export(exports, results, opened, out):
+        print(line)

@@ -140,6 +140,14 @@ class PosedReader(Protocol):
 
 
 @runtime_checkable
+class NamedReader(Protocol):
+    """A reader whose data set has names of its own for its moments."""
+
+    def names(self) -> Mapping[int, str]:
+        """By time: a picture's file (COCO, image folders), a frame (KITTI), a keyframe's sample token (nuScenes)."""
+
+
+@runtime_checkable
 class IndexedReader(Protocol):
     """A reader that knows when each sensor delivered without opening what it delivered."""
 

@@ -1,1 +1,1 @@
-"""What other programs open: Rerun, Foxglove, tables, official result files."""
+"""A run for other programs: files that viewers, data tools and the benchmarks' own evaluators open. Found by name."""

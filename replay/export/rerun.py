@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,10 +16,11 @@ from fusion.errors import InputError
 from fusion.recording.base import RecordingReader
 from fusion.task import Task
 from fusion.types import Box2D, Image, Modality, Truth
+from replay.export.base import EPOCH_NS, Exported, Openers, file_of
 from replay.report.wording import reason_words
 from replay.results.answers import Answerer, Outcome, answers, outcome, standing
 from replay.results.frames import FrameIndex, FrameView
-from replay.results.records import ItemResult, RecordingResults, SampleResult
+from replay.results.records import ItemResult, RecordingResults, RunResults, SampleResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +35,7 @@ _LOWEST_M, _HIGHEST_M = -0.3, 3.0
 _GREY, _GREEN, _RED, _TRUTH = (134, 174, 222), (69, 210, 129), (255, 110, 100), (37, 224, 138)
 _COLOUR_OF = {Outcome.RIGHT: _GREEN, Outcome.WRONG: _RED, Outcome.UNKNOWN: (255, 194, 26)}
 _SHOWN = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png"}
-_EPOCH_NS = 10**17
+NAME = "scene.rrd"
 
 
 class Stream(Protocol):
@@ -46,6 +48,14 @@ class Stream(Protocol):
         """Set the current time."""
 
 
+def export(results: RunResults, opened: Openers, out: Path) -> Exported:
+    """A file each recording, `scene.rrd`. See `replay.export.base.Exporter`."""
+    files = [file_of(results, one, out, NAME) for one in results.recordings]
+    for one, path in zip(results.recordings, files, strict=True):
+        write_rerun(results.task, one, opened[one.name](), path)
+    return Exported(tuple(files))
+
+
 def write_rerun(task: Task, results: RecordingResults, reader: RecordingReader, out_rrd: Path) -> None:
     """Write every sample of one recording's run to `out_rrd`. Raises `InputError` when the file cannot be written.
 
@@ -55,18 +65,23 @@ def write_rerun(task: Task, results: RecordingResults, reader: RecordingReader, 
 
     stream = rr.RecordingStream(APPLICATION, recording_id=f"{task.name}-{PurePath(results.source).stem}")
     camera = next(iter(task.of_modality(Modality.CAMERA)), "")
+    part = out_rrd.with_name(f"{out_rrd.name}.part")
     try:
         out_rrd.parent.mkdir(parents=True, exist_ok=True)
-        out_rrd.unlink(missing_ok=True)
-        stream.save(out_rrd, default_blueprint=_layout(camera, solid=bool(task.of_modality(Modality.LIDAR))))
+        part.unlink(missing_ok=True)
+        stream.save(part, default_blueprint=_layout(camera, solid=bool(task.of_modality(Modality.LIDAR))))
         scene = _Scene(rr, stream, f"world/{camera}", _by_sequence(results.items), len(results.samples))
         frames = FrameIndex(reader, task)
         for sample in sorted(results.samples, key=lambda one: one.time_ns):
             scene.add(sample, frames(sample.time_ns))
         stream.flush()
         stream.disconnect()
+        part.replace(out_rrd)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{out_rrd}: the scene cannot be written: {error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def _by_sequence(items: Sequence[ItemResult]) -> dict[int, list[ItemResult]]:
@@ -120,7 +135,7 @@ class _Scene:
             self.stream.log(f"edge/{name}", self.rr.Scalars(value))
 
     def _set_time(self, time_ns: int) -> None:
-        if time_ns > _EPOCH_NS:
+        if time_ns > EPOCH_NS:
             self.stream.set_time(TIMELINE, timestamp=np.datetime64(time_ns, "ns"))
         else:
             self.stream.set_time(TIMELINE, duration=np.timedelta64(time_ns, "ns"))

@@ -19,7 +19,7 @@ from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, Box3D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -154,6 +154,8 @@ def _item(
         truth_answers=shared.answers(truth_answers(task, truth) if known else {}),
         truth=truth,
         recording=recording,
+        tokens_bytes=row["tokens_bytes"],
+        box3d=opinion.box3d,
     )
 
 
@@ -162,9 +164,11 @@ def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[s
 
 
 def read_opinion(text: str) -> DeviceOpinion:
-    """A device's opinion from the spool's JSON; its 3-D box is not needed here."""
+    """A device's opinion from the spool's JSON."""
     found = json.loads(text) if text else {}
-    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), None)
+    box = found.get("box3d")
+    solid = Box3D(**box) if box else None
+    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), solid)
 
 
 def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TypeAlias
 
 from fusion.task import Task
-from fusion.types import Box2D, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, Box3D, ItemState, LedgerCounts, SlotAnswer, TruthObject
 
 Number: TypeAlias = float | int | str | None
 
@@ -57,7 +57,8 @@ class ItemResult:
 
     `box` is in pixels of the recorded frame. `device_answers` and `detector_answers` are the device's fused
     heads' and the bare detector's answers to the verdict's slots; `truth_answers` is empty without truth.
-    `recording` is the name of its `RecordingResults`.
+    `recording` is the name of its `RecordingResults`. `box3d` is the fused box in the ego frame, None where the
+    device has no opinion of it; `tokens_bytes` are of `evidence_bytes`, as `maps_bytes` are.
     """
 
     id: str
@@ -83,6 +84,8 @@ class ItemResult:
     truth_answers: Mapping[str, str] = field(default_factory=dict)
     truth: TruthObject | None = None
     recording: str = ""
+    tokens_bytes: int = 0
+    box3d: Box3D | None = None
 
 
 @dataclass(frozen=True, slots=True)

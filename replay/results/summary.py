@@ -153,13 +153,14 @@ def detector_map50(task: Task, recordings: Sequence[RecordingResults]) -> float 
             boxes = [
                 LabelledBox(thing.box2d, task.classes.index(thing.label))
                 for thing in sample.truths or ()
-                if thing.box2d is not None and _counts_as_seen(task, thing)
+                if thing.box2d is not None and counts_as_seen(task, thing)
             ]
             log.add(boxes, found.get(sample.sequence, []))
     return round(log.metrics().map50, 4) if judged else None
 
 
-def _counts_as_seen(task: Task, thing: TruthObject) -> bool:
+def counts_as_seen(task: Task, thing: TruthObject) -> bool:
+    """Whether the detector is judged by this object: of a class of the task, in sight, and no speck."""
     box = thing.box2d
     big = box is not None and min(box.x2 - box.x1, box.y2 - box.y1) >= MIN_SIDE_PX
     return big and thing.visibility >= MIN_VISIBILITY and thing.label in task.classes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +33,7 @@ from fusion.types import (
     Truth,
     TruthObject,
 )
+from replay.export import registry
 from replay.live.demo import bundled_recording
 from replay.results.records import ItemResult, RecordingResults, Review, RunResults, SampleResult
 
@@ -41,6 +44,17 @@ PAINT = {"drum": (60, 110, 190), "pallet": (170, 130, 80), "crate": (130, 95, 55
 SIZES = {"drum": (0.6, 0.6, 0.9), "pallet": (1.2, 0.8, 0.15), "crate": (1.0, 1.0, 0.9), "cone": (0.4, 0.4, 0.7),
          "person": (0.5, 0.6, 1.75), "forklift": (2.2, 1.2, 2.1)}  # fmt: skip
 CONDITIONS = ("ok", "ok", "leaking", "dented", "toppled", "ok", "broken")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def declared_exporters():
+    """Exporters are those that pyproject.toml declares, whatever was known when the package was installed."""
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    declared = tomllib.loads(pyproject.read_text())["project"]["entry-points"][registry.GROUP]
+    points = [EntryPoint(name, value, registry.GROUP) for name, value in declared.items()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", lambda *, group: points if group == registry.GROUP else ())
+        yield
 
 
 class DrawnRecording:

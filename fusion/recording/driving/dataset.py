@@ -84,7 +84,7 @@ class Dataset:
     `readings` are in capture order, LiDAR first at equal times; `loaders` and `sources` go by sensor. `truth` makes
     the truth anew for each call, of `truths` moments. `side_files` are the other files the plan was made from; with
     them `facts` stands for what was picked from files that hold more than this recording. `problems` were met while
-    the plan was made. The rest is as in `RecordingInfo`.
+    the plan was made. `names` are what the data set calls its moments, by time. The rest is as in `RecordingInfo`.
     """
 
     path: Path
@@ -102,6 +102,7 @@ class Dataset:
     problems: tuple[str, ...] = ()
     continuous: bool = True
     task: str = DRIVING
+    names: Mapping[int, str] = field(default_factory=dict)
     poses: Callable[[], Iterator[EgoPose]] = field(default=lambda: iter(()))
 
 
@@ -185,6 +186,10 @@ class DatasetReader:
             stored = self._dataset.readings[cursor - 1]
             if known is None or stored in known:
                 yield cursor, stored
+
+    def names(self) -> Mapping[int, str]:
+        """See `fusion.recording.base.NamedReader.names`."""
+        return self._dataset.names
 
     def _sensors(self) -> dict[str, SensorInfo]:
         plan = self._dataset

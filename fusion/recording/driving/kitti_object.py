@@ -140,6 +140,7 @@ def _plan(chosen: _Chosen, problems: list[str], report: Report) -> Dataset:
         side_files=(*frames.calibration_files(), *labels.values()),
         problems=tuple(problems),
         continuous=False,
+        names={one.time_ns: one.files[0].stem for one in stored},
     )
 
 

@@ -45,7 +45,7 @@ from fusion.recording.driving.kitti_files import (
 )
 from fusion.recording.pictures.image_folder import LabelForm, read_boxes
 from fusion.task import Task
-from fusion.types import Modality, Truth, TruthObject
+from fusion.types import Float64Array, Modality, Truth, TruthObject
 
 _SENSORS = {LIDAR: "velodyne_points"} | {name: f"image_{number:02d}" for number, name in enumerate(CAMERAS)}
 _CLASSES = ("car", "pedestrian", "cyclist")
@@ -98,6 +98,7 @@ def _plan(drive: Path, series: Sequence[_Series], problems: tuple[str, ...]) -> 
     stored = (_stored(one, frame) for one in series for frame in one.files if frame in one.times_ns)
     left = next((one for one in series if one.sensor == LEFT), None)
     labels = _labels(drive, left) if left else {}
+    named = sorted((one for one in series if one.sensor in (LIDAR, LEFT)), key=lambda one: one.sensor == LEFT)
     stamps = [drive / _SENSORS[one.sensor] / "timestamps.txt" for one in series if not one.nominal]
     cameras = [one for one in series if one.sensor != LIDAR]
     calibration = [drive.parent / name for name in _CALIBRATION] if cameras else []
@@ -114,6 +115,12 @@ def _plan(drive: Path, series: Sequence[_Series], problems: tuple[str, ...]) -> 
         side_files=(*calibration, *stamps, *labels.values()),
         unread=tuple(told for name, told in _UNREAD.items() if (drive / name).exists()),
         problems=problems,
+        names={
+            one.times_ns[frame]: path.stem
+            for one in named
+            for frame, path in one.files.items()
+            if frame in one.times_ns
+        },
     )
 
 
@@ -159,20 +166,26 @@ def _read_times(path: Path, report: Report) -> dict[int, int]:
     return found
 
 
+def rectified_from_lidar(day: Path) -> Float64Array:
+    """(4, 4), rectified meaning camera 0, of a day's calibration files. Raises `RecordingError`."""
+    of_cameras, of_lidar = (day / name for name in _CALIBRATION)
+    to_cameras, to_lidar = (parse_numbers(read_file(path)) for path in (of_cameras, of_lidar))
+    camera0_from_lidar = rigid(rotation(to_lidar, "R", of_lidar), matrix(to_lidar, "T", (3,), of_lidar))
+    return rigid(rotation(to_cameras, "R_rect_00", of_cameras), np.zeros(3)) @ camera0_from_lidar
+
+
 def _read_rig(day: Path, cameras: Sequence[str]) -> Rig:
     """The rig of a day's calibration files: the LiDAR and those `cameras`."""
     if not cameras:
         return Rig({}, {LIDAR: EGO_FROM_LIDAR})
-    of_cameras, of_lidar = (day / name for name in _CALIBRATION)
-    to_cameras, to_lidar = (parse_numbers(read_file(path)) for path in (of_cameras, of_lidar))
-    camera0_from_lidar = rigid(rotation(to_lidar, "R", of_lidar), matrix(to_lidar, "T", (3,), of_lidar))
-    rectified_from_lidar = rigid(rotation(to_cameras, "R_rect_00", of_cameras), np.zeros(3)) @ camera0_from_lidar
+    of_cameras = day / _CALIBRATION[0]
+    to_cameras, rectified = parse_numbers(read_file(of_cameras)), rectified_from_lidar(day)
     found = {}
     for name in cameras:
         number = f"{CAMERAS.index(name):02d}"
         projection = matrix(to_cameras, f"P_rect_{number}", (3, 4), of_cameras)
         width, height = (int(v) for v in matrix(to_cameras, f"S_rect_{number}", (2,), of_cameras))
-        found[name] = calibrated(projection, (width, height), rectified_from_lidar, of_cameras)
+        found[name] = calibrated(projection, (width, height), rectified, of_cameras)
     return Rig(found, {LIDAR: EGO_FROM_LIDAR})
 
 

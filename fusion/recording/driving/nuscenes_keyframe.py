@@ -76,6 +76,7 @@ def plan_keyframes(path: Path, problems: list[str], report: Report) -> Dataset:
         unread=(RING,),
         problems=tuple(problems),
         continuous=False,
+        names={_time_ns(keyframe): keyframe["token"].text() for keyframe in keyframes},
         poses=lambda: iter(poses),
     )
 

@@ -60,6 +60,7 @@ def plan_scene(root: Path, tables: SceneTables, problems: list[str], report: Rep
         facts=tables.facts(),
         unread=(RING, *scene.unread),
         problems=tuple(problems),
+        names=scene.names(),
         poses=lambda: iter(poses),
     )
 
@@ -119,11 +120,7 @@ class _Scene:
 
     def truths(self) -> list[Truth]:
         """The boxes of each sample in its ego frame, when its sweep was taken; an object keeps its track."""
-        sweeps = {
-            row["sample_token"].text(): row
-            for token, row in self._tables.data.items()
-            if _is_keyframe(row) and self._sensor[token]["channel"].text() == LIDAR
-        }
+        sweeps = self._sweeps()
         boxes: dict[str, list[Node]] = {token: [] for token in self._tables.samples}
         for annotation in self._tables.annotations.values():
             boxes[annotation["sample_token"].text()].append(annotation)
@@ -136,6 +133,18 @@ class _Scene:
             objects = tuple(self._object(annotation, ego_from_map, tracks) for annotation in boxes[token])
             found.append(Truth(micros_ns(sweeps[token]["timestamp"]), objects))
         return found
+
+    def names(self) -> dict[int, str]:
+        """The samples' tokens by the times of their sweeps."""
+        return {micros_ns(row["timestamp"]): token for token, row in self._sweeps().items()}
+
+    def _sweeps(self) -> dict[str, Node]:
+        """The row of each sample's sweep, by the sample's token."""
+        return {
+            row["sample_token"].text(): row
+            for token, row in self._tables.data.items()
+            if _is_keyframe(row) and self._sensor[token]["channel"].text() == LIDAR
+        }
 
     def _map_from_ego(self, row: Node) -> Float64Array:
         return transform_of(self._tables.find(self._tables.poses, row["ego_pose_token"]))

@@ -34,13 +34,18 @@ UNKNOWN = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """A message as it lies in the file: `cursor` counts them from 1, `offset` is the byte of its chunk or record."""
+    """A message as it lies in the file: `cursor` counts them from 1, `offset` is the byte of its chunk or record.
+
+    `time_ns` is when it was logged, `publish_ns` when it was sent, `sequence` the sender's own count.
+    """
 
     cursor: int
     offset: int
     channel: int
     time_ns: int
     data: memoryview
+    publish_ns: int = 0
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +205,10 @@ class MessageScan:
     def _message(self, cursor: int, start: int, body: memoryview) -> RawMessage:
         if len(body) < _MESSAGE.size:
             raise RecordingError(f"a message record of {len(body)} bytes")
-        channel, _, log_time, _ = _MESSAGE.unpack_from(body)
+        channel, sequence, log_time, publish_time = _MESSAGE.unpack_from(body)
         if channel not in self.channels:
             raise RecordingError(f"a message of channel {channel}, which was not declared before it")
-        return RawMessage(cursor, start, channel, log_time, body[_MESSAGE.size :])
+        return RawMessage(cursor, start, channel, log_time, body[_MESSAGE.size :], publish_time, sequence)
 
     def _define(self, opcode: int, body: bytes) -> None:
         if opcode == Opcode.METADATA:

@@ -70,7 +70,7 @@ class Survey:
 
         A camera is calibrated by the message of its frame's name, and placed by the transforms.
         """
-        tree, intrinsics = self._frames(), self._intrinsics()
+        tree, intrinsics = self.frames(), self._intrinsics()
         cameras, lidars, problems = {}, {}, {}
         for number, (name, modality) in self.sensors.items():
             first = next(self._decoded(number), None)
@@ -86,15 +86,8 @@ class Survey:
                 problems[name] = str(error)
         return (Rig(cameras, lidars) if cameras or lidars else None), problems
 
-    def note(self, message: RawMessage) -> None:
-        """Keep a message of the opening, if it is one."""
-        kind = kind_of(self.channels[message.channel], self.schemas)
-        most = 1 if kind in MODALITIES else _OPENING if kind in _PLACING else 0
-        kept = self.opening.setdefault(message.channel, [])
-        if len(kept) < most:
-            kept.append(replace(message, data=memoryview(bytes(message.data))))
-
-    def _frames(self) -> FrameTree:
+    def frames(self) -> FrameTree:
+        """How the coordinate frames hang together. Raises `InputError` for a transform that is none."""
         tree = FrameTree()
         for number, kind in self.kinds.items():
             if kind in {FrameTransform, FrameTransforms}:
@@ -102,6 +95,14 @@ class Survey:
                     for transform in getattr(message, "transforms", [message]):
                         tree.add(transform)
         return tree
+
+    def note(self, message: RawMessage) -> None:
+        """Keep a message of the opening, if it is one."""
+        kind = kind_of(self.channels[message.channel], self.schemas)
+        most = 1 if kind in MODALITIES else _OPENING if kind in _PLACING else 0
+        kept = self.opening.setdefault(message.channel, [])
+        if len(kept) < most:
+            kept.append(replace(message, data=memoryview(bytes(message.data))))
 
     def _intrinsics(self) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -121,6 +121,7 @@ def _plan(
         unread=(f"{gone} of {listed} listed pictures, which are not in the folder",) if gone else (),
         continuous=False,
         task=task,
+        names={time: picture.name for time, picture in zip(times, pictures, strict=True)},
     )
 
 

@@ -127,6 +127,13 @@ class ImageFolderReader:
                 objects.append(TruthObject(track, self._task.classes[labelled.class_index], box2d=labelled.box))
             yield Truth(self._time_ns(index), tuple(objects))
 
+    def names(self) -> Mapping[int, str]:
+        """The pictures' files below `images/`, by time."""
+        suffixes = (self._folder.image_path(stem).suffix for stem in self._stems)
+        return {
+            self._time_ns(i): f"{s}{suffix}" for i, (s, suffix) in enumerate(zip(self._stems, suffixes, strict=True))
+        }
+
     def _time_ns(self, index: int) -> int:
         return round(index * 1e9 / self._task.sensors[self._camera].rate_hz)
 

@@ -84,7 +84,7 @@ class McapRosSource:
 
 def speaks_ros(path: Path) -> bool:
     """Whether an MCAP file holds ROS messages: its profile says so, or it has no profile and their encodings."""
-    profile = _profile(path)
+    profile = profile_of(path)
     if profile in _PROFILES:
         return True
     if profile is None or profile:
@@ -93,8 +93,8 @@ def speaks_ros(path: Path) -> bool:
     return bool(encodings & {ROS1, CDR}) and "protobuf" not in encodings
 
 
-def _profile(path: Path) -> str | None:
-    """What the header says, "" for nothing; None when there is no header to read."""
+def profile_of(path: Path) -> str | None:
+    """What the header of an MCAP file says, "" for nothing; None when there is no header to read."""
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
