@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.running.modes.options import add_mode_options, mode_of
 
 _HEADLINES = (
     ("samples", "samples"),
     ("items", "items"),
     ("reviewed", "reviewed"),
+    ("waiting", "waiting for a service"),
     ("lost", "lost"),
     ("duplicates", "duplicates"),
     ("edge_ms_p50", "edge, ms (median)"),
@@ -38,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replay", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="recordings through both nodes in one process, deterministic")
-    run.add_argument("sources", nargs="+", metavar="SOURCE", help="a recording, or a folder of labelled pictures")
+    run.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a recording, a folder of labelled pictures, or recorded evidence"
+    )
     run.add_argument("--task", default="yard")
     run.add_argument("--split", default="", help="of a folder of pictures: SPLIT.txt, test when left out")
     run.add_argument("--out", type=Path, default=Path("out/run"))
@@ -46,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--models", default="", help="a model folder; default: the bundled one")
     run.add_argument("--no-scene", action="store_true", help="write no Rerun file")
     add_overrides(run)
+    add_mode_options(run)
     run.set_defaults(run=_run)
     demo = commands.add_parser("demo", help="both nodes as real processes on the bundled recording")
     demo.add_argument("recording", type=Path, nargs="?", help="default: the bundled held-out patrol")
@@ -57,16 +62,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from replay.live.paced import facts
     from replay.outputs import collect, openers, write_outputs
     from replay.running.folder import RunFolder
+    from replay.running.modes.mode import Mode
+    from replay.running.modes.recorded import jobs_of_evidence
     from replay.running.plan import Plan, Variant
     from replay.running.run import run
     from replay.running.sources import jobs_of
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
-    plan = Plan(arguments.task, jobs_of(arguments.sources, arguments.split), (variant,))
+    mode, live = mode_of(arguments)
+    if mode is Mode.CLOUD_ONLY:
+        jobs = jobs_of_evidence(arguments.sources, arguments.task)
+    else:
+        jobs = jobs_of(arguments.sources, arguments.split)
+    plan = Plan(arguments.task, jobs, (variant,), mode, live)
     run(plan, arguments.out)
-    results = collect(plan.task, plan.jobs, variant, RunFolder.of(arguments.out, variant))
+    folder = RunFolder.of(arguments.out, variant)
+    results = collect(plan.task, plan.jobs, variant, folder, facts(plan, folder))
     write_outputs(results, openers(plan.task, plan.jobs), arguments.out, scene=not arguments.no_scene)
     _tell(results.summary)
 

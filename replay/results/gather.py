@@ -159,10 +159,12 @@ class Source:
     to_s: float | None = None
 
 
-def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader: RecordingReader) -> RecordingResults:
+def gather(
+    task: Task, source: Source, spool: Path, ledger: Path | None, reader: RecordingReader, *, reviewed: bool = True
+) -> RecordingResults:
     """One recording's results from both databases; without a `ledger` the service's books are another's.
 
-    Raises `FusionError` naming the file that cannot be read.
+    `reviewed` is False where no service was part of the run. Raises `FusionError` naming the file that cannot be read.
     """
     rows, info = SpoolRows.read(spool), reader.info()
     truths = TruthIndex(reader.truth())
@@ -174,6 +176,7 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
         defects=defects(task, source.name, samples, items, continuous=info.continuous),
         edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
         reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
+        reviewed=reviewed,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from edge_node.config import EdgeSettings
 from fusion.config import Settings, from_overrides
 from fusion.errors import ConfigError
 from fusion.task import Task
+from replay.running.modes.mode import LiveLink, Mode, check_keys
 from replay.whatif.world import WorldSettings
 
 SIDES = ("edge", "cloud", "world")
@@ -21,7 +22,8 @@ SIDES = ("edge", "cloud", "world")
 class Job:
     """One recording, or the stretch of it from `from_s` to `to_s` seconds after its first reading.
 
-    `name` is its folder in the run and the only one of that name; `source` a path or a URL.
+    `name` is its folder in the run and the only one of that name; `source` a path or a URL. `evidence` is where
+    recorded evidence of it lies, which is reviewed instead of running the device.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Job:
     split: str = ""
     from_s: float = 0.0
     to_s: float | None = None
+    evidence: str = ""
 
 
 class Variant(Settings):
@@ -63,11 +66,13 @@ class Variant(Settings):
 
 @dataclass(frozen=True)
 class Plan:
-    """All of a run: every job under every variant."""
+    """All of a run: every job under every variant. `live` is there exactly in live mode."""
 
     task_name: str
     jobs: tuple[Job, ...]
     variants: tuple[Variant, ...] = (Variant(),)
+    mode: Mode = Mode.BOTH
+    live: LiveLink | None = None
 
     @cached_property
     def task(self) -> Task:
@@ -81,6 +86,8 @@ class Plan:
     def key(self, job: Job, variant: Variant) -> str:
         """Stands for a job's outcome: the same where everything that decides it is the same but the file's content."""
         parts = [self.task_name, job.source, job.split, str(job.from_s), str(job.to_s), variant.model_dump_json()]
+        if self.mode is not Mode.BOTH:
+            parts += [self.mode, job.evidence, self.live.address if self.live else ""]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -115,4 +122,6 @@ def check(plan: Plan) -> None:
         raise ConfigError(f"two variants are called {twice[0]!r}; give each its own name")
     if not plan.jobs:
         raise ConfigError("nothing to run; give recordings")
+    for variant in plan.variants:
+        check_keys(plan.mode, variant.split(), models=variant.models, reviewer=variant.reviewer)
     plan.prepared(plan.jobs[0])

@@ -16,11 +16,14 @@ from tqdm import tqdm
 from edge_node.sources import RecordingSource
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
-from fusion.task import Task
 from fusion.types import Reading
+from replay.live.paced import play_live
 from replay.running.folder import RunFolder
 from replay.running.lane import Delivery, Heard, Lane
 from replay.running.models import LoadedModels
+from replay.running.modes.cloud_only import review_recorded
+from replay.running.modes.edge_only import ToEvidence
+from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
@@ -32,8 +35,14 @@ def play(plan: Plan, job: Job, out: Path, models: LoadedModels, *, quiet: bool =
 
     Raises `FusionError` naming the key or file that is wrong.
     """
-    for together in passes(plan.prepared(job)):
-        _pass(plan.task, job, together, out, models, quiet=quiet)
+    match plan.mode:
+        case Mode.CLOUD_ONLY:
+            review_recorded(plan, job, out, models, quiet=quiet)
+        case Mode.LIVE:
+            play_live(plan, job, out)
+        case Mode.BOTH | Mode.EDGE_ONLY:
+            for together in passes(plan.prepared(job)):
+                _pass(plan, job, together, out, models, quiet=quiet)
 
 
 def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
@@ -46,10 +55,11 @@ def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
     return list(groups.values())
 
 
-def _pass(task: Task, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, *, quiet: bool) -> None:
-    first = variants[0]
+def _pass(plan: Plan, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, *, quiet: bool) -> None:
+    task, first = plan.task, variants[0]
     shared = SharedModels(models.perception(task, first.edge), len(variants))
-    source = RecordingSource(open_job(job, task))
+    reader = open_job(job, task)
+    source = RecordingSource(reader)
     heard = Heard(source.content, source.continuous, source.rig)
     with ExitStack() as stack:
         lanes = []
@@ -58,6 +68,8 @@ def _pass(task: Task, job: Job, variants: list[Prepared], out: Path, models: Loa
             folder.job(job.name).mkdir(parents=True, exist_ok=True)
 
             def deliver(spool: Spool, one: Prepared = one, folder: RunFolder = folder) -> Delivery:
+                if plan.mode is Mode.EDGE_ONLY:
+                    return ToEvidence(spool, reader, job, folder)
                 reviewers = models.reviewers(one.cloud.reviewers)
                 return AtTheEnd(spool, reviewers, folder.ledger(job.name), one.cloud, quiet=quiet)
 

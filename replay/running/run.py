@@ -15,7 +15,7 @@ def run(plan: Plan, out: Path) -> None:
     check(plan)
     folders = [(variant, RunFolder.of(out, variant)) for variant in plan.variants]
     for variant, folder in folders:
-        folder.write_manifest(plan, variant, "both")
+        folder.write_manifest(plan, variant, plan.mode)
     models = LoadedModels()
     for job in plan.jobs:
         if all(folder.is_done(job.name, plan.key(job, variant)) for variant, folder in folders):

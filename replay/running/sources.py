@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fusion.errors import InputError
 from fusion.recording.base import RecordingReader, open_recording
 from fusion.task import Task
+from replay.running.modes.origin import origin
 from replay.running.plan import Job
 
 
@@ -30,4 +32,6 @@ def jobs_of(sources: Sequence[str], split: str = "") -> tuple[Job, ...]:
 
 def open_job(job: Job, task: Task) -> RecordingReader:
     """The recording of a job, as the run reads it. Raises `RecordingError`."""
+    if job.evidence:
+        return origin(Path(job.evidence), lambda: open_job(replace(job, evidence=""), task))
     return open_recording(Path(job.source), task, job.split or None)
