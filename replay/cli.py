@@ -28,6 +28,13 @@ _HEADLINES = (
     ("verdict_accuracy_edge_fused", "all slots right: device, fused"),
     ("verdict_accuracy_detector_only", "all slots right: detector only"),
 )
+_LIVE_HEADLINES = (
+    ("lag_ms_p50", "behind the pace, ms (median)"),
+    ("lag_ms_p99", "behind the pace, ms (p99)"),
+    ("behind_pace", "frames taken too late"),
+    ("would_drop", "frames a live sensor would lose"),
+    ("gap_reasons", "frames in gaps, by reason"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +102,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 def _tell(summary: Mapping[str, float | int | str | None]) -> None:
     width = max(len(text) for _, text in _HEADLINES)
-    for name, text in _HEADLINES:
+    for name, text in (*_HEADLINES, *((name, text) for name, text in _LIVE_HEADLINES if name in summary)):
         value = summary.get(name)
         shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
         print(f"{text:<{width}}  {shown}")

@@ -1,35 +1,43 @@
 """A recording through a real edge daemon, at its own pace, against a review service that runs somewhere.
 
-The daemon draws its own epoch, as on any device: with ids that come from the recording, a service that was asked once
-would answer a second run of other models from its ledger. Its results are compared by sequence and item number.
+Items have the ids they have in a run of both nodes in one process, so that results compare id by id and the audit
+lottery draws the same: the daemon finds a spool of that epoch. A service that has answered the epoch before would
+answer from its ledger; where it has, or cannot be asked, the daemon gets a new epoch, and the lottery draws others.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge_node.spool import Spool
-from fusion.errors import ConfigError
+from edge_node.spool.copying import read_gaps, reading
+from fusion.errors import ConfigError, UnavailableError
 from fusion.types import new_epoch
+from fusion.wire.messages import Hello
 from replay.live.following import failure, follow
 from replay.live.processes import start
-from replay.live.service import health
+from replay.live.service import health, knows
 from replay.results.records import Number
 from replay.running.folder import RunFolder, write_json
-from replay.running.lane import remove_database
+from replay.running.lane import epoch_of, remove_database
 from replay.running.modes.mode import LiveLink
-from replay.running.plan import Job, Plan, Prepared, Variant
+from replay.running.plan import Job, Plan, Prepared
 from replay.running.sources import open_job
 
 LIVE_NAME, TOLD_NAME, CONFIG_NAME, LOG_NAME = "live.json", "edge.json", "edge.toml", "edge.log"
 
 
 def play_live(plan: Plan, job: Job, out: Path) -> None:
-    """Run `job` under every variant of `plan`, one after the other; one that was cut off goes on where it was.
+    """Run `job` under every variant of `plan`; one that was cut off goes on where it was.
+
+    One daemon of a run works at a time: a service has one stream for each name of a device.
 
     Raises `UnavailableError` when the service stays away: the spool keeps what waits, and the same command goes on.
     """
@@ -38,9 +46,9 @@ def play_live(plan: Plan, job: Job, out: Path) -> None:
         raise ConfigError(
             f"{job.name}: --live plays whole recordings; cut it with 'fusion convert', or leave the range out"
         )
-    for one in plan.prepared(job):
-        folder = RunFolder.of(out, one.variant)
-        _play(plan, job, one, folder, plan.live)
+    with _alone(out):
+        for one in plan.prepared(job):
+            _play(plan, job, one, RunFolder.of(out, one.variant), plan.live)
 
 
 def facts(plan: Plan, folder: RunFolder) -> dict[str, Number]:
@@ -53,6 +61,7 @@ def facts(plan: Plan, folder: RunFolder) -> dict[str, Number]:
         name: max((pace[name] for pace in paces if pace[name] is not None), default=None)
         for name in ("lag_ms_p50", "lag_ms_p99")
     }
+    found["gap_reasons"] = _gap_reasons(folder.spool(job.name) for job in plan.jobs)
     found["behind_pace"] = sum(pace["behind"] for pace in paces)
     found["would_drop"] = sum(pace["would_drop"] for pace in paces)
     for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s"):
@@ -61,13 +70,14 @@ def facts(plan: Plan, folder: RunFolder) -> dict[str, Number]:
 
 
 def _play(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> None:
-    place, key = folder.job(job.name), plan.key(job, one.variant)
+    place = folder.job(job.name)
     place.mkdir(parents=True, exist_ok=True)
-    _prepare(plan, job, one, folder, key)
+    if (tls := one.edge.uplink.tls) is not None:
+        link = link.model_copy(update={"tls": tls})
+    print(f"{job.name}: service at {link.address}: {health(link.address, link.tls)}", flush=True)
+    _prepare(plan, job, one, folder, link)
     config = place / CONFIG_NAME
-    config.write_text(_toml(plan, job, one.variant, folder, link), encoding="utf-8")
-    address = one.edge.uplink.address if _sets(one.variant, "uplink.address") else link.address
-    print(f"{job.name}: service at {address}: {health(address, link.tls or one.edge.uplink.tls)}", flush=True)
+    config.write_text(_toml(plan, job, one, folder, link), encoding="utf-8")
     overrides = [word for key in one.variant.split()["edge"] for word in ("--set", key)]
     told = place / TOLD_NAME
     arguments = ["run", "--config", str(config), *overrides, "--until-done", "--summary", str(told)]
@@ -81,29 +91,51 @@ def _play(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink
         raise error
 
 
-def _prepare(plan: Plan, job: Job, one: Prepared, folder: RunFolder, key: str) -> None:
-    """A spool of its own for the daemon; what an earlier run with the same `key` left is gone on with."""
-    place, spool = folder.job(job.name), folder.spool(job.name)
+def _prepare(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> None:
+    """A spool of its own for the daemon; what an earlier run of the very same left is gone on with."""
+    place, spool, key = folder.job(job.name), folder.spool(job.name), plan.key(job, one.variant)
     remove_database(folder.ledger(job.name))
     if _read(place / LIVE_NAME).get("key") == key and spool.exists():
         return
     remove_database(spool)
     (place / LOG_NAME).unlink(missing_ok=True)
-    device = one.edge.device if _sets(one.variant, "device") else f"replay-{new_epoch()[:8]}"
-    Spool.open(spool, device, plan.task.name, settings=one.edge.spool).close()
-    write_json(place / LIVE_NAME, {"key": key, "device": device})
+    epoch = _epoch(plan, job, one, link)
+    Spool.open(spool, one.edge.device, plan.task.name, settings=one.edge.spool, epoch=epoch).close()
+    write_json(place / LIVE_NAME, {"key": key, "device": one.edge.device, "epoch": epoch})
 
 
-def _toml(plan: Plan, job: Job, variant: Variant, folder: RunFolder, link: LiveLink) -> str:
+def _epoch(plan: Plan, job: Job, one: Prepared, link: LiveLink) -> str:
+    """That of a run of both nodes in one process, where the service is there and has none of its items."""
+    wanted = epoch_of(open_job(job, plan.task).info().content_sha256, job)
+    try:
+        if not knows(link.address, link.tls, Hello(one.edge.device, wanted, plan.task.name)):
+            return wanted
+        why = "the service has answered its items before"
+    except UnavailableError as error:
+        why = f"the service cannot be asked ({error})"
+    print(f"{job.name}: {why}, so its items get new ids, and the audit lottery draws others", flush=True)
+    return new_epoch()
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the run's folder for one daemon; others wait."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "live.lock").open("w", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _toml(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> str:
     """The daemon's configuration; JSON's strings, numbers and truths are TOML's too."""
     tables: dict[str, dict[str, Any]] = {
-        "": {"device": _read(folder.job(job.name) / LIVE_NAME)["device"], "task": plan.task.name},
+        "": {"device": one.edge.device, "task": plan.task.name},
         "source": {"path": str(Path(job.source).resolve())},
         "spool": {"path": str(folder.spool(job.name).resolve())},
         "uplink": {"address": link.address},
         "power": {"source": "off"},
     }
-    tables[""] |= {"models": variant.models} if variant.models else {}
+    tables[""] |= {"models": one.variant.models} if one.variant.models else {}
     tables["source"] |= {"split": job.split} if job.split else {}
     tables["source"] |= {"pace": "flat-out" if math.isinf(link.pace) else link.pace}
     if link.tls:
@@ -116,14 +148,20 @@ def _table(name: str, values: Mapping[str, Any]) -> str:
     return head + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
-def _sets(variant: Variant, key: str) -> bool:
-    return any(one.partition("=")[0].strip() == key for one in variant.split()["edge"])
-
-
 def _total(plan: Plan, job: Job) -> int:
     sensors = open_job(job, plan.task).info().sensors
     counts = [sensors[name].count for name in plan.task.sensors if name in sensors]
     return counts[0] if counts else 0
+
+
+def _gap_reasons(spools: Iterable[Path]) -> str:
+    """How many frames are in declared gaps, by reason, in words."""
+    counts: Counter[str] = Counter()
+    for path in spools:
+        with reading(path) as db:
+            for gap in read_gaps(db):
+                counts[gap["reason"]] += gap["count"]
+    return "; ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "none"
 
 
 def _read(path: Path) -> dict[str, Any]:

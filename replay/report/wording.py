@@ -69,6 +69,7 @@ SUMMARY = {
     "lag_ms_p99": "frame due to frame looked at, 99th percentile",
     "behind_pace": "frames looked at too late for a live sensor",
     "would_drop": "frames that a live sensor's buffer would have dropped",
+    "gap_reasons": "frames in declared gaps, by reason",
     "edge_rss_mb": "edge daemon, resident memory",
     "edge_rss_peak_mb": "edge daemon, resident memory at most",
     "edge_start_s": "edge daemon, start to ready",

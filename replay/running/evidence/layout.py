@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from foxglove_schemas_protobuf.SceneUpdate_pb2 import SceneUpdate
@@ -51,6 +52,7 @@ def _json(kind: type[SampleFacts] | type[GapFacts]) -> Layout:
     return Layout(f"fusion.{kind.__name__}", "json", "jsonschema", schema)
 
 
+@cache
 def topics() -> Mapping[str, Layout]:
     """Every topic a file may have."""
     return {

@@ -47,6 +47,8 @@ _ABSENT = {
     },
 }
 """Keys that would change nothing in a mode, by their first word, and why."""
+_OWN = {"source.path", "source.kind", "source.loop", "source.pace", "spool.path", "uplink.address"}
+"""Keys of the device that a live run sets itself."""
 
 
 def check_keys(mode: Mode, keys: Mapping[str, Sequence[str]], *, models: str = "", reviewer: str = "") -> None:
@@ -58,3 +60,6 @@ def check_keys(mode: Mode, keys: Mapping[str, Sequence[str]], *, models: str = "
             raise ConfigError(f"--models {models}: {why}; leave it out")
         if side == "cloud" and reviewer:
             raise ConfigError(f"--reviewer {reviewer}: {why}; leave it out")
+    for key in keys.get("edge", ()) if mode is Mode.LIVE else ():
+        if key.partition("=")[0].strip() in _OWN:
+            raise ConfigError(f"--set edge.{key}: a live run sets it itself; leave it out")
