@@ -260,6 +260,7 @@ class Daemon:
             **spool_summary(spool),
             "waiting": spool.waiting(),
             "source_ended": self._runner.ended,
+            "pace": self._runner.lateness.told(),
             "edge_rss_mb": round(now, 1),
             "edge_rss_peak_mb": round(peak, 1),
             "edge_start_s": self._start_s,

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from edge_node.config import SourceSettings
+from edge_node.lateness import LIMIT_S, Lateness
 from edge_node.pacing import Pacer
 from edge_node.pipeline import Pipeline
 from edge_node.sources import Source
@@ -40,7 +41,7 @@ class Runner:
 
     `done` is called once, from its thread, when the source ended, failed (`error`) or was stopped, and
     everything is committed. `hold` says of a reference frame's capture time why it is to be skipped, empty when it
-    is not. `progress_ns` is when a reading was last taken (monotonic).
+    is not. `progress_ns` is when a reading was last taken (monotonic), `lateness` how far behind their pace they are.
     """
 
     source: Source
@@ -54,9 +55,13 @@ class Runner:
     error: Exception | None = None
     ended: bool = False
     progress_ns: int = 0
+    lateness: Lateness = field(init=False)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _last: Future[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.lateness = Lateness(self.settings.drop_late_s or LIMIT_S)
 
     def start(self) -> None:
         """Start the threads."""
@@ -127,10 +132,14 @@ class Runner:
 
     def _feed(self, pipeline: Pipeline, cursor: int, reading: Reading, delivery: _Delivery) -> None:
         new = reading.sensor == self.reference and cursor > pipeline.resume.cursor
+        began_ns = self.clock.monotonic_ns()
         if new and (reason := self._reason_to_skip(reading, delivery.due_ns)):
             pipeline.skip(cursor, reading, reason)
         else:
             pipeline.feed(cursor, reading, delivery.source_ns)
+        if due_ns := delivery.due_ns:
+            took_ns = self.clock.monotonic_ns() - began_ns
+            self.lateness.taken(due_ns, began_ns - due_ns, delivery.source_ns, took_ns, frame=new)
 
     def _reason_to_skip(self, frame: Reading, due_ns: int) -> str:
         held = self.hold(frame.capture_time_ns)  # asked about every frame: who holds keeps count of them

@@ -20,6 +20,7 @@ from replay.results.records import Number, RunResults
 from replay.results.rivals import RivalBytes, rival_bytes
 from replay.results.summary import summarize
 from replay.running.folder import RunFolder
+from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Variant
 from replay.running.sources import open_job
 
@@ -42,11 +43,13 @@ def collect(
 ) -> RunResults:
     """All of a run's recordings joined with their truth; `measured` are facts that only the run itself knows."""
     recordings, pictures, opened = [], RivalBytes(), openers(task, jobs)
+    mode = folder.mode()
     for job in jobs:
         reader = opened[job.name]()
         ledger = folder.ledger(job.name)
         source = Source(job.name, job.source, job.split, job.from_s, job.to_s)
-        one = gather(task, source, folder.spool(job.name), ledger if ledger.exists() else None, reader)
+        books = ledger if ledger.exists() else None
+        one = gather(task, source, folder.spool(job.name), books, reader, reviewed=mode != Mode.EDGE_ONLY)
         pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
         recordings.append(one)
     return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, measured), variant.settings)

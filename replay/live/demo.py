@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from edge_node import defaults
-from fusion.errors import RecordingError, UnavailableError
+from fusion.errors import RecordingError
 from fusion.task import Task
-from replay.live.processes import Node, daemon, service
+from replay.live.following import failure, follow
+from replay.live.processes import daemon, service
 from replay.outputs import collect, openers, write_outputs
 from replay.results.records import RunResults
 from replay.running.folder import RunFolder
@@ -93,35 +90,7 @@ def _run(
         node = daemon(edge_toml, out / "edge.log", told)
         print(node.ready, flush=True)
         follow(node, spool, total)
+        if error := failure(node):
+            raise error
     found: dict[str, float | int | str | None] = json.loads(told.read_text(encoding="utf-8"))
     return found
-
-
-def follow(node: Node, spool: Path, total: int) -> None:
-    """Show the daemon's progress until it ends. Raises `UnavailableError` with its last words when it fails."""
-    with tqdm(total=total, desc="patrol", unit="sample") as progress:
-        while node.running:
-            samples, waiting, reviewed = _state(spool)
-            progress.update(max(0, samples - progress.n))
-            progress.set_postfix(reviewed=reviewed, waiting=waiting)
-            time.sleep(0.25)
-        samples, waiting, reviewed = _state(spool)
-        progress.update(max(0, samples - progress.n))
-        progress.set_postfix(reviewed=reviewed, waiting=waiting)
-    if node.process.returncode:
-        raise UnavailableError(f"the edge daemon failed: {node.last_words()}; all of it in {node.log}")
-
-
-def _state(spool: Path) -> tuple[int, int, int]:
-    """Samples processed, items waiting, items reviewed; zeros while the spool cannot be read yet."""
-    try:
-        db = sqlite3.connect(f"file:{spool}?mode=ro", uri=True, timeout=1.0)
-        try:
-            (samples,) = db.execute("SELECT count(*) FROM samples").fetchone()
-            (waiting,) = db.execute("SELECT count(*) FROM outbox").fetchone()
-            (reviewed,) = db.execute("SELECT count(*) FROM items WHERE state = 'reviewed'").fetchone()
-        finally:
-            db.close()
-    except sqlite3.Error:
-        return 0, 0, 0
-    return samples, waiting, reviewed

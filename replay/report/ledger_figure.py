@@ -92,7 +92,7 @@ def checks(results: RunResults) -> list[Check]:
     """Whether the books agree: each side with itself, with the other side, with the items and with the summary."""
     edge, cloud, summary = results.edge_ledger, results.cloud_ledger, results.summary
     found = [
-        Check("no item on the device still waits for an answer", edge.closed),
+        _all_answered(results),
         *(_both_sides(edge, cloud) if cloud else ()),
         Check(
             f"{count(len(results.items))} items in this report = {count(edge.item_total)} in the device's ledger",
@@ -110,6 +110,14 @@ def checks(results: RunResults) -> list[Check]:
     found.append(Check(agreed, not differing))
     losses = [(key, summary[key]) for key in ("lost", "duplicates") if summary.get(key) is not None]
     return [*found, *(Check(f"{key}: {number}", number == 0) for key, number in losses)]
+
+
+def _all_answered(results: RunResults) -> Check:
+    edge, waiting = results.edge_ledger, results.waiting
+    if not waiting:
+        return Check("no item on the device still waits for an answer", edge.closed)
+    words = f"{count(waiting)} items wait in evidence files for a service: none was part of this run"
+    return Check(words, waiting == edge.items.get(ItemState.PENDING, 0))
 
 
 def _both_sides(edge: LedgerCounts, cloud: LedgerCounts) -> list[Check]:

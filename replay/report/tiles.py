@@ -55,9 +55,13 @@ def _items(results: RunResults) -> Tile:
 def _losses(results: RunResults) -> Tile:
     lost, twice = _number(results, "lost"), _number(results, "duplicates")
     cloud = results.cloud_ledger
-    closed = results.edge_ledger.closed and (cloud is None or cloud.closed)
+    waiting = results.waiting
+    closed = waiting == results.edge_ledger.items.get(ItemState.PENDING, 0) and (cloud is None or cloud.closed)
     good = lost == 0 and twice == 0 and closed
-    words = "Every item has exactly one end." if good else "The ledger is not closed, see below."
+    ends = f"{count(waiting)} items wait for a service, all others" if waiting else "Every item"
+    words = (
+        f"{ends} {'have' if waiting else 'has'} exactly one end." if good else "The ledger is not closed, see below."
+    )
     if lost is None or twice is None:
         words, good = "The summary does not tell.", False
     return Tile("Lost · twice", f"{count(lost)} · {count(twice)}", words, tone="good" if good else "bad")

@@ -189,10 +189,12 @@ class Source:
     to_s: float | None = None
 
 
-def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader: RecordingReader) -> RecordingResults:
+def gather(
+    task: Task, source: Source, spool: Path, ledger: Path | None, reader: RecordingReader, *, reviewed: bool = True
+) -> RecordingResults:
     """One recording's results from both databases; without a `ledger` the service's books are another's.
 
-    Raises `FusionError` naming the file that cannot be read.
+    `reviewed` is False where no service was part of the run. Raises `FusionError` naming the file that cannot be read.
     """
     info, truths = reader.info(), TruthIndex(reader.truth())
     with open_database(spool) as db:
@@ -205,6 +207,7 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
         samples=samples, items=items,
         defects=defects(task, source.name, samples, items, continuous=info.continuous),
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
+        reviewed=reviewed,
     )  # fmt: skip
 
 

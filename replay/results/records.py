@@ -118,7 +118,8 @@ class RecordingResults:
     """One recording, or a stretch of one in seconds from its first reading, run through both nodes.
 
     `name` is its folder in the run, `source` the path or URL it was read from, `damage` what of it could not be read.
-    `cloud_ledger` is None where the service was not ours to look into, or there was none.
+    `cloud_ledger` is None where the service was not ours to look into, or there was none: then `reviewed` is False, and
+    items wait for whoever reviews their evidence.
     """
 
     name: str
@@ -134,6 +135,7 @@ class RecordingResults:
     to_s: float | None = None
     damage: str = ""
     continuous: bool = True
+    reviewed: bool = True
 
     @property
     def seconds(self) -> float:
@@ -180,6 +182,12 @@ class RunResults:
         """The services' ledgers, added up; None where one of them is not known."""
         known = [one.cloud_ledger for one in self.recordings if one.cloud_ledger]
         return added(known) if len(known) == len(self.recordings) else None
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait for a service because none was part of the run."""
+        pending = ItemState.PENDING
+        return sum(one.edge_ledger.items.get(pending, 0) for one in self.recordings if not one.reviewed)
 
     @property
     def title(self) -> str:

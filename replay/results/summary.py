@@ -34,7 +34,7 @@ def summarize(
 
 def _counts(run: RunResults) -> dict[str, Number]:
     """`lost`: items without an end, or answered on the device and unknown to the service; `duplicates`: rows a
-    ledger holds beyond one an id.
+    ledger holds beyond one an id. What waits because no service was part of the run is not lost.
     """
     edge, items = run.edge_ledger, run.items
     reviews = [review.item for one in run.recordings for review in one.reviews]
@@ -54,22 +54,26 @@ def _counts(run: RunResults) -> dict[str, Number]:
         "items": edge.item_total,
         **{state.value: edge.items.get(state, 0) for state in ItemState if state.final},
         "waiting": open_items,
-        "lost": open_items + unknown,
+        "lost": open_items - run.waiting + unknown,
         "duplicates": twice,
     }
 
 
 def _defects(run: RunResults) -> dict[str, Number]:
-    """How the true defects fared; None where no recording tells any."""
+    """How the true defects fared; None where no recording tells any. One that waits for a review is not missed yet."""
     if not any(sample.truths is not None for sample in run.samples):
-        return dict.fromkeys(("defects", "defects_missed", "defects_dismissed", "defects_missed_share"))
+        return dict.fromkeys(
+            ("defects", "defects_missed", "defects_dismissed", "defects_waiting", "defects_missed_share")
+        )
     fates = Counter(defect.fate for defect in run.defects)
     total = fates.total()
-    missed = total - fates[Fate.FOUND]
+    waiting = sum(d.fate is Fate.WAITING for one in run.recordings if not one.reviewed for d in one.defects)
+    missed = total - fates[Fate.FOUND] - waiting
     return {
         "defects": total,
         "defects_missed": missed,
         "defects_dismissed": fates[Fate.DISMISSED],
+        "defects_waiting": waiting,
         "defects_missed_share": round(missed / total, 4) if total else None,
     }
 

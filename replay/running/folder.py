@@ -1,7 +1,7 @@
 """A run's folder: where everything lies, and which recordings in it are done.
 
     OUT/run.json                    what was run
-    OUT/recordings/NAME/            spool.db, ledger.db, done.json of one recording
+    OUT/recordings/NAME/            spool.db, ledger.db, done.json of one recording; evidence.mcap of the device alone
     OUT/results.json                what was decided, the same for the same run
     OUT/summary.json, report.html, …
 
@@ -79,6 +79,13 @@ class RunFolder:
             "jobs": [asdict(job) for job in plan.jobs],
         }
         write_json(self.path / MANIFEST_NAME, manifest)
+
+    def mode(self) -> str:
+        """How it was run; empty when that cannot be told."""
+        try:
+            return self.manifest().mode
+        except InputError:
+            return ""
 
     def manifest(self) -> Manifest:
         """What was run here. Raises `InputError` naming the file when that cannot be told."""

@@ -12,6 +12,7 @@ from edge_node.config import EdgeSettings
 from fusion.config import Settings, from_overrides
 from fusion.errors import ConfigError
 from fusion.task import Task
+from replay.running.modes.mode import LiveLink, Mode, check_keys
 from replay.whatif.world import WorldSettings
 
 SIDES = ("edge", "cloud", "world")
@@ -24,7 +25,7 @@ class Job:
 
     `name` is its folder in the run and the only one of that name; `source` a path or a URL, of which a copy is kept in
     `cache` of at most `cache_bytes`. `mapping` are `SENSOR=TOPIC` texts. With `salvage` what is sound of a damaged
-    recording is run.
+    recording is run. `evidence` is where recorded evidence of it lies, which is reviewed instead of running the device.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Job:
     salvage: bool = False
     cache: str = ""
     cache_bytes: int = 0
+    evidence: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mapping", tuple(self.mapping))  # a manifest has it as a list
@@ -73,11 +75,13 @@ class Variant(Settings):
 
 @dataclass(frozen=True)
 class Plan:
-    """All of a run: every job under every variant."""
+    """All of a run: every job under every variant. `live` is there exactly in live mode."""
 
     task_name: str
     jobs: tuple[Job, ...]
     variants: tuple[Variant, ...] = (Variant(),)
+    mode: Mode = Mode.BOTH
+    live: LiveLink | None = None
 
     @cached_property
     def task(self) -> Task:
@@ -92,6 +96,8 @@ class Plan:
         """Stands for a job's outcome: the same where everything that decides it is the same but the file's content."""
         parts = [self.task_name, job.source, job.split, str(job.from_s), str(job.to_s), variant.model_dump_json()]
         parts += [*job.mapping, "salvage"] if job.salvage else job.mapping
+        if self.mode is not Mode.BOTH:
+            parts += [self.mode, job.evidence, self.live.address if self.live else ""]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -127,4 +133,6 @@ def check(plan: Plan) -> None:
         raise ConfigError(f"two variants are called {twice[0]!r}; give each its own name")
     if not plan.jobs:
         raise ConfigError("nothing to run; give recordings")
+    for variant in plan.variants:
+        check_keys(plan.mode, variant.split(), models=variant.models, reviewer=variant.reviewer)
     plan.prepared(plan.jobs[0])

@@ -14,11 +14,14 @@ from pathlib import Path
 from edge_node.sources import RecordingSource
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
-from fusion.task import Task
 from fusion.types import Reading
+from replay.live.paced import play_live
 from replay.running.folder import RunFolder
 from replay.running.lane import Delivery, Heard, Lane
 from replay.running.models import LoadedModels
+from replay.running.modes.cloud_only import review_recorded
+from replay.running.modes.edge_only import ToEvidence
+from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
@@ -34,9 +37,15 @@ def play(
     The SHA-256 of what the recording holds. Raises `FusionError` naming the key or file that is wrong.
     """
     content, watch = "", watch or Watch(job.name)
-    for together in passes(plan.prepared(job)):
-        content = _pass(plan.task, job, together, out, models, watch, quiet=quiet)
-    return content
+    match plan.mode:
+        case Mode.CLOUD_ONLY:
+            review_recorded(plan, job, out, models, quiet=quiet)
+        case Mode.LIVE:
+            play_live(plan, job, out)
+        case Mode.BOTH | Mode.EDGE_ONLY:
+            for together in passes(plan.prepared(job)):
+                content = _pass(plan, job, together, out, models, watch, quiet=quiet)
+    return content or open_job(job, plan.task).info().content_sha256
 
 
 def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
@@ -50,9 +59,9 @@ def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
 
 
 def _pass(
-    task: Task, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, watch: Watch, *, quiet: bool
+    plan: Plan, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, watch: Watch, *, quiet: bool
 ) -> str:
-    first = variants[0]
+    task, first = plan.task, variants[0]
     shared = SharedModels(models.perception(task, first.edge), len(variants))
     reader = open_job(job, task)
     source = RecordingSource(reader)
@@ -65,6 +74,8 @@ def _pass(
             folder.job(job.name).mkdir(parents=True, exist_ok=True)
 
             def deliver(spool: Spool, one: Prepared = one, folder: RunFolder = folder) -> Delivery:
+                if plan.mode is Mode.EDGE_ONLY:
+                    return ToEvidence(spool, reader, job, folder)
                 reviewers = models.reviewers(one.cloud.reviewers)
                 return AtTheEnd(spool, reviewers, folder.ledger(job.name), one.cloud, quiet=quiet)
 

@@ -41,7 +41,7 @@ class Engine:
     quiet: bool = False
 
 
-def run(plan: Plan, out: Path, engine: Engine = Engine(), mode: str = "both") -> Failures:
+def run(plan: Plan, out: Path, engine: Engine = Engine()) -> Failures:
     """Run what is not done in `out` yet; what of it failed, which keeps nothing else from being run.
 
     Raises `FusionError` where every recording would fail; `KeyboardInterrupt` on SIGTERM, too.
@@ -49,7 +49,7 @@ def run(plan: Plan, out: Path, engine: Engine = Engine(), mode: str = "both") ->
     check(plan)
     with locked(out) as held, _terminable():
         for variant in plan.variants:
-            RunFolder.of(out, variant).write_manifest(plan, variant, mode)
+            RunFolder.of(out, variant).write_manifest(plan, variant, plan.mode)
         todo = Todo.of(plan, out, again=engine.again)
         with board(len(todo.jobs), quiet=engine.quiet) as shown:
             for remark in todo.remarks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fusion.errors import RecordingError
@@ -14,6 +15,7 @@ from fusion.recording.mapping import MappedReader, read_mapping
 from fusion.recording.order import OrderedReader
 from fusion.recording.stretch import Stretch
 from fusion.task import Task
+from replay.running.modes.origin import origin
 from replay.running.plan import Job
 from replay.sources.cache import Cache, Held
 from replay.sources.find import Tell, find_recordings
@@ -56,6 +58,8 @@ def jobs_of(
 
 def open_job(job: Job, task: Task) -> RecordingReader:
     """The recording of a job, or its stretch, as the run reads it. Raises `FusionError`: it cannot be had, or read."""
+    if job.evidence:
+        return origin(Path(job.evidence), lambda: open_job(replace(job, evidence=""), task))
     whole = open_whole(job, task)
     if job.from_s == 0 and job.to_s is None:
         _check_any(whole.info(), "no readings in it; there is nothing to run")

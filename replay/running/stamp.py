@@ -21,6 +21,7 @@ WHOLE_BYTES = 256 << 20
 _PROGRAMS = ("fusion-stack", "numpy", "onnxruntime", "openvino", "torch")
 _WORDS = {
     "recording": "the recording",
+    "evidence": "the recorded evidence",
     "settings": "the settings",
     "models": "the device's models",
     "reviewers": "the reviewer",
@@ -66,6 +67,7 @@ class Stamps:
                 "settings": self.plan.key(job, variant),
                 "models": self._digest(model_folder(self.plan.task, prepared.edge.models), deep=False),
                 "reviewers": "\n".join(reviewers),
+                "evidence": self._digest(Path(job.evidence)) if job.evidence else "",
                 "calibration": self._digest(Path(calibration)) if calibration else "",
                 "program": program(),
             }

@@ -1,0 +1,135 @@
+"""The device alone, then the service alone, come to what both come to together."""
+
+import json
+import shutil
+import sqlite3
+
+import pytest
+
+
+def verdicts(results):
+    return {item["id"]: item["verdict"] for item in results["items"] if item["verdict"]}
+
+
+def test_the_device_alone_decides_the_same_and_loses_nothing(ways, both, edge):
+    together, alone = ways.read(both), ways.read(edge)
+    waiting = [item["id"] for item in alone["items"] if item["state"] == "pending"]
+    assert waiting == [item["id"] for item in together["items"] if item["state"] == "reviewed"] != []
+    answered = ("state", "verdict", "lanes", "uncertain")
+    assert [{k: v for k, v in item.items() if k not in answered} for item in alone["items"]] == [
+        {k: v for k, v in item.items() if k not in answered} for item in together["items"]
+    ]
+    summary = ways.read(edge, "summary.json")
+    assert summary["waiting"] == len(waiting)
+    assert summary["lost"] == summary["duplicates"] == summary["reviewed"] == summary["pixels_sent"] == 0
+    assert summary["defects_missed"] + summary["defects_waiting"] == summary["defects"] > summary["defects_missed"]
+    assert ways.read(edge, "run.json")["mode"] == "edge-only"
+    page = (edge / "report.html").read_text()
+    assert f"{len(waiting)} items wait in evidence files" in page.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert '<li class="fails">' not in page
+
+
+@pytest.mark.parametrize("source", ["the evidence file", "the folder of the device's run", "the folder of both's run"])
+def test_the_service_alone_answers_the_same_byte_for_byte(ways, both, edge, evidence, tmp_path, source):
+    given = {"the evidence file": evidence, "the folder of the device's run": edge}.get(source, both)
+    assert ways.run(given, "--cloud-only", "--out", tmp_path) == 0
+    assert (tmp_path / "results.json").read_bytes() == (both / "results.json").read_bytes()
+    ours, theirs = ways.read(tmp_path, "summary.json"), ways.read(both, "summary.json")
+    counts = ("items", "reviewed", "waiting", "lost", "duplicates", "evidence_bytes_total", "defects_missed")
+    assert [ours[key] for key in counts] == [theirs[key] for key in counts]
+    assert ways.read(tmp_path, "run.json")["mode"] == "cloud-only"
+    if given != both:  # what a service did not ask for then is not in its ledger
+        assert ours["pixels_sent"] == theirs["pixels_sent"] > 0
+
+
+def test_evidence_alone_is_enough_when_the_recording_is_gone_or_another(
+    ways, recording, both, cut, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(recording, "second.mcap")
+    assert ways.run("second.mcap", "--edge-only", "--out", "edge") == 0
+    cut(tmp_path / "second.mcap", 3, 4)
+    evidence = shutil.copy("edge/recordings/second/evidence.mcap", "moved.mcap")
+    assert ways.run(evidence, "--cloud-only", "--out", "cloud") == 0
+    found, wanted = ways.read(tmp_path / "cloud"), ways.read(both)
+    assert found == wanted
+
+
+def test_another_confidence_floor_asks_what_was_answered_then_again(ways, both, edge, tmp_path):
+    floor = ["--set", "cloud.review.confidence_floor=1.0"]
+    assert ways.run(edge, "--cloud-only", *floor, "--out", tmp_path / "kept") == 0
+    assert ways.run(both, "--cloud-only", *floor, "--out", tmp_path / "asked") == 0
+    kept, asked = ways.read(tmp_path / "kept"), ways.read(tmp_path / "asked")
+    assert all(item["uncertain"] for item in kept["items"] if item["verdict"])
+    seen = [item for item in kept["items"] if "pixels" in item["lanes"]]
+    assert len(seen) == len(verdicts(kept))
+    shown_then = {item["id"] for item in ways.read(both)["items"] if "pixels" in item["lanes"]}
+    assert {item["id"] for item in asked["items"] if "pixels" in item["lanes"]} == shown_then
+    assert kept["settings"] == {"cloud.review.confidence_floor": "1.0"}
+
+
+def test_a_mode_runs_anew_what_another_mode_ran_and_not_what_it_ran_itself(ways, edge, evidence, recording, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(edge, out)
+    there = out / "recordings" / "second" / evidence.name
+    before = there.stat().st_mtime_ns
+    assert ways.run(recording, "--edge-only", "--out", out) == 0
+    assert there.stat().st_mtime_ns == before
+    assert ways.run(evidence, "--cloud-only", "--out", out) == 0
+    assert ways.read(out, "summary.json")["reviewed"] == ways.read(edge, "summary.json")["waiting"]
+    assert ways.run(recording, "--edge-only", "--out", out) == 0
+    assert not (out / "recordings" / "second" / "ledger.db").exists()
+    assert ways.read(out) == ways.read(edge)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (
+            ["{recording}", "--edge-only", "--reviewer", "mini:yard"],
+            2,
+            "--reviewer mini:yard: the service does not run",
+        ),
+        (["{recording}", "--edge-only", "--set", "cloud.threads=1"], 2, "cloud.threads=1: the service does not run"),
+        (["{evidence}", "--cloud-only", "--set", "edge.device=a"], 2, "edge.device=a: the device does not run"),
+        (["{evidence}", "--cloud-only", "--models", "there"], 2, "--models there: the device does not run"),
+        (["{evidence}", "--cloud-only", "--task", "pcb"], 3, "give --task yard"),
+        (["{recording}", "--cloud-only"], 3, "holds no evidence"),
+        (["nowhere.mcap", "--cloud-only"], 3, "nowhere.mcap: no such file"),
+        (["{tmp}", "--cloud-only"], 3, "not the folder of a run"),
+        (["{edge}", "--cloud-only", "--out", "{edge}"], 3, "give another --out"),
+        (["{recording}", "--pace", "2"], 2, "go with --live"),
+        (["{recording}", "--live", "somewhere"], 2, "give HOST:PORT"),
+        (["{recording}", "--live", "a:1", "--tls-key", "k.pem"], 2, "--tls-authority is missing"),
+        (["{recording}", "--live", "a:1", "--set", "edge.spool.path=x"], 2, "a live run sets it itself"),
+        (["{recording}", "--live", "a:1", "--tls-authority", "none.pem"], 2, "none.pem: cannot be read"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    ways, recording, evidence, edge, tmp_path, capsys, arguments, code, words
+):
+    places = {"recording": recording, "evidence": evidence, "edge": edge, "tmp": tmp_path}
+    filled = [argument.format(**places) for argument in arguments]
+    before = (edge / "results.json").read_bytes()
+    given = filled if "--out" in filled else [*filled, "--out", str(tmp_path / "out")]
+    assert ways.run(*given) == code
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("replay: ")
+    assert words in told
+    assert (edge / "results.json").read_bytes() == before
+    assert evidence.is_file()
+
+
+def test_a_run_that_kept_no_evidence_says_what_to_do(ways, both, tmp_path, capsys):
+    old = tmp_path / "old"
+    shutil.copytree(both, old)
+    with sqlite3.connect(old / "recordings" / "second" / "ledger.db") as db:
+        db.execute("DELETE FROM evidence")
+    db.close()
+    assert ways.run(old, "--cloud-only", "--out", tmp_path / "new") == 3
+    assert "kept no evidence of it" in capsys.readouterr().err
+    assert not (tmp_path / "new" / "recordings" / "second" / "spool.db").exists()
+    manifest = json.loads((old / "run.json").read_text())
+    (old / "run.json").write_text(json.dumps(manifest | {"mode": "live"}))
+    assert ways.run(old, "--cloud-only", "--out", tmp_path / "new") == 3
+    assert "went to its service" in capsys.readouterr().err
