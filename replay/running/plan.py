@@ -12,7 +12,7 @@ from edge_node.config import EdgeSettings
 from fusion.config import Settings, from_overrides
 from fusion.errors import ConfigError
 from fusion.task import Task
-from replay.whatif.world import WorldSettings
+from replay.whatif.world import WorldSettings, check_world
 
 SIDES = ("edge", "cloud", "world")
 
@@ -100,12 +100,11 @@ class Prepared:
         mine = [f"task={task.name}", f"source.path={job.source}", f"models={variant.models}", "device=replay"]
         mine += [f"source.split={job.split}"] if job.split else []
         reviewer = variant.reviewer or f"mini:{task.name}"
-        return cls(
-            variant,
-            from_overrides(EdgeSettings, [*mine, *keys["edge"]]),
-            from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *keys["cloud"]]),
-            from_overrides(WorldSettings, keys["world"]),
-        )
+        edge = from_overrides(EdgeSettings, [*mine, *keys["edge"]])
+        world = from_overrides(WorldSettings, keys["world"])
+        check_world(world, task, edge)
+        cloud = from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *keys["cloud"]])
+        return cls(variant, edge, cloud, world)
 
 
 def check(plan: Plan) -> None:
