@@ -20,6 +20,7 @@ from replay.results.summary import summarize
 from replay.running.folder import RunFolder
 from replay.running.plan import Job, Variant
 from replay.running.sources import open_job
+from replay.whatif.figures import world_figures
 
 Openers = Mapping[str, Callable[[], RecordingReader]]
 
@@ -49,7 +50,9 @@ def collect(
         one = gather(task, source, folder.spool(job.name), ledger if ledger.exists() else None, reader)
         pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
         recordings.append(one)
-    return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, measured), variant.settings)
+    items = [item for one in recordings for item in one.items]
+    known = world_figures([folder.facts(job.name) for job in jobs], items) | dict(measured)
+    return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, known), variant.settings)
 
 
 def write_outputs(results: RunResults, opened: Openers, out: Path, *, scene: bool = True) -> None:

@@ -25,6 +25,10 @@ from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
 from replay.running.sources import open_job
+from replay.whatif.need import with_rates
+from replay.whatif.sensors import altered, altered_rig
+from replay.whatif.surroundings import Surroundings
+from replay.whatif.world import WorldSettings
 
 
 def play(plan: Plan, job: Job, out: Path, models: LoadedModels, *, quiet: bool = False) -> None:
@@ -32,16 +36,23 @@ def play(plan: Plan, job: Job, out: Path, models: LoadedModels, *, quiet: bool =
 
     Raises `FusionError` naming the key or file that is wrong.
     """
-    for together in passes(plan.prepared(job)):
-        _pass(plan.task, job, together, out, models, quiet=quiet)
+
+    def together(variants: Sequence[Prepared], to: Path) -> None:
+        for one in passes(variants):
+            _pass(plan.task, job, one, to, models, quiet=quiet)
+
+    together(with_rates(job, plan.prepared(job), together), out)
 
 
 def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
     """Variants that can share a pass: what the models see, and the models, are the same."""
     groups: dict[str, list[Prepared]] = {}
     for one in variants:
-        edge = one.edge
-        key = "\n".join((edge.models, edge.engine.model_dump_json(), edge.synchronizer.model_dump_json()))
+        edge, world = one.edge, one.world
+        parts = [edge.models, edge.engine.model_dump_json(), edge.synchronizer.model_dump_json()]
+        parts += [str(world.seed), world.model_dump_json(include={"sensors"})] if world.sensors else []
+        parts += [world.power.model_dump_json(), edge.power.model_dump_json()] if world.draws else []
+        key = "\n".join(parts)
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 
@@ -50,31 +61,39 @@ def _pass(task: Task, job: Job, variants: list[Prepared], out: Path, models: Loa
     first = variants[0]
     shared = SharedModels(models.perception(task, first.edge), len(variants))
     source = RecordingSource(open_job(job, task))
-    heard = Heard(source.content, source.continuous, source.rig)
+    world = first.world
+    heard = Heard(source.content, source.continuous, altered_rig(source.rig, world))
     with ExitStack() as stack:
         lanes = []
         for one in variants:
-            folder = RunFolder.of(out, one.variant)
+            folder, around = RunFolder.of(out, one.variant), Surroundings(task, one)
             folder.job(job.name).mkdir(parents=True, exist_ok=True)
 
-            def deliver(spool: Spool, one: Prepared = one, folder: RunFolder = folder) -> Delivery:
-                reviewers = models.reviewers(one.cloud.reviewers)
-                return AtTheEnd(spool, reviewers, folder.ledger(job.name), one.cloud, quiet=quiet)
+            def deliver(
+                spool: Spool, one: Prepared = one, folder: RunFolder = folder, around: Surroundings = around
+            ) -> Delivery:
+                reviewers, ledger = models.reviewers(one.cloud.reviewers), folder.ledger(job.name)
+                timed = around.deliver(spool, shared.perception, reviewers, ledger)
+                return timed or AtTheEnd(spool, reviewers, ledger, one.cloud, quiet=quiet)
 
-            lane = Lane(task, job, one, heard, shared, folder.spool(job.name), deliver)
+            stack.callback(around.close)
+            lane = Lane(task, job, one, heard, shared, folder.spool(job.name), deliver, around.time, around.power)
             stack.callback(lane.close)
-            lanes.append(lane)
-        for cursor, reading, source_ns in _timed(source, quiet=quiet):
-            for lane in lanes:
+            lanes.append((lane, folder, around))
+        for cursor, reading, source_ns in _timed(source, world, quiet=quiet):
+            for lane, _, _ in lanes:
                 lane.feed(cursor, reading, source_ns)
-        for lane in lanes:
+        for lane, folder, around in lanes:
             lane.finish()
+            folder.write_facts(job.name, around.facts())
+            around.close()
 
 
-def _timed(source: RecordingSource, *, quiet: bool) -> Iterator[tuple[int, Reading, int]]:
+def _timed(source: RecordingSource, world: WorldSettings, *, quiet: bool) -> Iterator[tuple[int, Reading, int]]:
     """Readings with what reading and decoding each took, in nanoseconds."""
     clock = SystemClock()
-    readings = tqdm(source.readings(0), desc="screen", unit="reading", disable=quiet or None)
+    delivered = altered(source.readings(0), world, source.content)
+    readings = tqdm(delivered, desc="screen", unit="reading", disable=quiet or None)
     began = clock.monotonic_ns()
     for cursor, reading in readings:
         yield cursor, reading, clock.monotonic_ns() - began

@@ -195,6 +195,8 @@ def _check_reference(world: WorldSettings, reference: str) -> None:
 
 def _check_power(world: WorldSettings, edge: EdgeSettings) -> None:
     power, each = edge.power, world.power.joules_per_sample
+    if power.limit_c:
+        raise ConfigError("edge.power.limit_c: a recording tells no temperature; leave it out")
     if not world.draws:
         if power.budget_watts:
             raise ConfigError("edge.power.budget_watts: a recording draws no power; give world.power.joules_per_sample")
