@@ -80,8 +80,11 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _tell(summary: Mapping[str, float | int | str | None]) -> None:
-    width = max(len(text) for _, text in _HEADLINES)
-    for name, text in _HEADLINES:
+    from replay.whatif.figures import told
+
+    lines = (*_HEADLINES, *told(summary))
+    width = max(len(text) for _, text in lines)
+    for name, text in lines:
         value = summary.get(name)
         shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
         print(f"{text:<{width}}  {shown}")

@@ -9,6 +9,26 @@ from fusion.types import ItemState
 from replay.results.records import ItemResult, Number
 from replay.results.summary import percentile
 
+HEADLINES = (
+    ("expired", "expired"),
+    ("shed", "shed"),
+    ("link_bytes_per_s", "link, bytes a second"),
+    ("link_bytes", "bytes over the link"),
+    ("link_busy_share", "link busy, share of the time"),
+    ("waiting_at_end", "items waiting when the recording ended"),
+    ("verdict_latency_ms_p50", "verdict latency, ms (median)"),
+    ("verdict_latency_ms_p99", "verdict latency, ms (p99)"),
+    ("power_w_mean", "power, W"),
+    ("frames_held", "frames held back by the governor"),
+)
+"""Figures to print and what to call them, where there are any."""
+
+
+def told(summary: Mapping[str, Number]) -> tuple[tuple[str, str], ...]:
+    """Those of `HEADLINES` that are about this run; none where the world was as recorded."""
+    simulated = "link_bytes" in summary or "frames_held" in summary
+    return tuple(line for line in HEADLINES if line[0] in summary) if simulated else ()
+
 
 def world_figures(facts: Sequence[Mapping[str, Any]], items: Sequence[ItemResult]) -> dict[str, Number]:
     """`facts` are one recording's each. Latencies are of reviewed items, from decision to stored verdict, in recorded
@@ -30,7 +50,7 @@ def _link(links: Sequence[Mapping[str, Any]], items: Sequence[ItemResult]) -> di
         "link_bytes_per_s": round(sum(rates) / len(rates), 1) if rates else None,
         "link_bytes": int(total("bytes")),
         "link_busy_share": round(total("busy_s") / seconds, 4) if seconds else None,
-        "link_need_bytes_per_s": round(total("bytes") / recorded_s, 1) if recorded_s else None,
+        "link_mean_bytes_per_s": round(total("bytes") / recorded_s, 1) if recorded_s else None,
         "link_outage_s": round(total("outage_s"), 3),
         "cloud_outage_s": round(total("cloud_outage_s"), 3),
         "link_streams": int(total("streams")),
