@@ -18,7 +18,7 @@ from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, Truth, TruthObject
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -171,10 +171,22 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
     return RecordingResults(
         name=source.name, source=source.path, split=source.split, from_s=source.from_s, to_s=source.to_s,
         samples=samples, items=items,
-        defects=defects(task, source.name, samples, items, continuous=info.continuous),
+        defects=defects(
+            task, source.name, samples, items, continuous=info.continuous,
+            passed_over=_passed_over(rows, truths, reader),
+        ),
         edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
         reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
     )  # fmt: skip
+
+
+def _passed_over(rows: SpoolRows, truths: TruthIndex, reader: RecordingReader) -> list[Truth]:
+    """The truth of moments between the first sample and the last that no sample shows, where there are gaps."""
+    times = [row["time_ns"] for row in rows.samples]
+    if not rows.gaps or not times:
+        return []
+    shown = {truth.time_ns for time_ns in times if (truth := truths.at(time_ns))}
+    return [t for t in reader.truth() if times[0] < t.time_ns < times[-1] and t.time_ns not in shown]
 
 
 def _outcomes(path: Path) -> list[Outcome]:

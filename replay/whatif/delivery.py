@@ -66,7 +66,7 @@ class InTime:
         self._up = Pipe(clock, self._outages, link.bytes_per_s, link.latency_ms)
         down = Pipe(clock, self._outages, None, link.latency_ms)
         self._uplink = Uplink(
-            one.edge.uplink, identity, InlineSpool(self._spool), clock,
+            one.edge.uplink.model_copy(update={"address": "world.link"}), identity, InlineSpool(self._spool), clock,
             connect=lambda: self._service.connect(self._up, down), jitter=random.Random(one.world.seed),
             explain=_offline,
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """The network between the nodes in virtual time: what the messages of a stream weigh, and when they arrive.
 
 A message arrives as a whole, when its last byte has been carried and the latency is over. An outage stops the link and
-loses nothing, as TCP does; what it does to a stream that waits too long is up to the device's own code. A stream that
-is dropped takes what was not carried with it.
+loses nothing, as TCP does; one in which a ping of the transport stays without an answer ends the stream, and what else
+ends it is up to the device's own code. A stream that is dropped takes what was not carried with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fusion.clock import ManualClock
 from fusion.errors import FusionError, UnavailableError
 from fusion.wire import envelope
+from fusion.wire.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
 from fusion.wire.messages import DeviceMessage, ServiceMessage
 from fusion.wire.service import Peer
 from replay.whatif.outages import Outages
@@ -58,6 +59,10 @@ class Pipe:
                 self._note(begin_ns, done_ns, size * done_ns // work_ns if work_ns else 0)
                 raise
             self._note(begin_ns, work_ns, size)
+
+    def works_ns(self, now_ns: int) -> int:
+        """When it works again, or now."""
+        return self._outages.finish_ns(now_ns, 0)
 
     def _note(self, begin_ns: int, work_ns: int, size: int) -> None:
         self.bytes += size
@@ -129,6 +134,8 @@ class Wire:
         self._up = _Way(clock, up, self._hear)
         self._down = _Way(clock, down, self._tell)
         self._over = False
+        self._clock, self._pipes = clock, (up, down)
+        self._watching = asyncio.create_task(self._stay_alive())
         self._serve = serve
         self._serving: asyncio.Task[None] | None = None
 
@@ -159,6 +166,7 @@ class Wire:
         if self._over:
             return
         self._over = True
+        self._watching.cancel()
         self._up.close()
         self._down.close()
         self._heard.put_nowait(None)
@@ -171,6 +179,16 @@ class Wire:
 
     def _tell(self, data: bytes | None) -> None:
         self._told.put_nowait(None if data is None else envelope.read_service_message(data))
+
+    async def _stay_alive(self) -> None:
+        """What gRPC does beside the messages: a ping now and then, and an end without an answer to it."""
+        while True:
+            await asyncio.sleep(KEEPALIVE_MS / 1e3)
+            ends_ns = self._clock.now_ns + KEEPALIVE_TIMEOUT_MS * 1_000_000
+            if max(pipe.works_ns(self._clock.now_ns) for pipe in self._pipes) > ends_ns:
+                await until(self._clock, ends_ns)
+                self.end(UnavailableError("the service does not answer"))
+                return
 
     async def _answer(self) -> None:
         try:

@@ -15,8 +15,8 @@ from cloud_node.pipeline import Pipeline
 from cloud_node.roster import Roster
 from cloud_node.session import Sessions
 from fusion.clock import ManualClock
-from fusion.errors import FusionError, ModelError, OverloadedError, UnavailableError
-from fusion.review import Reviewer
+from fusion.errors import ConfigError, FusionError, ModelError, OverloadedError, UnavailableError
+from fusion.review import Reviewer, replicated
 from replay.whatif.link import Pipe, Wire, until
 from replay.whatif.outages import Outages
 from replay.whatif.timing import Inline
@@ -26,7 +26,10 @@ _FOR_NOW = (UnavailableError, OverloadedError)
 
 
 class TimedService:
-    """Make it in the virtual loop, and have `run` run there; `connect` makes streams to it over two pipes."""
+    """Make it in the virtual loop, and have `run` run there; `connect` makes streams to it over two pipes.
+
+    Raises `ConfigError` for a reviewer whose replicas have a time of their own.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,8 @@ class TimedService:
         speed: ServiceSettings,
         clock: ManualClock,
     ) -> None:
+        if several := [reviewer.name for reviewer in reviewers if replicated(reviewer)]:
+            raise ConfigError(f"reviewer {several[0]}: replicas have a time of their own; take one without for world.*")
         self.fault: FusionError | None = None
         self._clock, self._outages = clock, Outages(speed)
         metrics = Metrics()
