@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,16 @@ class _Request:
 
 
 class Journal:
-    """Turns calls into groups: while one group commits, the next gathers. `run` must be running."""
+    """Turns calls into groups: while one group commits, the next gathers. `run` must be running.
 
-    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
+    `thread` is where the ledger works; left out, it has one of its own.
+    """
+
+    def __init__(self, ledger: Ledger, metrics: Metrics, thread: Executor | None = None) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._requests: asyncio.Queue[_Request] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._refusing = self._missed = False
         self._away: AwayError | None = None
 

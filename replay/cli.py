@@ -111,8 +111,12 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _tell(summary: Mapping[str, float | int | str | None]) -> None:
-    width = max(len(text) for _, text in _HEADLINES)
-    for name, text in (*_HEADLINES, *((name, text) for name, text in _LIVE_HEADLINES if name in summary)):
+    from replay.whatif.figures import told
+
+    live = tuple((name, text) for name, text in _LIVE_HEADLINES if name in summary)
+    lines = (*_HEADLINES, *live, *told(summary))
+    width = max(len(text) for _, text in lines)
+    for name, text in lines:
         value = summary.get(name)
         shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
         print(f"{text:<{width}}  {shown}")

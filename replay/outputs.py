@@ -23,6 +23,7 @@ from replay.running.folder import RunFolder
 from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Variant
 from replay.running.sources import open_job
+from replay.whatif.figures import world_figures
 
 
 def openers(task: Task, jobs: tuple[Job, ...]) -> Openers:
@@ -52,7 +53,9 @@ def collect(
         one = gather(task, source, folder.spool(job.name), books, reader, reviewed=mode != Mode.EDGE_ONLY)
         pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
         recordings.append(one)
-    return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, measured), variant.settings)
+    items = [item for one in recordings for item in one.items]
+    known = world_figures([folder.facts(job.name) for job in jobs], items) | dict(measured)
+    return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, known), variant.settings)
 
 
 def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: Sequence[str] = (SCENE,)) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from edge_node.config import UplinkSettings
@@ -20,18 +20,20 @@ from edge_node.uplink.session import Ending, Identity, Session, Stream, UplinkCo
 from fusion.clock import Clock, OffsetEstimate
 from fusion.errors import FusionError, OverloadedError, SpoolError, UnavailableError
 from fusion.types import DeviceStatus
-from fusion.wire.channel import open_channel
+from fusion.wire.channel import ClientTls, open_channel
 from fusion.wire.client import ReviewClient
 
 _log = logging.getLogger(__name__)
 Connect = Callable[[], AbstractAsyncContextManager[Stream]]
+Diagnose = Callable[[str, ClientTls | None, str], Awaitable[Diagnosis]]
 
 
 class Uplink:
     """Keeps a stream to the service. Create it, and call `run`, `finish` and `wake`, in one event loop.
 
-    `connect` makes a stream; left out, it is a gRPC channel to the configured address. `jitter` spreads the
-    pauses of many devices, `journeys` is told what is sent, `status` tells the service how the device is.
+    `connect` makes a stream; left out, it is a gRPC channel to the configured address, and `explain` asks its socket
+    why there is none. `jitter` spreads the pauses of many devices, `journeys` is told what is sent, `status` tells the
+    service how the device is.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Uplink:
         jitter: random.Random | None = None,
         journeys: Journeys | None = None,
         status: Callable[[Spool], DeviceStatus] | None = None,
+        explain: Diagnose = diagnose,
     ) -> None:
         self.state = LinkState.STARTING
         self.reason = ""
@@ -54,6 +57,7 @@ class Uplink:
         self._jitter = jitter or random.Random()
         self._journeys = journeys
         self._status = status
+        self._diagnose = explain
         self._peer_clock = PeerClock(clock)
         self._wake = asyncio.Event()
         self._ending = Ending()
@@ -127,7 +131,7 @@ class Uplink:
         if isinstance(error, OverloadedError):
             return Diagnosis(LinkState.OFFLINE, str(error))
         if isinstance(error, UnavailableError):
-            return await diagnose(self._settings.address, self._settings.tls, str(error))
+            return await self._diagnose(self._settings.address, self._settings.tls, str(error))
         return Diagnosis(LinkState.REFUSED, str(error))
 
     async def _pause(self) -> None:

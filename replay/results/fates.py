@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_node.calibration.watching import Visible
 from fusion.task import Task
-from fusion.types import ItemState, TruthObject
+from fusion.types import ItemState, Truth, TruthObject
 from replay.results.records import DefectResult, Fate, ItemResult, SampleResult
 
 _FATES = {
@@ -41,8 +41,11 @@ def defects(
     *,
     continuous: bool,
     visible: Visible | None = None,
+    passed_over: Iterable[Truth] = (),
 ) -> tuple[DefectResult, ...]:
-    """Every defect that came into clear view in `samples`, in order of its first sight, with what became of it."""
+    """Every defect that came into clear view in `samples`, in order of its first sight, with what became of it; then
+    those that did so only where frames were `passed_over`, which nobody saw.
+    """
     shown, units = visible or Visible(), dict[tuple[int, int], _Unit]()
     for sample in samples:
         for thing in sample.truths or ():
@@ -53,6 +56,11 @@ def defects(
                 units[key].moments += 1
             else:
                 units[key] = _Unit(thing, sample.time_ns)
+    for truth in passed_over:
+        for thing in truth.objects:
+            key = thing.track, 0 if continuous else truth.time_ns
+            if key not in units and task.is_defect(thing.label, thing.condition) and shown.shows(thing):
+                units[key] = _Unit(thing, truth.time_ns, 0)
     for item in items:
         if item.truth and (unit := units.get((item.truth.track, 0 if continuous else item.time_ns))):
             unit.fate = min(unit.fate, fate_of(task, item), key=_ORDER.__getitem__)

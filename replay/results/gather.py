@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, Box3D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, Box3D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, Truth, TruthObject
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -205,10 +205,20 @@ def gather(
     return RecordingResults(
         name=source.name, source=source.path, split=source.split, from_s=source.from_s, to_s=source.to_s,
         samples=samples, items=items,
-        defects=defects(task, source.name, samples, items, continuous=info.continuous),
+        defects=defects(
+            task, source.name, samples, items, continuous=info.continuous,
+            passed_over=_passed_over(samples, truths, reader) if counts.gaps else [],
+        ),
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
         reviewed=reviewed,
     )  # fmt: skip
+
+
+def _passed_over(samples: Sequence[SampleResult], truths: TruthIndex, reader: RecordingReader) -> list[Truth]:
+    """The truth of moments between the first sample and the last that no sample shows."""
+    times = [sample.time_ns for sample in samples]
+    shown = {truth.time_ns for time_ns in times if (truth := truths.at(time_ns))}
+    return [t for t in reader.truth() if times and times[0] < t.time_ns < times[-1] and t.time_ns not in shown]
 
 
 def _books(path: Path) -> tuple[tuple[Review, ...], LedgerCounts]:

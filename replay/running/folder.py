@@ -1,7 +1,8 @@
 """A run's folder: where everything lies, and which recordings in it are done.
 
     OUT/run.json                    what was run
-    OUT/recordings/NAME/            spool.db, ledger.db, done.json of one recording; evidence.mcap of the device alone
+    OUT/recordings/NAME/            spool.db, ledger.db, done.json of one recording; evidence.mcap of the device alone,
+                                    facts.json of a what-if run
     OUT/results.json                what was decided, the same for the same run
     OUT/summary.json, report.html, …
 
@@ -11,6 +12,7 @@ A run of several variants has such a folder for each of them: OUT/VARIANT/….
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from replay.running.plan import Job, Plan, Variant
 
 FORMAT = 1
 SPOOL_NAME, LEDGER_NAME, DONE_NAME, MANIFEST_NAME = "spool.db", "ledger.db", "done.json", "run.json"
+FACTS_NAME = "facts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,21 @@ class RunFolder:
     def mark_done(self, name: str, key: str, **facts: Any) -> None:
         """Note that it was, with what else is to be known of it."""
         write_json(self.job(name) / DONE_NAME, {"key": key, **facts})
+
+    def write_facts(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Note what only the run itself knows of this recording, in place of what an earlier one knew."""
+        if facts:
+            write_json(self.job(name) / FACTS_NAME, facts)
+        else:
+            (self.job(name) / FACTS_NAME).unlink(missing_ok=True)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What the run noted of this recording; nothing where it noted nothing."""
+        try:
+            found: dict[str, Any] = json.loads((self.job(name) / FACTS_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
 
     def write_manifest(self, plan: Plan, variant: Variant, mode: str) -> None:
         """Note what is run here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from fusion.task import Task
 from fusion.types import Reading
 from replay.running.plan import Job, Prepared
 from replay.running.sharing import LaneClock, LanePerception, SharedModels
+from replay.whatif.power import TimedPower
+from replay.whatif.timing import VirtualTime
 
 COMMIT_EVERY = 32
 """Samples that share one commit."""
@@ -45,7 +47,10 @@ class Heard:
 
 
 class Lane:
-    """Feed it the readings of one recording, in order. `deliver` makes what takes evidence out of its spool."""
+    """Feed it the readings of one recording, in order. `deliver` makes what takes evidence out of its spool.
+
+    With `time` every sample is committed at its own moment of virtual time; `power` holds frames back.
+    """
 
     def __init__(
         self,
@@ -56,8 +61,11 @@ class Lane:
         models: SharedModels,
         spool: Path,
         deliver: Callable[[Spool], Delivery],
+        time: VirtualTime | None = None,
+        power: TimedPower | None = None,
     ) -> None:
         self.prepared = prepared
+        self._time, self._power = time, power
         self._clock = LaneClock()
         perception = LanePerception(models, prepared.edge.evidence, self._clock)
         edge = calibrated(prepared.edge, task, perception.models)
@@ -70,8 +78,9 @@ class Lane:
         )
         remove_database(spool)
         self._spool = Spool.open(
-            spool, edge.device, task.name, settings=edge.spool, clock=self._clock, epoch=epoch_of(heard.content, job)
-        )
+            spool, edge.device, task.name, settings=edge.spool, clock=time.clock if time else self._clock,
+            epoch=epoch_of(heard.content, job),
+        )  # fmt: skip
         self._records: list[Record] = []
         self._pipeline = Pipeline(
             stages, self._spool.resume(heard.content, edge.source.run), self._store, self._clock,
@@ -81,7 +90,10 @@ class Lane:
 
     def feed(self, cursor: int, reading: Reading, source_ns: int) -> None:
         """See `Pipeline.feed`."""
-        self._pipeline.feed(cursor, reading, source_ns)
+        if self._power and (why := self._power.hold(reading)):
+            self._pipeline.skip(cursor, reading, why)
+        else:
+            self._pipeline.feed(cursor, reading, source_ns)
 
     def finish(self) -> None:
         """Nothing more comes: screen what still waits, and deliver everything."""
@@ -94,8 +106,13 @@ class Lane:
         self._spool.close()
 
     def _store(self, record: Record) -> None:
+        if self._power:
+            self._power.observe(record)
+        if self._time and isinstance(record, SampleRecord):
+            self._time.reach(record.time_ns)
+            record = replace(record, handed_ns=0)  # of the host's clock, which the spool does not go by
         self._records.append(record)
-        if len(self._records) >= COMMIT_EVERY:
+        if self._time or len(self._records) >= COMMIT_EVERY:
             self._commit()
 
     def _commit(self) -> None:

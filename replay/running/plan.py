@@ -13,7 +13,7 @@ from fusion.config import Settings, from_overrides
 from fusion.errors import ConfigError
 from fusion.task import Task
 from replay.running.modes.mode import LiveLink, Mode, check_keys
-from replay.whatif.world import WorldSettings
+from replay.whatif.world import WorldSettings, check_world
 
 SIDES = ("edge", "cloud", "world")
 _ALL = 10**12
@@ -118,12 +118,11 @@ class Prepared:
         mine += [f"source.split={job.split}"] if job.split else []
         mine.append(f"spool.history_samples={_ALL}")
         reviewer = variant.reviewer or f"mini:{task.name}"
-        return cls(
-            variant,
-            from_overrides(EdgeSettings, [*mine, *keys["edge"]]),
-            from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *keys["cloud"]]),
-            from_overrides(WorldSettings, keys["world"]),
-        )
+        edge = from_overrides(EdgeSettings, [*mine, *keys["edge"]])
+        world = from_overrides(WorldSettings, keys["world"])
+        check_world(world, task, edge)
+        cloud = from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *keys["cloud"]])
+        return cls(variant, edge, cloud, world)
 
 
 def check(plan: Plan) -> None:
@@ -135,4 +134,6 @@ def check(plan: Plan) -> None:
         raise ConfigError("nothing to run; give recordings")
     for variant in plan.variants:
         check_keys(plan.mode, variant.split(), models=variant.models, reviewer=variant.reviewer)
-    plan.prepared(plan.jobs[0])
+    for one in plan.prepared(plan.jobs[0]):
+        if plan.mode is Mode.EDGE_ONLY and one.world.in_time:
+            raise ConfigError("world.link, world.cloud: nothing is sent with --edge-only; leave them out")

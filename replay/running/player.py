@@ -27,6 +27,10 @@ from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
 from replay.running.sources import open_job
 from replay.running.watch import Watch
+from replay.whatif.need import with_rates
+from replay.whatif.sensors import altered, altered_rig
+from replay.whatif.surroundings import Surroundings
+from replay.whatif.world import WorldSettings
 
 
 def play(
@@ -36,66 +40,78 @@ def play(
 
     The SHA-256 of what the recording holds. Raises `FusionError` naming the key or file that is wrong.
     """
-    content, watch = "", watch or Watch(job.name)
+    watch = watch or Watch(job.name)
+
+    def together(variants: Sequence[Prepared], to: Path) -> None:
+        for one in passes(variants):
+            _pass(plan, job, one, to, models, watch, quiet=quiet)
+
     match plan.mode:
         case Mode.CLOUD_ONLY:
             review_recorded(plan, job, out, models, quiet=quiet)
         case Mode.LIVE:
             play_live(plan, job, out)
         case Mode.BOTH | Mode.EDGE_ONLY:
-            for together in passes(plan.prepared(job)):
-                content = _pass(plan, job, together, out, models, watch, quiet=quiet)
-    return content or open_job(job, plan.task).info().content_sha256
+            together(with_rates(job, plan.prepared(job), together), out)
+    return open_job(job, plan.task).info().content_sha256
 
 
 def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
     """Variants that can share a pass: what the models see, and the models, are the same."""
     groups: dict[str, list[Prepared]] = {}
     for one in variants:
-        edge = one.edge
-        key = "\n".join((edge.models, edge.engine.model_dump_json(), edge.synchronizer.model_dump_json()))
+        edge, world = one.edge, one.world
+        parts = [edge.models, edge.engine.model_dump_json(), edge.synchronizer.model_dump_json()]
+        parts += [str(world.seed), world.model_dump_json(include={"sensors"})] if world.sensors else []
+        parts += [world.power.model_dump_json(), edge.power.model_dump_json()] if world.draws else []
+        key = "\n".join(parts)
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 
 
 def _pass(
     plan: Plan, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, watch: Watch, *, quiet: bool
-) -> str:
+) -> None:
     task, first = plan.task, variants[0]
     shared = SharedModels(models.perception(task, first.edge), len(variants))
     reader = open_job(job, task)
     source = RecordingSource(reader)
     watch.begin(reader.info())
-    heard = Heard(source.content, source.continuous, source.rig)
+    heard = Heard(source.content, source.continuous, altered_rig(source.rig, first.world))
     with ExitStack() as stack:
         lanes = []
         for one in variants:
-            folder = RunFolder.of(out, one.variant)
+            folder, around = RunFolder.of(out, one.variant), Surroundings(task, one)
             folder.job(job.name).mkdir(parents=True, exist_ok=True)
 
-            def deliver(spool: Spool, one: Prepared = one, folder: RunFolder = folder) -> Delivery:
+            def deliver(
+                spool: Spool, one: Prepared = one, folder: RunFolder = folder, around: Surroundings = around
+            ) -> Delivery:
                 if plan.mode is Mode.EDGE_ONLY:
                     return ToEvidence(spool, reader, job, folder)
-                reviewers = models.reviewers(one.cloud.reviewers)
-                return AtTheEnd(spool, reviewers, folder.ledger(job.name), one.cloud, quiet=quiet)
+                reviewers, ledger = models.reviewers(one.cloud.reviewers), folder.ledger(job.name)
+                timed = around.deliver(spool, shared.perception, reviewers, ledger)
+                return timed or AtTheEnd(spool, reviewers, ledger, one.cloud, quiet=quiet)
 
-            lane = Lane(task, job, one, heard, shared, folder.spool(job.name), deliver)
+            stack.callback(around.close)
+            lane = Lane(task, job, one, heard, shared, folder.spool(job.name), deliver, around.time, around.power)
             stack.callback(lane.close)
-            lanes.append(lane)
-        for cursor, reading, source_ns in _timed(source, watch):
-            for lane in lanes:
+            lanes.append((lane, folder, around))
+        for cursor, reading, source_ns in _timed(source, first.world, watch):
+            for lane, _, _ in lanes:
                 lane.feed(cursor, reading, source_ns)
         watch.reviewing()
-        for lane in lanes:
+        for lane, folder, around in lanes:
             lane.finish()
-    return source.content
+            folder.write_facts(job.name, around.facts())
+            around.close()
 
 
-def _timed(source: RecordingSource, watch: Watch) -> Iterator[tuple[int, Reading, int]]:
+def _timed(source: RecordingSource, world: WorldSettings, watch: Watch) -> Iterator[tuple[int, Reading, int]]:
     """Readings with what reading and decoding each took, in nanoseconds."""
     clock = SystemClock()
     began = clock.monotonic_ns()
-    for cursor, reading in source.readings(0):
+    for cursor, reading in altered(source.readings(0), world, source.content):
         now = clock.monotonic_ns()
         watch.at(reading.capture_time_ns, now)
         yield cursor, reading, now - began
