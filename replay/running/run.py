@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from replay.running.folder import RunFolder
@@ -18,10 +19,11 @@ def run(plan: Plan, out: Path) -> None:
         folder.write_manifest(plan, variant, "both")
     models = LoadedModels()
     for job in plan.jobs:
-        if all(folder.is_done(job.name, plan.key(job, variant)) for variant, folder in folders):
-            continue
-        play(plan, job, out, models)
-        _mark(plan, job, out)
+        waiting = tuple(one for one, folder in folders if not folder.is_done(job.name, plan.key(job, one)))
+        if waiting:
+            left = replace(plan, variants=waiting)
+            play(left, job, out, models)
+            _mark(left, job, out)
 
 
 def _mark(plan: Plan, job: Job, out: Path) -> None:
