@@ -7,8 +7,7 @@ import json
 import math
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusion.errors import ConfigError
@@ -18,6 +17,7 @@ MOST = 64
 """Points of a grid, where nobody allows more."""
 _OWN_KEYS = ("models", "reviewer")
 _LONGEST = 90
+_BARE = re.compile(r"[\w.:/+@-]+")
 
 
 def named_product(grid: Mapping[str, Sequence[Any]], most: int = MOST) -> list[Variant]:
@@ -30,14 +30,18 @@ def named_product(grid: Mapping[str, Sequence[Any]], most: int = MOST) -> list[V
         told = f"the grid has {sizes} = {count} points, more than {most}"
         raise ConfigError(f"{told}; leave values out, or allow them with --most {count}")
     short = _short_names(list(grid))
-    taken: Counter[str] = Counter()
-    points = []
+    points: dict[str, Variant] = {}
     for values in itertools.product(*grid.values()):
         point = dict(zip(grid, values, strict=True))
         name = _file_name(",".join(f"{short[key]}={toml(value)}" for key, value in point.items()))
-        taken[name] += 1
-        points.append(_variant(name if taken[name] == 1 else f"{name}-{taken[name]}", point))
-    return points
+        free = next(free for free in _numbered(name) if free not in points)
+        points[free] = _variant(free, point)
+    return list(points.values())
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def read_axis(text: str) -> tuple[str, list[Any]]:
@@ -51,7 +55,8 @@ def read_axis(text: str) -> tuple[str, list[Any]]:
 
 def toml(value: Any) -> str:
     """A value as `--set` takes it: words bare where they cannot be taken for anything else."""
-    return value if isinstance(value, str) and _value(value) == value else _toml(value)
+    bare = isinstance(value, str) and _BARE.fullmatch(value) and _value(value) == value
+    return value if bare else _toml(value)
 
 
 def _toml(value: Any) -> str:
@@ -59,7 +64,7 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(key)} = {_toml(one)}' for key, one in value.items())}}}"
-    return json.dumps(value) if isinstance(value, str | bool) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
 
 
 def _value(text: str) -> Any:

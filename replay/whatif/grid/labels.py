@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ADVANCE = 7.5
+ADVANCE = 7.8
 """Width of a character, in the units of the drawing; a little more than bold letters need at 12 px."""
 LINE = 13.0
 FAR = 16.0
 """A name farther than this from its spot has a line to it."""
-_TURNS = ((1, 0), (1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, 1), (-1, -1))
+_SIDES = (1, -1)
+_SLIDES = (0.0, 1.0, 0.5, 0.25, 0.75)
+"""How much of a name above or below its spot lies left of it."""
 _RINGS = (0.0, 18.0, 28.0, 44.0, 62.0, 84.0, 110.0)
 
 
@@ -95,12 +97,15 @@ def _meets(start: tuple[float, float], end: tuple[float, float], spot: Spot) -> 
 
 
 def _around(spot: Spot) -> list[Rect]:
-    """Places for its name, the nearest first."""
+    """Places for its name, the nearest first: on a level with it, then above and below."""
     wide, found = ADVANCE * len(spot.name), []
     for ring in _RINGS:
-        for dx, dy in _TURNS:
-            gap = spot.radius + 4 + ring
-            x = spot.x + dx * gap + (0 if dx > 0 else -wide if dx < 0 else -wide / 2)
-            y = spot.y + dy * (gap + LINE / 2)
-            found.append(Rect(x, y - LINE / 2, x + wide, y + LINE / 2))
+        gap = spot.radius + 4 + ring
+        for side in _SIDES:
+            left = spot.x + gap if side > 0 else spot.x - gap - wide
+            found.append(Rect(left, spot.y - LINE / 2, left + wide, spot.y + LINE / 2))
+        for side in _SIDES:
+            middle = spot.y - side * (gap + LINE / 2)
+            lefts = (spot.x - wide * slide for slide in _SLIDES)
+            found += [Rect(left, middle - LINE / 2, left + wide, middle + LINE / 2) for left in lefts]
     return found

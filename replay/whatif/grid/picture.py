@@ -147,9 +147,12 @@ def _name(row: GridRow, spot: Spot, where: Rect | None) -> Markup:
     if where is None:
         return Markup("")
     near = where.nearest(spot)
-    far = math.dist(near, (spot.x, spot.y)) > spot.radius + FAR
-    line = rule(spot.x, spot.y, *near, "leader") if far else Markup("")
-    start, anchor = (where.right, "end") if where.right < spot.x else (where.left, "start")
+    away = math.dist(near, (spot.x, spot.y))
+    line = Markup("")
+    if away > spot.radius + FAR:
+        part = spot.radius / away
+        line = rule(spot.x + part * (near[0] - spot.x), spot.y + part * (near[1] - spot.y), *near, "leader")
+    start, anchor = (where.right, "end") if where.right <= spot.x else (where.left, "start")
     style = "name best" if row.best else "name"
     return line + text(start, (where.top + where.bottom) / 2 + 4, row.name, style, anchor)
 
