@@ -107,6 +107,15 @@ def test_verdicts_are_compared_on_items_that_both_had_reviewed(base):
     assert one.interval.value == pytest.approx(-was / 40)
 
 
+def test_items_are_paired_by_what_they_are_about_however_they_are_numbered(base):
+    def moved(item):
+        box = replace(item.box, x1=item.box.x1 + 1)
+        return replace(item, id=f"{item.id}9", track=item.track + 50, box=box)
+
+    one = differences(base, with_items(base, moved))["verdict_accuracy"]
+    assert one.n == sum(bool(item.verdict) for item in base.items)
+
+
 def test_unrelated_pictures_are_blocks_of_their_own(base):
     still = RunResults(base.task, (replace(base.recordings[0], continuous=False),), base.summary)
     found = differences(still, still)
