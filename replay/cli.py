@@ -12,6 +12,7 @@ from replay.export.options import add_export_command, add_export_options, export
 from replay.running.modes.options import add_mode_options, mode_of
 from replay.running.options import add_engine_options, engine_of
 from replay.sources.options import SourceOptions, add_source_options
+from replay.whatif.commands import add_grid_commands
 
 _HEADLINES = (
     ("damaged", "recordings of which only what is sound was run"),
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--pace", default="realtime", help="realtime, flat-out or a factor")
     demo.set_defaults(run=_demo)
     add_export_command(commands)
+    add_grid_commands(commands)
     return parser
 
 

@@ -56,10 +56,6 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def is_done(self, name: str, key: str) -> bool:
-        """Whether this recording was run to its end by a run with the same `key`."""
-        return self.done(name).get("key") == key
-
     def forget(self, name: str) -> None:
         """It is going to be run again, and is not done until it was. Raises `InputError` naming the file."""
         path = self.job(name) / DONE_NAME

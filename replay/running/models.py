@@ -11,6 +11,7 @@ from edge_node.perception import ModelPerception
 from fusion.review import Reviewer, load_reviewer
 from fusion.synchronization import Synchronizer
 from fusion.task import Task
+from replay.running.verdicts import RememberingReviewer, Verdicts
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class LoadedModels:
 
     _perceptions: dict[str, ModelPerception] = field(default_factory=dict)
     _reviewers: dict[str, Reviewer] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
 
     def perception(self, task: Task, edge: EdgeSettings) -> ModelPerception:
         """The device's models, with nothing in mind. Raises `ModelError`."""
@@ -31,8 +33,8 @@ class LoadedModels:
         return self._perceptions[key]
 
     def reviewers(self, names: Sequence[str]) -> list[Reviewer]:
-        """The service's reviewers by name. Raises `ConfigError` or `ModelError`."""
+        """The service's reviewers by name; what they said is remembered. Raises `ConfigError` or `ModelError`."""
         for name in names:
             if name not in self._reviewers:
-                self._reviewers[name] = load_reviewer(name)
+                self._reviewers[name] = RememberingReviewer(load_reviewer(name), self.verdicts)
         return [self._reviewers[name] for name in names]

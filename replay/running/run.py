@@ -66,7 +66,10 @@ def run(plan: Plan, out: Path, engine: Engine = Engine()) -> Failures:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What of a plan is not done, what decides its outcome, and what a person may want to know of that."""
+    """What of a plan is not done, and what a person may want to know of that.
+
+    `stamps` are what decides the outcome of each variant that is to be run, by the job's name and its own.
+    """
 
     jobs: list[Job]
     stamps: dict[tuple[str, str], Stamp]
@@ -78,30 +81,34 @@ class Todo:
         made, todo = Stamps(plan), cls([], {}, [])
         for job in plan.jobs:
             stamps = {variant: made.of(job, variant) for variant in plan.variants}
-            todo.stamps.update({(job.name, variant.name): stamp for variant, stamp in stamps.items()})
-            why = _why(plan, job, out, stamps, again=again)
-            if why is not None:
-                todo.jobs.append(job)
-                todo.remarks.extend([f"{job.name}: {why}"] if why else [])
+            waiting = stamps if again else _waiting(plan, job, out, stamps, todo.remarks)
+            todo.stamps.update({(job.name, variant.name): stamp for variant, stamp in waiting.items()})
+            todo.jobs.extend([job] if waiting else [])
         if done := len(plan.jobs) - len(todo.jobs):
             todo.remarks.append(f"{done} of {len(plan.jobs)} recordings are done already; --again runs them again")
         return todo
 
 
-def _why(plan: Plan, job: Job, out: Path, stamps: dict[Variant, Stamp], *, again: bool) -> str | None:
-    """Why `job` is to be run, in words where somebody may wonder; None where it is done."""
-    found = [RunFolder.of(out, variant).done(job.name) for variant in stamps]
-    if again or not all(found):
-        return ""
+def _waiting(plan: Plan, job: Job, out: Path, stamps: dict[Variant, Stamp], remarks: list[str]) -> dict[Variant, Stamp]:
+    """The variants that `job` is to be run under; `remarks` get why where somebody may wonder."""
+    found = {variant: RunFolder.of(out, variant).done(job.name) for variant in stamps}
+    if not any(found.values()):
+        return stamps
     try:
         content = open_job(job, plan.task).info().content_sha256
     except FusionError:
-        return ""  # told when it is run
-    for done, stamp in zip(found, stamps.values(), strict=True):
-        wanted = stamp.with_recording(content)
-        if done.get("key") != wanted.key:
-            return f"run again, for other than when it was run: {wanted.differences(done.get('stamp') or {})}"
-    return None
+        return stamps  # told when it is run
+    waiting = {}
+    for variant, stamp in stamps.items():
+        wanted, done = stamp.with_recording(content), found[variant]
+        if done.get("key") == wanted.key:
+            continue
+        waiting[variant] = stamp
+        if done:
+            why = wanted.differences(done.get("stamp") or {})
+            name = f"{job.name}, {variant.name}" if variant.name else job.name
+            remarks.append(f"{name}: run again, for other than when it was run: {why}")
+    return waiting
 
 
 def _run(work: Work, jobs: list[Job], engine: Engine, held: Held, shown: Board) -> dict[str, FusionError]:

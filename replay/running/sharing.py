@@ -14,8 +14,8 @@ from fusion.clock import SystemClock
 from fusion.errors import InputError
 from fusion.types import Sample
 
-_REMEMBERED = 64
-"""Samples that a lane may be behind another; lanes are fed in turn, reading by reading."""
+_REMEMBERED = 512
+"""Answers that some lane has not asked for yet; only a lane that leaves samples out ever comes near it."""
 _Key = tuple[str, int, int]
 
 
@@ -38,30 +38,42 @@ class LaneClock:
         self._owed_ns += duration_ns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
     look: Look | None
     error: str
     spent_ns: int
+    asked: int = 1
 
 
 @dataclass(slots=True)
 class SharedModels:
-    """The models of one pass, with what they said lately."""
+    """The models of one pass, with what they said that not every lane has asked for yet.
+
+    The fuser remembers what it saw, so it must see each sample once and in order, whoever asks first.
+    """
 
     perception: ModelPerception
     lanes: int
     _said: OrderedDict[_Key, _Answer] = field(default_factory=OrderedDict)
+
+    @property
+    def waiting(self) -> int:
+        """Answers that some lane has not asked for yet."""
+        return len(self._said)
 
     def ask(self, key: _Key, look: Callable[[], Look], clock: LaneClock) -> Look:
         """What the models said of `key`, asked anew when nobody has. Raises `InputError` as they did."""
         known = self._said.get(key)
         if known is None:
             known = self._said[key] = _run(look)
-            while len(self._said) > 2 * _REMEMBERED:
+            if len(self._said) > _REMEMBERED:
                 self._said.popitem(last=False)
         else:
+            known.asked += 1
             clock.charge(known.spent_ns)
+        if known.asked == self.lanes:
+            del self._said[key]
         if known.look is None:
             raise InputError(known.error)
         return known.look

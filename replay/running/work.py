@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from replay.running.folder import RunFolder
@@ -22,7 +22,7 @@ _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All of a run that workers must know. `stamps` are by the job's and the variant's name."""
+    """All of a run that workers must know. `stamps` are of what is to be run, by the job's and the variant's name."""
 
     plan: Plan
     out: Path
@@ -35,12 +35,13 @@ class Work:
 
 
 def do(work: Work, job: Job, models: LoadedModels, tell: Tell | None = None) -> None:
-    """Run `job` under every variant, and mark it done. Raises `FusionError`."""
-    folders = {variant.name: RunFolder.of(work.out, variant) for variant in work.plan.variants}
+    """Run `job` under every variant that is to be run, and mark it done. Raises `FusionError`."""
+    variants = tuple(variant for variant in work.plan.variants if (job.name, variant.name) in work.stamps)
+    plan, folders = replace(work.plan, variants=variants), {one.name: RunFolder.of(work.out, one) for one in variants}
     for folder in folders.values():
         folder.forget(job.name)
     with pinned(work.threads):
-        content = play(work.plan, job, work.out, models, watch=Watch(job.name, tell), quiet=True)
+        content = play(plan, job, work.out, models, watch=Watch(job.name, tell), quiet=True)
     for name, folder in folders.items():
         stamp = work.stamps[job.name, name].with_recording(content)
         folder.mark_done(job.name, stamp.key, stamp=dict(stamp.parts))
