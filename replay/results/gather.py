@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -62,6 +63,13 @@ class SpoolRows:
         for item in self.items:
             states[ItemState(item["state"])] += 1
         return LedgerCounts(len(self.samples), sum(gap["count"] for gap in self.gaps), states)
+
+    def gap_reasons(self) -> dict[str, int]:
+        """How many samples were declared a gap for each reason, the most common first."""
+        found: Counter[str] = Counter()
+        for gap in self.gaps:
+            found[gap["reason"]] += gap["count"]
+        return dict(found.most_common())
 
 
 def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, ...]:
@@ -174,6 +182,7 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
         defects=defects(task, source.name, samples, items, continuous=info.continuous),
         edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
         reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
+        gap_reasons=rows.gap_reasons(),
     )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ class RecordingResults:
     """One recording, or a stretch of one in seconds from its first reading, run through both nodes.
 
     `name` is its folder in the run, `source` the path or URL it was read from, `damage` what of it could not be read.
-    `cloud_ledger` is None where the service was not ours to look into, or there was none.
+    `cloud_ledger` is None where the service was not ours to look into, or there was none. `gap_reasons` says why samples
+    were declared a gap, and how many of each.
     """
 
     name: str
@@ -131,6 +132,7 @@ class RecordingResults:
     to_s: float | None = None
     damage: str = ""
     continuous: bool = True
+    gap_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -1,6 +1,8 @@
 """The page: complete, self-contained, harmless, and its numbers add up."""
 
 import base64
+import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -89,6 +91,9 @@ def test_the_page_needs_no_network(page):
     assert not page.all("iframe")
     policy = next(a["content"] for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
+    script = next(text for attrs, text in page.all("script") if not attrs)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
     assert all("url(" not in text and "@import" not in text for _, text in page.all("style"))
 
 
@@ -177,7 +182,8 @@ def test_hostile_words_stay_words(draw, drawn_run, drawn_recording, tmp_path):
     said = utterances(drawn_recording, drawn_run.task)
     page = render(results, FrameIndex(drawn_recording, drawn_run.task), tmp_path / "r.html", said=said)
     assert page.unbalanced == []
-    assert len(page.all("script")) == 1
+    assert [attrs.get("type") for attrs, _ in page.all("script")] == ["application/json", None]
+    assert evil in json.loads(next(text for attrs, text in page.all("script") if attrs))["words"]
     assert not page.all("img")
     assert not [attrs for _, attrs, _ in page.elements if any(name.startswith("on") for name in attrs)]
     assert {attrs["data-label"] for attrs, _ in page.all("article")} == {evil}
