@@ -2,7 +2,7 @@
 
 Two ways, and each figure says which. A share of things that do not hang together, a defect each, has Wilson's score
 interval (JASA 1927). A share over items, of which several show the same thing, is resampled by what they show (cluster
-bootstrap over tracks, over samples where nothing is tracked). Where all of them agree there is nothing to resample, and the
+bootstrap over tracks, over samples where nothing is tracked). Where all of those agree, resampling tells nothing, and the
 interval is Wilson's over the things shown.
 """
 
@@ -83,8 +83,8 @@ def _about_a_defect(item: ItemResult) -> bool:
 
 def clustered(marks: Float64Array, groups: NDArray[np.int64]) -> Share:
     """The mean of `marks` (N,), 0 or 1 each, with an interval over `groups` (N,)."""
-    if marks.min() == marks.max():
-        shown = len(np.unique(groups))
-        return Share(float(marks[0]), *wilson(marks[0] * shown, shown), len(marks), "Wilson, a thing shown a trial")
     found = mean_interval(marks, groups, draws=DRAWS)
-    return Share(found.value, found.low, found.high, len(marks), "bootstrap over things shown")
+    if found.low < found.high:
+        return Share(found.value, found.low, found.high, len(marks), "bootstrap over things shown")
+    shown = len(np.unique(groups))
+    return Share(found.value, *wilson(found.value * shown, shown), len(marks), "Wilson, a thing shown a trial")
