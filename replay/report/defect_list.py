@@ -30,8 +30,8 @@ Unit = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DefectRow:
-    """One defect. `seconds` is when it came into clear view; `item` is the one that decided its fate, if one did, `after`
-    how many seconds later that was, `anchor` the item's card.
+    """One defect. `seconds` is when it came into clear view; `item` is the one that decided its fate, if one did,
+    `after` how many seconds later that was, `anchor` the item's card.
     """
 
     defect: DefectResult

@@ -15,9 +15,9 @@ from replay.results.records import RecordingResults, RunResults
 
 @dataclass(frozen=True, slots=True)
 class RecordingRow:
-    """A recording's figures; `missed` and `accuracy` are None where no truth tells them, `stretch` is empty for all of it.
+    """A recording's figures; `missed` and `accuracy` are None where no truth tells them.
 
-    `troubles` are its damage and why samples were declared a gap, in words.
+    `stretch` is empty where all of it was run; `troubles` are its damage and why samples were declared a gap, in words.
     """
 
     name: str

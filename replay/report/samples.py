@@ -1,4 +1,4 @@
-"""Every sample of the run for the page's browser: what was seen in it, what was true, and its picture where there is room.
+"""Every sample of the run for the page's browser: what was seen, what was true, and its picture where there is room.
 
 The page gets one JSON text and draws it itself:
 
@@ -7,8 +7,9 @@ The page gets one JSON text and draws it itself:
      "samples": [[recording, sequence, seconds, edge ms, picture, items, truths]]}
 
 `picture` is a place in `pictures`, the name of one of the page's large pictures, or null. An item is `[number, label,
-score, state, outcome, [reason], card, x1, y1, x2, y2]` with `card` 1 where it has one, a truth `[label, condition, fate,
-x1, y1, x2, y2]`, its `fate` null for what is no defect; texts are places in `words`, boxes pixels of the recorded frame.
+score, state, outcome, [reason], card, x1, y1, x2, y2]` with `card` 1 where it has one, a truth `[label, condition,
+fate, x1, y1, x2, y2]`, its `fate` null for what is no defect; texts are places in `words`, boxes pixels of the recorded
+frame.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ def _missed(results: RunResults) -> Tile:
         told = any(sample.truths is not None for sample in results.samples)
         return Tile("Defects missed", UNKNOWN, "none came into clear view" if told else "no truth to count them by")
     missed = sum(defect.fate is not Fate.FOUND for defect in results.defects)
-    words = f"of {count(found.n)} that came into clear view; {share(found.value)}, interval {interval(found.low, found.high)}"
-    return Tile("Defects missed", count(missed), words)
+    apart = f"{share(found.value)}, interval {interval(found.low, found.high)}"
+    return Tile("Defects missed", count(missed), f"of {count(found.n)} that came into clear view; {apart}")
 
 
 def _detector(results: RunResults) -> Tile:

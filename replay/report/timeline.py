@@ -19,7 +19,7 @@ _LANE, _CHART = 24.0, 74.0
 _REASONS = ("asked_for", "suspect", "disagreement", "uncertain", "novel", "audit")
 _BINS = 150
 _POINTS = 1200
-"""Points of a line and ticks of a lane, at most about one a pixel; of more samples a line shows the slowest of each step."""
+"""Points of a line and ticks of a lane, about one a pixel; of more samples a line shows the slowest of each step."""
 
 
 def timeline(results: RecordingResults, said: Sequence[Utterance], cards: dict[str, str], budget_ms: float) -> Markup:

@@ -2,8 +2,8 @@
 
 Two ways, and each figure says which. A share of things that do not hang together, a defect each, has Wilson's score
 interval (JASA 1927). A share over items, of which several show the same thing, is resampled by what they show (cluster
-bootstrap over tracks, over samples where nothing is tracked). Where all of those agree, resampling tells nothing, and the
-interval is Wilson's over the things shown.
+bootstrap over tracks, over samples where nothing is tracked). Where all of those agree, resampling tells nothing, and
+the interval is Wilson's over the things shown.
 """
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ class RecordingResults:
     """One recording, or a stretch of one in seconds from its first reading, run through both nodes.
 
     `name` is its folder in the run, `source` the path or URL it was read from, `damage` what of it could not be read.
-    `cloud_ledger` is None where the service was not ours to look into, or there was none. `gap_reasons` says why samples
-    were declared a gap, and how many of each.
+    `cloud_ledger` is None where the service was not ours to look into, or there was none. `gap_reasons` says why
+    samples were declared a gap, and how many of each.
     """
 
     name: str

@@ -23,14 +23,9 @@ def jobs_of(sources: Sequence[str], split: str = "") -> tuple[Job, ...]:
         while name in jobs:
             number += 1
             name = f"{stem}-{number}"
-        jobs[name] = Job(name, source, split or usual_split(Path(source)))
+        mine = split or ("test" if Path(source).is_dir() else "")
+        jobs[name] = Job(name, source, mine)
     return tuple(jobs.values())
-
-
-def usual_split(path: Path) -> str:
-    """`test` for a folder of pictures that has one; other recordings have no splits, or say themselves which they need."""
-    lists = (path / "images").is_dir() and (path / "test.txt").is_file()
-    return "test" if lists or (path / "images" / "test").is_dir() else ""
 
 
 def open_job(job: Job, task: Task) -> RecordingReader:

@@ -1,4 +1,4 @@
-"""What became of each true defect: hand-made cases, and calibration's own counting on a stretch of the bundled patrol."""
+"""What became of each true defect: hand-made cases, and calibration's own counting on a stretch of the patrol."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from fusion.synchronization import Synchronizer
 from fusion.task import Task
 from fusion.types import Box2D, ItemState, SlotAnswer, TruthObject
 from replay.cli import main
-from replay.report.defect_list import WORST_FIRST, defect_list, deciding, missed_items, worst_first
+from replay.report.defect_list import WORST_FIRST, deciding, defect_list, missed_items, worst_first
 from replay.results.fates import defects, fate_of
 from replay.results.records import DefectResult, Fate, ItemResult, SampleResult
 
@@ -112,8 +112,8 @@ def test_unrelated_pictures_have_defects_of_their_own():
 
 def test_the_worst_come_first_and_every_fate_has_its_place():
     assert sorted(WORST_FIRST) == sorted(Fate)
-    made = [DefectResult(str(n), "r", "drum", "dented", n, moments, fate)
-            for n, (fate, moments) in enumerate([(Fate.FOUND, 9), (Fate.PASSED, 2), (Fate.PASSED, 5), (Fate.UNSEEN, 1)])]  # fmt: skip
+    kinds = ((Fate.FOUND, 9), (Fate.PASSED, 2), (Fate.PASSED, 5), (Fate.UNSEEN, 1))
+    made = [DefectResult(str(n), "r", "drum", "dented", n, moments, fate) for n, (fate, moments) in enumerate(kinds)]
     assert [one.name for one in worst_first(made)] == ["3", "2", "1", "0"]
 
 
