@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from types import MappingProxyType
 from fusion.recording.base import RecordingReader
 from fusion.task import Task
 from replay.report.page import Shown, write_report
+from replay.report.recordings import nothing_used, troubles
 from replay.report.utterances import utterances
 from replay.results import file
 from replay.results.frames import FrameIndex
@@ -62,6 +64,8 @@ def write_outputs(results: RunResults, opened: Openers, out: Path, *, scene: boo
         said = utterances(opened[one.name](), results.task)
         shown[one.name] = Shown(FrameIndex(opened[one.name](), results.task), said)
     write_report(results, out / "report.html", shown)
+    for one in nothing_used(results.recordings):
+        print(f"{one.name}: no sample could be made of it: {'; '.join(troubles(one))}", file=sys.stderr)
     names = ["report.html", "summary.json", file.NAME]
     if scene:
         from replay.export.rerun import write_rerun

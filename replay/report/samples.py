@@ -18,7 +18,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from fusion.types import Box2D, TruthObject
 from replay.report.album import Album, Moment
@@ -31,6 +31,7 @@ from replay.results.records import Fate, ItemResult, RecordingResults, RunResult
 MOST_SAMPLES = 6000
 MOST_ITEMS = 30_000
 """Samples, and items in them, that the page can browse."""
+_Named: TypeAlias = tuple[str, SampleResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def choose(
     """
     ranked = _ranked(results)
     sizes = {one.name: _items_by_sequence(one) for one in results.recordings}
-    kept: list[tuple[str, SampleResult]] = []
+    kept: list[_Named] = []
     room = most_items
     for name, sample in ranked:
         room -= len(sizes[name].get(sample.sequence, ()))
@@ -70,8 +71,8 @@ def choose(
     return Choice(inturn, frozenset(bare[:most_pictures]), len(ranked))
 
 
-def _ranked(results: RunResults) -> list[tuple[str, SampleResult]]:
-    telling, sent, others = list[tuple[str, SampleResult]](), list[tuple[str, SampleResult]](), []
+def _ranked(results: RunResults) -> list[_Named]:
+    telling, sent, others = list[_Named](), list[_Named](), list[_Named]()
     for one in results.recordings:
         missed = {defect.time_ns for defect in one.defects if defect.fate is not Fate.FOUND}
         asked = {item.sequence for item in one.items if item.evidence_bytes or item.verdict}
@@ -81,7 +82,7 @@ def _ranked(results: RunResults) -> list[tuple[str, SampleResult]]:
     return [*telling, *sent, *_spread(others)]
 
 
-def _spread(samples: Sequence[tuple[str, SampleResult]]) -> Iterable[tuple[str, SampleResult]]:
+def _spread(samples: Sequence[_Named]) -> Iterable[_Named]:
     """The same, so that any beginning of it is spread over the whole (bit-reversed places)."""
     bits = max(1, (len(samples) - 1).bit_length())
     places = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits))
@@ -131,8 +132,8 @@ def browser_json(results: RunResults, choice: Choice, album: Album, shelf: Shelf
 
 def _frames(album: Album, shelf: Shelf) -> dict[str, tuple[int, int]]:
     """The size of each recording's pictures."""
-    both = [*album.pictures.items(), *shelf.pictures.items()]
-    return {name: (picture.width, picture.height) for (name, _), picture in both}
+    large = {name: (picture.width, picture.height) for (name, _), picture in album.pictures.items()}
+    return large | {name: (picture.width, picture.height) for (name, _), picture in shelf.pictures.items()}
 
 
 class _Writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
 _MS = 1e-6
+_PLACE = re.compile(r" at position \d+$")
 
 
 @contextmanager
@@ -68,7 +70,7 @@ class SpoolRows:
         """How many samples were declared a gap for each reason, the most common first."""
         found: Counter[str] = Counter()
         for gap in self.gaps:
-            found[gap["reason"]] += gap["count"]
+            found[_PLACE.sub("", gap["reason"])] += gap["count"]
         return dict(found.most_common())
 
 

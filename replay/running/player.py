@@ -25,6 +25,7 @@ from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
 from replay.running.sources import open_job
+from replay.running.usable import check_usable
 
 
 def play(plan: Plan, job: Job, out: Path, models: LoadedModels, *, quiet: bool = False) -> None:
@@ -48,8 +49,9 @@ def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:
 
 def _pass(task: Task, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, *, quiet: bool) -> None:
     first = variants[0]
-    shared = SharedModels(models.perception(task, first.edge), len(variants))
     source = RecordingSource(open_job(job, task))
+    check_usable(job.source, source, task, first.edge)
+    shared = SharedModels(models.perception(task, first.edge), len(variants))
     heard = Heard(source.content, source.continuous, source.rig)
     with ExitStack() as stack:
         lanes = []
