@@ -139,7 +139,10 @@ def _service(recordings: Sequence[RecordingResults]) -> dict[str, Number]:
 
 
 def detector_map50(task: Task, recordings: Sequence[RecordingResults]) -> float | None:
-    """COCO AP at IoU 0.5 of everything the device's detector told, against truth that can be seen; None where the truth has none of its classes."""
+    """COCO AP at IoU 0.5 of everything the device's detector told, against truth that can be seen.
+
+    None where the truth tells of none of the task's classes.
+    """
     log, judged = DetectionLog(task.classes), False
     for one in recordings:
         found: dict[int, list[Detection]] = {}
