@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from fusion.task import Task
 from replay.export.base import Openers
 from replay.export.registry import SCENE, export
 from replay.report.page import Shown, write_report
+from replay.report.recordings import nothing_used, troubles
 from replay.report.utterances import utterances
 from replay.results import file
 from replay.results.frames import FrameIndex
@@ -68,6 +70,8 @@ def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: S
         said = utterances(opened[one.name](), results.task)
         shown[one.name] = Shown(FrameIndex(opened[one.name](), results.task), said)
     write_report(results, out / "report.html", shown)
+    for one in nothing_used(results.recordings):
+        print(f"{one.name}: no sample could be made of it: {'; '.join(troubles(one))}", file=sys.stderr)
     for name in ("report.html", "summary.json", file.NAME):
         print(f"wrote {out / name}")
     for line in export(exports, results, opened, out):

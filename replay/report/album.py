@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from replay.results.frames import FrameView
 PICTURE_BUDGET = 7_000_000
 LARGEST_PICTURE = 150_000
 """Bytes before base64: of all camera pictures together, and of one."""
+Moment: TypeAlias = tuple[str, int]
+"""A recording's name and the time, in nanoseconds, of one of its samples."""
 _FIT = ((1280, 84), (960, 76), (800, 66), (640, 58), (480, 50))
 _SWEEP_PIXELS = 320
 _REACH_M = (14.0, 40.0)
@@ -45,12 +48,15 @@ class Sweep:
 
 @dataclass(slots=True)
 class Album:
-    """Collects what the page embeds. `frames` is how many different moments will be asked for."""
+    """Collects what the page embeds. `frames` is how many different moments will be asked for.
+
+    A moment is one of a recording: several recordings may have pictures of the same `time_ns`.
+    """
 
     frames: int
     budget: int = PICTURE_BUDGET
-    pictures: dict[int, Picture] = field(default_factory=dict)
-    sweeps: dict[int, Sweep] = field(default_factory=dict)
+    pictures: dict[Moment, Picture] = field(default_factory=dict)
+    sweeps: dict[Moment, Sweep] = field(default_factory=dict)
 
     @property
     def byte_size(self) -> int:
@@ -58,28 +64,30 @@ class Album:
         pictures = sum(len(picture.data) for picture in self.pictures.values())
         return pictures + sum(len(sweep.data) for sweep in self.sweeps.values())
 
-    def picture(self, view: FrameView) -> Picture | None:
+    def picture(self, view: FrameView, recording: str = "") -> Picture | None:
         """The view's camera frame, if it has one."""
         if view.image is None:
             return None
-        if view.time_ns not in self.pictures:
+        moment = recording, view.time_ns
+        if moment not in self.pictures:
             height, width = view.image.pixels.shape[:2]
             allowed = min(LARGEST_PICTURE, self.budget // max(1, self.frames))
             encoded, kind = fitted(view.image, allowed)
             key = f"frame-{len(self.pictures)}"
-            self.pictures[view.time_ns] = Picture(key, width, height, data_uri(encoded, kind))
-        return self.pictures[view.time_ns]
+            self.pictures[moment] = Picture(key, width, height, data_uri(encoded, kind))
+        return self.pictures[moment]
 
-    def sweep(self, view: FrameView) -> Sweep | None:
+    def sweep(self, view: FrameView, recording: str = "") -> Sweep | None:
         """The view's LiDAR points from above, if it has any."""
         if view.points is None or not len(view.points):
             return None
-        if view.time_ns not in self.sweeps:
+        moment = recording, view.time_ns
+        if moment not in self.sweeps:
             reach, behind = _extent(view)
             encoded = from_above(view.points, reach, behind)
             key = f"sweep-{len(self.sweeps)}"
-            self.sweeps[view.time_ns] = Sweep(key, reach, behind, data_uri(encoded, "webp"))
-        return self.sweeps[view.time_ns]
+            self.sweeps[moment] = Sweep(key, reach, behind, data_uri(encoded, "webp"))
+        return self.sweeps[moment]
 
 
 def data_uri(encoded: bytes, kind: str) -> str:

@@ -93,6 +93,7 @@ class Deck:
     """What the cards of one recording are made from. `frames` is asked in rising time."""
 
     task: Task
+    recording: str
     first_ns: int
     items_at: Mapping[int, Sequence[ItemResult]]
     frames: Callable[[int], FrameView | None]
@@ -106,7 +107,7 @@ class Deck:
     def _card(self, item: ItemResult, rank: int) -> Card:
         view = self.frames(item.time_ns)
         right = right_slots(item, standing(item))
-        picture = self.album.picture(view) if view else None
+        picture = self.album.picture(view, self.recording) if view else None
         return Card(
             item=item,
             rank=rank,
@@ -121,14 +122,14 @@ class Deck:
             picture=picture,
             crop=crop(item.box, picture) if picture else item.box,
             boxes=tuple(drawn_boxes(item, self.items_at.get(item.time_ns, ()), view)),
-            sweep=self.album.sweep(view) if view else None,
+            sweep=self.album.sweep(view, self.recording) if view else None,
             ground=tuple(ground_boxes(item, view)),
         )
 
 
 def anchor(item: ItemResult) -> str:
     """The page's name of an item's card: recording, sequence, and number within the sample."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", item.recording)
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", item.recording)
     return f"item-{name}-{item.sequence}-{item.id.rpartition('#')[2] or item.track}"
 
 

@@ -88,6 +88,11 @@ def _band(left: float, right: float, height: float, style: str, tip: str) -> Mar
     return Markup('<path d="{}" class="{}"><title>{}</title></path>').format(path, style, tip)
 
 
+def nobody_asked(results: RunResults) -> bool:
+    """Whether the run had no service: what was to be sent waits, as it should."""
+    return results.cloud_ledger is None and not any(item.verdict for item in results.items)
+
+
 def checks(results: RunResults) -> list[Check]:
     """Whether the books agree: each side with itself, with the other side, with the items and with the summary."""
     edge, cloud, summary = results.edge_ledger, results.cloud_ledger, results.summary
@@ -113,7 +118,8 @@ def checks(results: RunResults) -> list[Check]:
 
 
 def _all_answered(results: RunResults) -> Check:
-    edge, waiting = results.edge_ledger, results.waiting
+    edge = results.edge_ledger
+    waiting = results.waiting or (edge.items.get(ItemState.PENDING, 0) if nobody_asked(results) else 0)
     if not waiting:
         return Check("no item on the device still waits for an answer", edge.closed)
     words = f"{count(waiting)} items wait in evidence files for a service: none was part of this run"

@@ -9,16 +9,22 @@ from replay.results.answers import Answerer, Outcome, outcome, right_slots
 from replay.results.records import ItemResult
 
 _UNREVIEWED_SHARE = 0.2
+_FIRST_SHARE = 1 / 3
 _ENDED_BADLY = (ItemState.QUARANTINED, ItemState.EXPIRED, ItemState.SHED)
 
 
-def chosen(items: Sequence[ItemResult], most: int) -> list[ItemResult]:
+def chosen(items: Sequence[ItemResult], most: int, first: Sequence[ItemResult] = ()) -> list[ItemResult]:
     """At most `most` items, the most telling first.
 
-    Reviewed items go first; a fifth of the places at least is for items that ended badly or passed although
-    the device was wrong about them, one a track, if there are any. Where reviewed ones are too many, wrong
-    verdicts, corrected devices, doubtful verdicts and the rest share the places equally.
+    Those of `first` come before all others, on up to a third of the places. Then come reviewed items; a fifth of the
+    places at least is for items that ended badly or passed although the device was wrong about them, one a track, if
+    there are any. Where reviewed ones are too many, wrong verdicts, corrected devices, doubtful verdicts and the rest
+    share the places equally.
     """
+    head = list({item.id: item for item in first}.values())[: round(most * _FIRST_SHARE)]
+    if head:
+        known = {item.id for item in head}
+        return [*head, *chosen([item for item in items if item.id not in known], most - len(head))]
     others = _unreviewed(items)
     reviewed = [item for item in items if item.state is ItemState.REVIEWED]
     kept_free = min(len(others), round(most * _UNREVIEWED_SHARE))

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fusion.types import ItemState
-from replay.report.wording import UNKNOWN, Number, count, duration, figure, share, size
+from replay.report.ledger_figure import nobody_asked
+from replay.report.wording import UNKNOWN, Number, count, duration, figure, interval, share, size
 from replay.results.answers import verdict_accuracy
-from replay.results.records import RunResults
+from replay.results.intervals import missed_share
+from replay.results.records import Fate, RunResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,9 @@ class Tile:
 
 def tiles(results: RunResults, budget_ms: float) -> list[Tile]:
     """The headline tiles of a run; a figure the summary lacks shows as a dash."""
-    return [_losses(results), _accuracy(results), _bytes(results), _latency(results, budget_ms),
-            _items(results), _detector(results), _service(results), _device(results)]  # fmt: skip
+    told = [_losses(results), _accuracy(results), _bytes(results), _latency(results, budget_ms),
+            _missed(results), _items(results), _detector(results), _service(results)]  # fmt: skip
+    return [*told, _device(results)] if "edge_rss_mb" in results.summary else told
 
 
 def _number(results: RunResults, key: str) -> float | None:
@@ -53,6 +56,9 @@ def _items(results: RunResults) -> Tile:
 
 
 def _losses(results: RunResults) -> Tile:
+    waiting = results.edge_ledger.items.get(ItemState.PENDING, 0)
+    if waiting and nobody_asked(results):
+        return Tile("Waiting", count(waiting), "items to be sent; this run had no service to ask")
     lost, twice = _number(results, "lost"), _number(results, "duplicates")
     cloud = results.cloud_ledger
     waiting = results.waiting
@@ -104,6 +110,16 @@ def _latency(results: RunResults, budget_ms: float) -> Tile:
     words = "sample to decision, median" + (f"; engines {duration(engine)}" if engine is not None else "")
     tone = "" if median is None else "good" if median < budget_ms else "bad"
     return Tile("Edge time", duration(median), words, _bars(values, duration), tone)
+
+
+def _missed(results: RunResults) -> Tile:
+    found = missed_share(results.defects)
+    if found is None:
+        told = any(sample.truths is not None for sample in results.samples)
+        return Tile("Defects missed", UNKNOWN, "none came into clear view" if told else "no truth to count them by")
+    missed = sum(defect.fate is not Fate.FOUND for defect in results.defects)
+    apart = f"{share(found.value)}, interval {interval(found.low, found.high)}"
+    return Tile("Defects missed", count(missed), f"of {count(found.n)} that came into clear view; {apart}")
 
 
 def _detector(results: RunResults) -> Tile:

@@ -12,12 +12,14 @@ from replay.report.plots import bar, rule, svg, text
 from replay.report.utterances import Utterance
 from replay.report.wording import duration, short_reason
 from replay.results.answers import outcome
-from replay.results.records import ItemResult, RecordingResults
+from replay.results.records import ItemResult, RecordingResults, SampleResult
 
 _WIDTH, _LEFT, _RIGHT = 1320.0, 132.0, 16.0
 _LANE, _CHART = 24.0, 74.0
 _REASONS = ("asked_for", "suspect", "disagreement", "uncertain", "novel", "audit")
 _BINS = 150
+_POINTS = 1200
+"""Points of a line and ticks of a lane, about one a pixel; of more samples a line shows the slowest of each step."""
 
 
 def timeline(results: RecordingResults, said: Sequence[Utterance], cards: dict[str, str], budget_ms: float) -> Markup:
@@ -44,7 +46,7 @@ def timeline(results: RecordingResults, said: Sequence[Utterance], cards: dict[s
     bottom = down + 2 * _CHART + 40
     for value in x.ticks(12):
         parts.append(text(x.at(value), bottom + 16, f"{value:g} s", "tick", "middle"))
-    return svg(_WIDTH, bottom + 24, "timeline of the recording", *parts)
+    return svg(_WIDTH, bottom + 24, f"timeline of {results.name}", *parts)
 
 
 def _speech(x: Axis, first: int, top: float, said: Sequence[Utterance]) -> list[Markup]:
@@ -68,13 +70,25 @@ def _reason(
     x: Axis, first: int, top: float, reason: str, items: Sequence[ItemResult], cards: dict[str, str]
 ) -> list[Markup]:
     parts = [_name(top + 16, short_reason(reason)), rule(x.start, top + 12, x.end, top + 12, "lane")]
-    for item in items:
+    for item in _thinned(x, first, items, cards):
         place = x.at((item.time_ns - first) / 1e9)
         tip = f"{item.label} at {(item.time_ns - first) / 1e9:.1f} s: {outcome(item).value}"
         tick = bar(place - 1.5, top + 4, 3, 16, f"event {outcome(item).value}", tip)
         anchor = cards.get(item.id)
         parts.append(Markup('<a href="#{}">{}</a>').format(anchor, tick) if anchor else tick)
     return parts
+
+
+def _thinned(x: Axis, first: int, items: Sequence[ItemResult], cards: dict[str, str]) -> Sequence[ItemResult]:
+    """All of them, or of too many one a pixel and outcome, with a card where there is one."""
+    if len(items) <= _POINTS:
+        return items
+    kept: dict[tuple[int, str], ItemResult] = {}
+    for item in items:
+        place = round(x.at((item.time_ns - first) / 1e9)), outcome(item).value
+        if place not in kept or (item.id in cards and kept[place].id not in cards):
+            kept[place] = item
+    return list(kept.values())
 
 
 def _items(x: Axis, first: int, top: float, items: Sequence[ItemResult]) -> list[Markup]:
@@ -107,16 +121,20 @@ def _latency(x: Axis, first: int, top: float, results: RecordingResults, budget_
         rule(x.start, limit, x.end, limit, "mark budget"),
         text(x.end, limit - 4, f"budget {duration(budget_ms)}", "note budget", "end"),
     ]
-    for style, values in (
-        ("edge", [s.edge_ms for s in results.samples]),
-        ("engine", [s.engine_ms for s in results.samples]),
-    ):
+    shown = _slowest(results.samples)
+    for style, values in (("edge", [s.edge_ms for s in shown]), ("engine", [s.engine_ms for s in shown])):
         points = " ".join(
             f"{x.at((sample.time_ns - first) / 1e9):.1f},{y.at(value):.1f}"
-            for sample, value in zip(results.samples, values, strict=True)
+            for sample, value in zip(shown, values, strict=True)
         )
         parts.append(Markup('<polyline points="{}" class="line {}"/>').format(points, style))
     return parts
+
+
+def _slowest(samples: Sequence[SampleResult]) -> Sequence[SampleResult]:
+    """All of them, or of too many the slowest of each step."""
+    step = -(-len(samples) // _POINTS)
+    return [max(samples[at : at + step], key=lambda sample: sample.edge_ms) for at in range(0, len(samples), step)]
 
 
 def _name(y: float, words: str, style: str = "lane-name") -> Markup:

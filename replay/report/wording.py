@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from fusion.types import ItemState
+from replay.results.records import Fate
 
 REASONS = {
     "suspect": "The device takes it for a defect, or cannot rule one out",
@@ -32,7 +33,20 @@ STATES = {
     ItemState.EXPIRED: "no answer before its deadline",
     ItemState.QUARANTINED: "could not be read, put aside",
 }
+FATES = {
+    Fate.FOUND: "reviewed, and not dismissed",
+    Fate.DISMISSED: "reviewed, and each time called fine",
+    Fate.WAITING: "sent, no answer yet",
+    Fate.EXPIRED: "no answer before the deadline",
+    Fate.QUARANTINED: "its evidence could not be read",
+    Fate.SHED: "given up when short of room",
+    Fate.ELSEWHERE: "taken for something already asked",
+    Fate.PASSED: "seen by the device, and not sent",
+    Fate.UNSEEN: "the detector never saw it",
+}
 SUMMARY = {
+    "recordings": "recordings run",
+    "seconds": "recorded time, first sample to last",
     "samples": "samples processed",
     "gaps": "samples declared a gap",
     "items": "items seen",
@@ -42,7 +56,7 @@ SUMMARY = {
     "shed": "items given up, with a reason",
     "expired": "items without an answer in time",
     "quarantined": "items put aside as unreadable",
-    "waiting": "items that wait for an answer",
+    "waiting": "items whose answer is still to come",
     "lost": "items without an end",
     "duplicates": "items answered twice",
     "edge_ms_p50": "decoded sample to decision, median",
@@ -62,6 +76,10 @@ SUMMARY = {
     "verdict_accuracy": "reviewer, on escalated items",
     "verdict_accuracy_edge_fused": "device's fused heads, on the same items",
     "verdict_accuracy_detector_only": "detector alone, on the same items",
+    "defects": "defects that came into clear view",
+    "defects_missed": "of which not found, however that came",
+    "defects_dismissed": "of which a reviewer called fine",
+    "defects_missed_share": "share of defects not found",
     "detector_map50": "detector, mean average precision at IoU 0.5",
     "reviews_per_s": "reviews a second",
     "review_batch_mean": "reviews in one forward pass, mean",
@@ -98,6 +116,11 @@ def size(count: float | None) -> str:
     if count < 1000:
         return f"{count:.0f}{SPACE}B"
     return f"{count / 1000:.1f}{SPACE}KB" if count < 999_950 else f"{count / 1e6:.1f}{SPACE}MB"
+
+
+def interval(low: float, high: float) -> str:
+    """A 95 % interval of a share, in per cent: `3.1–9.8 %`."""
+    return f"{100 * low:.1f}{UNKNOWN}{100 * high:.1f}{SPACE}%"
 
 
 def duration(milliseconds: float | None) -> str:

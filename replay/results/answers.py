@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusion.evaluation.bootstrap import Interval, mean_interval
 from fusion.task import Slot, Task
@@ -145,8 +146,14 @@ def lead(items: Iterable[ItemResult], over: Answerer) -> Interval | None:
     if not any(answers(item, over) for item in compared):
         return None
     marks = [[all(right_slots(item, by).values()) for item in compared] for by in (Answerer.REVIEWER, over)]
-    groups = [item.track if item.track > 0 else -item.sequence for item in compared]
-    return mean_interval(np.subtract(*np.asarray(marks, np.float64)), np.asarray(groups))
+    return mean_interval(np.subtract(*np.asarray(marks, np.float64)), clusters(compared))
+
+
+def clusters(items: Sequence[ItemResult]) -> NDArray[np.int64]:
+    """Which items show the same thing: a number (N,) for each track, for each sample where nothing is tracked."""
+    numbers: dict[tuple[str, int], int] = {}
+    keys = ((item.recording, item.track if item.track > 0 else -item.sequence) for item in items)
+    return np.asarray([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def _of_slot(name: str, right: Mapping[str, bool]) -> list[bool]:

@@ -65,7 +65,7 @@ def defects(
         if item.truth and (unit := units.get((item.truth.track, 0 if continuous else item.time_ns))):
             unit.fate = min(unit.fate, fate_of(task, item), key=_ORDER.__getitem__)
     return tuple(
-        DefectResult(_name(*key), recording, u.thing.label, u.thing.condition or "", u.time_ns, u.moments, u.fate)
+        DefectResult(unit_name(*key), recording, u.thing.label, u.thing.condition or "", u.time_ns, u.moments, u.fate)
         for key, u in units.items()
     )
 
@@ -84,5 +84,6 @@ def dismisses(task: Task, item: ItemResult) -> bool:
     return not item.uncertain and (nothing or said.get("condition") in task.ordinary)
 
 
-def _name(track: int, time_ns: int) -> str:
+def unit_name(track: int, time_ns: int) -> str:
+    """What a defect is called: by its track, in unrelated pictures (`time_ns` is not 0) with the picture's time."""
     return f"{track}@{time_ns}" if time_ns else str(track)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
 _MS = 1e-6
+_PLACE = re.compile(r" at position \d+$")
 
 
 @contextmanager
@@ -71,6 +74,13 @@ class SpoolRows:
             "SELECT (SELECT count(*) FROM samples), (SELECT coalesce(sum(count), 0) FROM gaps)"
         ).fetchone()
         return LedgerCounts(samples, gaps, states)
+
+    def gap_reasons(self) -> dict[str, int]:
+        """How many samples were declared a gap for each reason, the most common first."""
+        found: Counter[str] = Counter()
+        for reason, count in self._db.execute("SELECT reason, count FROM gaps ORDER BY id"):
+            found[_PLACE.sub("", reason)] += count
+        return dict(found.most_common())
 
 
 class Shared:
@@ -200,7 +210,7 @@ def gather(
     with open_database(spool) as db:
         rows = SpoolRows.of(db)
         samples, items = sample_results(rows, truths), item_results(task, rows, truths, source.name)
-        counts = rows.counts()
+        counts, gaps = rows.counts(), rows.gap_reasons()
     reviews, books = _books(ledger) if ledger else ((), None)
     return RecordingResults(
         name=source.name, source=source.path, split=source.split, from_s=source.from_s, to_s=source.to_s,
@@ -210,7 +220,7 @@ def gather(
             passed_over=_passed_over(samples, truths, reader) if counts.gaps else [],
         ),
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
-        reviewed=reviewed,
+        reviewed=reviewed, gap_reasons=gaps,
     )  # fmt: skip
 
 

@@ -119,7 +119,8 @@ class RecordingResults:
 
     `name` is its folder in the run, `source` the path or URL it was read from, `damage` what of it could not be read.
     `cloud_ledger` is None where the service was not ours to look into, or there was none: then `reviewed` is False, and
-    items wait for whoever reviews their evidence.
+    items wait for whoever reviews their evidence. `gap_reasons` says why samples were declared a gap, and how many of
+    each.
     """
 
     name: str
@@ -136,6 +137,7 @@ class RecordingResults:
     damage: str = ""
     continuous: bool = True
     reviewed: bool = True
+    gap_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

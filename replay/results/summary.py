@@ -144,23 +144,29 @@ def _service(recordings: Sequence[RecordingResults]) -> dict[str, Number]:
 
 
 def detector_map50(task: Task, recordings: Sequence[RecordingResults]) -> float | None:
-    """COCO AP at IoU 0.5 of everything the device's detector told, against truth that can be seen; None without."""
+    """COCO AP at IoU 0.5 of everything the device's detector told, against truth that can be seen.
+
+    None where the truth tells of none of the task's classes.
+    """
     log, judged = DetectionLog(task.classes), False
     for one in recordings:
         found: dict[int, list[Detection]] = {}
         for item in one.items:
             detection = Detection(item.box, item.label, item.score, np.zeros(0, np.float32))
             found.setdefault(item.sequence, []).append(detection)
+        judged |= any(thing.label in task.classes for sample in one.samples for thing in sample.truths or ())
         told = any(sample.truths is not None for sample in one.samples)
-        judged |= told
         for sample in one.samples if told else ():
-            boxes = [
-                LabelledBox(thing.box2d, task.classes.index(thing.label))
-                for thing in sample.truths or ()
-                if thing.box2d is not None and counts_as_seen(task, thing)
-            ]
-            log.add(boxes, found.get(sample.sequence, []))
+            log.add(_true_boxes(task, sample), found.get(sample.sequence, []))
     return round(log.metrics().map50, 4) if judged else None
+
+
+def _true_boxes(task: Task, sample: SampleResult) -> list[LabelledBox]:
+    return [
+        LabelledBox(thing.box2d, task.classes.index(thing.label))
+        for thing in sample.truths or ()
+        if thing.box2d is not None and counts_as_seen(task, thing)
+    ]
 
 
 def counts_as_seen(task: Task, thing: TruthObject) -> bool:

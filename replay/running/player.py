@@ -26,6 +26,7 @@ from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
 from replay.running.sources import open_job
+from replay.running.usable import check_usable
 from replay.running.watch import Watch
 from replay.whatif.need import with_rates
 from replay.whatif.sensors import altered, altered_rig
@@ -73,9 +74,10 @@ def _pass(
     plan: Plan, job: Job, variants: list[Prepared], out: Path, models: LoadedModels, watch: Watch, *, quiet: bool
 ) -> None:
     task, first = plan.task, variants[0]
-    shared = SharedModels(models.perception(task, first.edge), len(variants))
     reader = open_job(job, task)
     source = RecordingSource(reader)
+    check_usable(job.source, source, task, first.edge)
+    shared = SharedModels(models.perception(task, first.edge), len(variants))
     watch.begin(reader.info())
     heard = Heard(source.content, source.continuous, altered_rig(source.rig, first.world))
     with ExitStack() as stack:

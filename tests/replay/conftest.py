@@ -35,6 +35,7 @@ from fusion.types import (
 )
 from replay.export import registry
 from replay.live.demo import bundled_recording
+from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, RunResults, SampleResult
 
 STEP_NS = 100_000_000
@@ -221,6 +222,15 @@ def make_run(recording, task=None, *, every=3):
     return close_run(run_of(task, samples, items, "held-out.mcap"))
 
 
+def judged(results, recording, name="drawn"):
+    """The one recording of a run, called `name`, with what was true at each sample and what became of its defects."""
+    one = results.recordings[0]
+    samples = tuple(replace(s, truths=recording.objects(i)) for i, s in enumerate(one.samples))
+    items = tuple(replace(i, recording=name, id=i.id.replace("cart/", f"cart-{name}/")) for i in one.items)
+    found = defects(results.task, name, samples, items, continuous=True)
+    return replace(one, name=name, source=f"{name}.mcap", samples=samples, items=items, defects=found)
+
+
 EMPTY = LedgerCounts(0, 0, {})
 BATCHES = (1, 4, 4, 7, 8, 8)
 
@@ -272,7 +282,7 @@ def drawn_run(drawn_recording):
 def draw():
     """What runs are made of, for those that differ."""
     return SimpleNamespace(recording=DrawnRecording, run=make_run, item=make_item, close=close_run,
-                           changed=with_recording, of=run_of)  # fmt: skip
+                           changed=with_recording, of=run_of, judged=judged)  # fmt: skip
 
 
 def cut_recording(out, from_s, to_s, change=lambda reading: reading, change_truth=lambda truth: truth):

@@ -1,9 +1,10 @@
 """The page: complete, self-contained, harmless, and its numbers add up."""
 
 import base64
+import hashlib
+import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -21,41 +22,7 @@ from replay.results.answers import verdict_accuracy
 from replay.results.frames import FrameIndex, FrameView
 from replay.results.records import ItemResult, SampleResult
 
-VOID = {"meta", "input", "br", "img", "link", "hr"}
-
-
-class Page(HTMLParser):
-    """Elements as (tag, attributes), the text inside each, and whether every tag that opens is closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open, self.unbalanced = [], [], []
-        self.feed(text)
-        self.unbalanced += [tag for tag, _ in self.open]
-
-    def handle_starttag(self, tag, attrs):
-        element = [tag, dict(attrs), ""]
-        self.elements.append(element)
-        if tag not in VOID:
-            self.open.append((tag, element))
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append([tag, dict(attrs), ""])
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop()[0] != tag:
-            self.unbalanced.append(tag)
-
-    def handle_data(self, data):
-        for _, element in self.open:
-            element[2] += data
-
-    def all(self, tag, style=""):
-        return [
-            (attrs, text)
-            for name, attrs, text in self.elements
-            if name == tag and (not style or style in (attrs.get("class") or "").split())
-        ]
+from .page_text import Page
 
 
 def render(results, frames, path, said=(), **options):
@@ -89,6 +56,9 @@ def test_the_page_needs_no_network(page):
     assert not page.all("iframe")
     policy = next(a["content"] for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
+    script = next(text for attrs, text in page.all("script") if not attrs)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
     assert all("url(" not in text and "@import" not in text for _, text in page.all("style"))
 
 
@@ -177,7 +147,8 @@ def test_hostile_words_stay_words(draw, drawn_run, drawn_recording, tmp_path):
     said = utterances(drawn_recording, drawn_run.task)
     page = render(results, FrameIndex(drawn_recording, drawn_run.task), tmp_path / "r.html", said=said)
     assert page.unbalanced == []
-    assert len(page.all("script")) == 1
+    assert [attrs.get("type") for attrs, _ in page.all("script")] == ["application/json", None]
+    assert evil in json.loads(next(text for attrs, text in page.all("script") if attrs))["words"]
     assert not page.all("img")
     assert not [attrs for _, attrs, _ in page.elements if any(name.startswith("on") for name in attrs)]
     assert {attrs["data-label"] for attrs, _ in page.all("article")} == {evil}

@@ -10,10 +10,12 @@ document.getElementById("theme").addEventListener("click", () => {
 const form = document.getElementById("filters");
 const deck = document.getElementById("cards");
 const cards = [...deck.querySelectorAll(".card")];
-const rows = [...document.querySelectorAll(".list tbody tr")];
+const rows = [...document.querySelectorAll(".items tbody tr")];
+const others = [...document.querySelectorAll(".recordings tbody tr, .defects tbody tr, .line")];
+const recording = document.getElementById("recording");
 
 function chosen() {
-  const wanted = {};
+  const wanted = recording && recording.value ? { recording: new Set([recording.value]) } : {};
   for (const field of form.querySelectorAll("fieldset[data-filter]")) {
     const values = [...field.querySelectorAll("input:checked")].map((input) => input.value);
     if (values.length) wanted[field.dataset.filter] = new Set(values);
@@ -39,9 +41,11 @@ function show(elements, wanted) {
 
 function apply() {
   const wanted = chosen();
+  show(others, wanted.recording ? { recording: wanted.recording } : {});
   const counts = [show(cards, wanted), show(rows, wanted)];
   document.getElementById("shown").value =
     `${counts[0]} of ${cards.length} cards, ${counts[1]} of ${rows.length} rows`;
+  dispatchEvent(new CustomEvent("chosen", { detail: wanted }));
 }
 
 function arrange(order) {
@@ -55,6 +59,7 @@ form.addEventListener("change", (event) => (event.target.name === "order" ? arra
 form.addEventListener("reset", () => setTimeout(() => { arrange("rank"); apply(); }));
 addEventListener("hashchange", () => {
   const target = document.getElementById(location.hash.slice(1));
+  for (let one = target && target.closest("details"); one; one = one.parentElement.closest("details")) one.open = true;
   if (target && target.hidden) { form.reset(); setTimeout(() => target.scrollIntoView(), 20); }
 });
 
