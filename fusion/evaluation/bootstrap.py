@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,3 +78,21 @@ def interval_of(
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(statistic(np.ones(len(group))), float(low), float(high), draws)
+
+
+def resampled(units: int, *, draws: int, seed: int = 0, together: int = 256) -> Iterator[Float64Array]:
+    """How often each of `units` is drawn: (at most `together`, units) at a time, `draws` rows in all.
+
+    Rows times sums by unit give the sums of each resample, so that many statistics share the same draws.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.full(units, 1.0 / units)
+    for begin in range(0, draws, together):
+        yield rng.multinomial(units, share, size=min(together, draws - begin)).astype(np.float64)
+
+
+def two_sided(drawn: Float64Array) -> float:
+    """The two-sided bootstrap p-value of a difference being zero, from its resamples (draws,), NaN left out."""
+    told = drawn[np.isfinite(drawn)]
+    tails = int((told <= 0).sum()), int((told >= 0).sum())
+    return min(1.0, 2.0 * (min(tails) + 1) / (len(told) + 1))

@@ -1,12 +1,13 @@
 """`results.json`: what was decided and answered, without anything a clock measured, so equal runs are equal bytes.
 
     {"format": 2, "sha256": of all the rest, "task": …, "settings": {key: value},
-     "recordings": [{"name", "source", "split", "from_s", "to_s", "samples", "gaps", "damage"}],
+     "recordings": [{"name", "source", "split", "from_s", "to_s", "samples", "gaps", "damage",
+                     "ages_ms": {sensor: median age, or null for one mostly absent}}],
      "defects": [{"name", "recording", "label", "condition", "time_ns", "moments", "fate"}],
      "items": [{"id", "recording", "sequence", "time_ns", "track", "box", "label", "score", "state", "reasons", "into",
-                "note", "evidence_bytes", "maps_bytes", "lanes", "uncertain",
-                "verdict": {slot: {"option", "probabilities"}}, "device": {slot: option}, "detector": {slot: option},
-                "truth": {slot: option}}]}
+                "note", "evidence_bytes", "maps_bytes", "lanes", "uncertain", "margin",
+                "box3d": [x, y, z, length, width, height, yaw] or null, "verdict": {slot: {"option", "probabilities"}},
+                "device": {slot: option}, "detector": {slot: option}, "truth": {slot: option}}]}
 
 `source` is the file's name alone, for the same recording in another folder gives the same results.
 """
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -34,10 +37,14 @@ def write_results(results: RunResults, path: Path) -> str:
         "defects": [_defect(one) for one in results.defects],
         "items": [_item(one) for one in results.items],
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    path.write_text(json.dumps({"sha256": digest, **content}, sort_keys=True, indent=0) + "\n", encoding="utf-8")
-    return digest
+    told = digest(content)
+    path.write_text(json.dumps({"sha256": told, **content}, sort_keys=True, indent=0) + "\n", encoding="utf-8")
+    return told
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """What stands for all of a file but the digest itself."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _recording(one: RecordingResults) -> dict[str, Any]:
@@ -50,6 +57,7 @@ def _recording(one: RecordingResults) -> dict[str, Any]:
         "samples": one.edge_ledger.samples,
         "gaps": one.edge_ledger.gaps,
         "damage": one.damage,
+        "ages_ms": dict(one.ages_ms),
     }
 
 
@@ -83,6 +91,8 @@ def _item(item: ItemResult) -> dict[str, Any]:
         "maps_bytes": item.maps_bytes,
         "lanes": list(item.lanes),
         "uncertain": item.uncertain,
+        "margin": item.margin,
+        "box3d": [round(value, 4) for value in astuple(item.box3d)] if item.box3d else None,
         "verdict": {
             name: {"option": answer.option, "probabilities": dict(answer.probabilities)}
             for name, answer in item.verdict.items()

@@ -8,17 +8,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from cloud_node.ledger import SqliteLedger
 from cloud_node.outcome import Outcome
+from edge_node.screener import least_margin
 from fusion.errors import SpoolError
 from fusion.evaluation.answers import detector_answers, device_answers
 from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import (
+    Box2D,
+    Box3D,
+    Detection,
+    DeviceOpinion,
+    FusedObject,
+    ItemState,
+    LedgerCounts,
+    SlotAnswer,
+    TruthObject,
+)
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -98,7 +112,7 @@ def _item(
 ) -> ItemResult:
     scale, dx, dy = sample["scale"], sample["dx"], sample["dy"]
     box = Box2D((row["x1"] - dx) / scale, (row["y1"] - dy) / scale, (row["x2"] - dx) / scale, (row["y2"] - dy) / scale)
-    opinion = read_opinion(row["opinion"])
+    opinion, scores = read_opinion(row["opinion"]), json.loads(row["scores"])
     truth = _truth(box, truths, sample["time_ns"])
     verdict = json.loads(row["verdict"]) if row["verdict"] else {}
     answered = row["answered_ns"]
@@ -125,10 +139,19 @@ def _item(
         },
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=device_answers(task, opinion),
-        detector_answers=_detector_answers(task, json.loads(row["scores"])),
+        detector_answers=_detector_answers(task, scores),
         truth_answers=truth_answers(task, truth) if truths and (truth is None or truth.label in task.classes) else {},
         truth=truth,
+        margin=round(_margin(box, row, scores["class"], opinion), 5),
+        box3d=opinion.box3d,
     )
+
+
+def _margin(box: Box2D, row: Mapping[str, Any], scores: Mapping[str, float], opinion: DeviceOpinion) -> float:
+    detection = Detection(box, row["label"], row["score"], np.array(list(scores.values()), np.float32))
+    asked = opinion.asked_score or 0.0
+    fused = FusedObject(np.zeros(0, np.float32), dict(opinion.label_scores), dict(opinion.condition_scores), asked)
+    return least_margin(detection, fused)
 
 
 def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[str, str]:
@@ -136,9 +159,10 @@ def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[s
 
 
 def read_opinion(text: str) -> DeviceOpinion:
-    """A device's opinion from the spool's JSON; its 3-D box is not needed here."""
+    """A device's opinion from the spool's JSON."""
     found = json.loads(text) if text else {}
-    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), None)
+    box3d = Box3D(**found["box3d"]) if found.get("box3d") else None
+    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), box3d)
 
 
 def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
@@ -174,7 +198,18 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
         defects=defects(task, source.name, samples, items, continuous=info.continuous),
         edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
         reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
+        ages_ms=median_ages(samples),
     )  # fmt: skip
+
+
+def median_ages(samples: Sequence[SampleResult]) -> dict[str, float | None]:
+    """How old each sensor's readings were, in milliseconds; None for one that most samples were without."""
+    ages: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, age in sample.ages_ms.items():
+            ages.setdefault(name, []).append(age)
+    most = len(samples) / 2
+    return {name: round(median(found), 3) if len(found) > most else None for name, found in sorted(ages.items())}
 
 
 def _outcomes(path: Path) -> list[Outcome]:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TypeAlias
 
 from fusion.task import Task
-from fusion.types import Box2D, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, Box3D, ItemState, LedgerCounts, SlotAnswer, TruthObject
 
 Number: TypeAlias = float | int | str | None
 
@@ -57,7 +57,8 @@ class ItemResult:
 
     `box` is in pixels of the recorded frame. `device_answers` and `detector_answers` are the device's fused
     heads' and the bare detector's answers to the verdict's slots; `truth_answers` is empty without truth.
-    `recording` is the name of its `RecordingResults`.
+    `recording` is the name of its `RecordingResults`. `margin` is the least sure head's lead, which screening compares
+    with `uncertain_below`; `box3d` the device's own box in the ego frame, in metres. Both are None where not known.
     """
 
     id: str
@@ -83,6 +84,8 @@ class ItemResult:
     truth_answers: Mapping[str, str] = field(default_factory=dict)
     truth: TruthObject | None = None
     recording: str = ""
+    margin: float | None = None
+    box3d: Box3D | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ class RecordingResults:
     """One recording, or a stretch of one in seconds from its first reading, run through both nodes.
 
     `name` is its folder in the run, `source` the path or URL it was read from, `damage` what of it could not be read.
-    `cloud_ledger` is None where the service was not ours to look into, or there was none.
+    `cloud_ledger` is None where the service was not ours to look into, or there was none. `ages_ms` is how old each
+    sensor's readings were, the median over the samples; None for a sensor that mostly was absent.
     """
 
     name: str
@@ -131,6 +135,7 @@ class RecordingResults:
     to_s: float | None = None
     damage: str = ""
     continuous: bool = True
+    ages_ms: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
