@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.compare.options import add_compare_commands
 
 _HEADLINES = (
     ("samples", "samples"),
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out/demo"))
     demo.add_argument("--pace", default="realtime", help="realtime, flat-out or a factor")
     demo.set_defaults(run=_demo)
+    add_compare_commands(commands)
     return parser
 
 

@@ -7,6 +7,7 @@ make, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 
 from replay.compare.causes import Cause
@@ -116,7 +117,7 @@ def _of_fusion(pattern: Pattern) -> Cause:
     typical = float(np.median(far)) if len(far) else 0.0
     middle = np.median(pattern.moved_m, axis=0) if len(far) else np.zeros(3)
     told = (
-        f"detections are the same; {_percent(pattern.device_changed)} of the fused answers are not, and 3-D boxes moved "
+        f"detections are the same; {_percent(pattern.device_changed)} of the fused answers are not, 3-D boxes moved "
         f"by {typical:.2f} m in the middle (x {middle[0]:+.2f}, y {middle[1]:+.2f}, z {middle[2]:+.2f})"
     )
     if typical >= _PLACED_WRONG_M:

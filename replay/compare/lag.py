@@ -17,7 +17,7 @@ _LEAST = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """The second run shows what the first had `ms` before: so say `share` of its boxes, and `unshifted` that it does not."""
+    """The second run shows what the first had `ms` before: so say `share` of its boxes, `unshifted` say no."""
 
     ms: float
     share: float
