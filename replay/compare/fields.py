@@ -19,6 +19,7 @@ _WEIGHTS = {
     "reasons": 2.0, "box3d": 1.5,
 }  # fmt: skip
 OTHER_WEIGHT = 1.0
+_LENGTHS = {"box": "px", "box3d": "m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,10 @@ def _exact(name: str, first: object, second: object) -> FieldChange:
 
 
 def _numbers(name: str, before: float, after: float) -> FieldChange:
-    return FieldChange(name, _figure(before), _figure(after), abs(after - before))
+    gap = abs(after - before)
+    if name in _LENGTHS:
+        return FieldChange(name, "-", f"{_figure(gap)} {_LENGTHS[name]} away", gap)
+    return FieldChange(name, _figure(before), _figure(after), gap)
 
 
 def _figure(value: float) -> str:

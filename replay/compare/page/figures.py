@@ -16,7 +16,7 @@ def interval(one: Difference) -> Markup:
     step = one.interval
     reach = max(abs(step.low), abs(step.high), abs(step.value), 1e-12) * 1.1
     x, middle = Axis(-reach, reach, 2, _WIDTH - 2), _HEIGHT / 2
-    tone = "real" if one.real else "chance"
+    tone = "real" if one.real else "alone" if one.interval.excludes_zero else "chance"
     dot = Markup('<circle cx="{}" cy="{}" r="3.5" class="step {}"/>').format(x.at(step.value), middle, tone)
     parts = [
         rule(x.at(0), 1, x.at(0), _HEIGHT - 1, "grid"),
