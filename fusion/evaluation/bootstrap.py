@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -91,8 +92,18 @@ def resampled(units: int, *, draws: int, seed: int = 0, together: int = 256) -> 
         yield rng.multinomial(units, share, size=min(together, draws - begin)).astype(np.float64)
 
 
-def two_sided(drawn: Float64Array) -> float:
-    """The two-sided bootstrap p-value of a difference being zero, from its resamples (draws,), NaN left out."""
+def two_sided(drawn: Float64Array, units: int) -> float:
+    """The two-sided p-value of a difference being zero, from its resamples (draws,), NaN left out.
+
+    Resamples cannot tell below one in their number; there the normal tail with their spread goes on. `units` that all
+    agree by chance do so once in 2 ** (units - 1), and no p-value is below that.
+    """
     told = drawn[np.isfinite(drawn)]
-    tails = int((told <= 0).sum()), int((told >= 0).sum())
-    return min(1.0, 2.0 * (min(tails) + 1) / (len(told) + 1))
+    if not len(told):
+        return 1.0
+    tail = min(int((told <= 0).sum()), int((told >= 0).sum()))
+    p = 2.0 * (tail + 1) / (len(told) + 1)
+    if not tail:
+        spread = float(told.std())
+        p = min(p, math.erfc(abs(float(told.mean())) / spread / math.sqrt(2))) if spread else 0.0
+    return min(1.0, max(p, 2.0 ** (1 - units)))

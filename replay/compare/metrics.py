@@ -13,6 +13,18 @@ from replay.results.answers import Answerer, answers, right_slots
 from replay.results.records import DefectResult, Fate, ItemResult
 
 _BINS = 10
+_SLOT = "slot_accuracy."
+MISSED = "defects_missed_share"
+NAMES = (
+    "verdict_accuracy", "device_accuracy", "detector_accuracy", "reviewed_share", "uncertain_share", "evidence_bytes",
+    "load_bytes", "calibration_error", MISSED,
+)  # fmt: skip
+"""All metrics but those of a task's slots, `slot_accuracy.SLOT`."""
+
+
+def is_metric(name: str) -> bool:
+    """Whether there is such a metric, for some task."""
+    return name in NAMES or name.startswith(_SLOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,7 @@ def item_metrics(task: Task) -> list[Metric]:
         Metric("verdict_accuracy", "reviewer: whole verdict right", 1, "share", 2, _verdict_right, mean),
         *(
             Metric(
-                f"slot_accuracy.{slot.name}",
+                f"{_SLOT}{slot.name}",
                 f"reviewer: {slot.name} right",
                 1,
                 "share",
@@ -89,9 +101,6 @@ def item_metrics(task: Task) -> list[Metric]:
 def missed(defect: DefectResult) -> tuple[float, float]:
     """What a defect adds to the share of defects missed."""
     return float(defect.fate is not Fate.FOUND), 1.0
-
-
-MISSED = "defects_missed_share"
 
 
 def _judged(item: ItemResult) -> bool:

@@ -176,7 +176,7 @@ def _difference(
     low, high = np.quantile(usable, [tail, 1 - tail]) if len(usable) else (np.nan, np.nan)
     interval = Interval(after - before, float(low), float(high), len(usable))
     units = int((told != 0).any(axis=(0, 2)).sum())
-    p = two_sided(drawn) if units >= tolerances.least_units else None
+    p = two_sided(drawn, units) if units >= tolerances.least_units else None
     return Difference(metric.name, metric.title, metric.unit, metric.better, part, before, after, interval, units, p)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fusion.config import Settings, load_toml
+from replay.compare.metrics import NAMES, is_metric
 
 PerThousand = Annotated[float, Field(ge=0, le=1000)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -96,13 +97,20 @@ class MetricTolerances(Settings):
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    draws: int = Field(default=4000, ge=200, le=100_000)
+    draws: int = Field(default=2000, ge=200, le=100_000)
     seed: int = 0
     least_units: int = Field(default=5, ge=2)
     overall: Literal["holm", "benjamini-hochberg"] = "holm"
     slices: Literal["holm", "benjamini-hochberg"] = "benjamini-hochberg"
     ignore: tuple[str, ...] = ()
     allowed: dict[str, NotNegative] = Field(default_factory=dict)
+
+    @field_validator("ignore", "allowed")
+    @classmethod
+    def _are_metrics(cls, value: Any) -> Any:
+        if strange := [name for name in value if not is_metric(name)]:
+            raise ValueError(f"no metric {strange[0]!r}; known: {', '.join(NAMES)}, slot_accuracy.SLOT")
+        return value
 
 
 class Tolerances(Settings):
