@@ -144,7 +144,7 @@ class Screener:
             reasons = [reason for reason in reasons if reason not in _PATIENT]
         if not reasons and drawn(settings.seed, settings.audit_rate, item):
             reasons = [SendReason.AUDIT]
-        doubt = 1.0 - _least_margin(candidate) + candidate.suspicion
+        doubt = 1.0 - least_margin(candidate.detection, candidate.fused) + candidate.suspicion
         value = doubt + sum(_WORTH.get(reason, 0.0) for reason in reasons)
         if not reasons:
             return Decision(item, ItemState.PASSED, (), value, note=note)
@@ -168,7 +168,7 @@ class Screener:
     def _reasons(self, candidate: Candidate) -> list[SendReason]:
         settings, fused = self.settings, candidate.fused
         reasons = []
-        if _least_margin(candidate) < settings.uncertain_below:
+        if least_margin(candidate.detection, candidate.fused) < settings.uncertain_below:
             reasons.append(SendReason.UNCERTAIN)
         if fused and _disagree(candidate.detection, fused, settings.disagree_above):
             reasons.append(SendReason.DISAGREEMENT)
@@ -207,11 +207,10 @@ class Screener:
         self.budget.restore(state["budget"])
 
 
-def _least_margin(candidate: Candidate) -> float:
+def least_margin(detection: Detection, fused: FusedObject | None) -> float:
     """The least sure head's margin; where fusion says there is nothing, its condition head has nothing to say."""
-    fused = candidate.fused
     if fused is None or not fused.label_scores:
-        return detector_margin(candidate.detection)
+        return detector_margin(detection)
     margins = [margin(fused.label_scores.values())]
     if fused.condition_scores and _best(fused.label_scores) != NOTHING:
         margins.append(margin(fused.condition_scores.values()))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusion.console import add_overrides, guarded
+from replay.compare.options import add_compare_commands
 from replay.export.options import add_export_command, add_export_options, exports_of
 from replay.running.modes.options import add_mode_options, mode_of
 from replay.running.options import add_engine_options, engine_of
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     add_export_command(commands)
     add_grid_commands(commands)
+    add_compare_commands(commands)
     return parser
 
 

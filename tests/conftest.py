@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-TOGETHER = ("fusion/training/detection",)
+TOGETHER = ("fusion/training/detection", "replay/compare")
 """Rooms whose tests share what takes long to make; elsewhere a module's do. They are begun first."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,3 +79,31 @@ def interval_of(
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(statistic(np.ones(len(group))), float(low), float(high), draws)
+
+
+def resampled(units: int, *, draws: int, seed: int = 0, together: int = 256) -> Iterator[Float64Array]:
+    """How often each of `units` is drawn: (at most `together`, units) at a time, `draws` rows in all.
+
+    Rows times sums by unit give the sums of each resample, so that many statistics share the same draws.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.full(units, 1.0 / units)
+    for begin in range(0, draws, together):
+        yield rng.multinomial(units, share, size=min(together, draws - begin)).astype(np.float64)
+
+
+def two_sided(drawn: Float64Array, units: int) -> float:
+    """The two-sided p-value of a difference being zero, from its resamples (draws,), NaN left out.
+
+    Resamples cannot tell below one in their number; there the normal tail with their spread goes on. `units` that all
+    agree by chance do so once in 2 ** (units - 1), and no p-value is below that.
+    """
+    told = drawn[np.isfinite(drawn)]
+    if not len(told):
+        return 1.0
+    tail = min(int((told <= 0).sum()), int((told >= 0).sum()))
+    p = 2.0 * (tail + 1) / (len(told) + 1)
+    if not tail:
+        spread = float(told.std())
+        p = min(p, math.erfc(abs(float(told.mean())) / spread / math.sqrt(2))) if spread else 0.0
+    return min(1.0, max(p, 2.0 ** (1 - units)))

@@ -1,12 +1,13 @@
 """`results.json`: what was decided and answered, without anything a clock measured, so equal runs are equal bytes.
 
     {"format": 2, "sha256": of all the rest, "task": …, "settings": {key: value},
-     "recordings": [{"name", "source", "split", "from_s", "to_s", "samples", "gaps", "damage"}],
+     "recordings": [{"name", "source", "split", "from_s", "to_s", "samples", "gaps", "damage",
+                     "ages_ms": {sensor: median age, or null for one mostly absent}}],
      "defects": [{"name", "recording", "label", "condition", "time_ns", "moments", "fate"}],
      "items": [{"id", "recording", "sequence", "time_ns", "track", "box", "label", "score", "state", "reasons", "into",
-                "note", "evidence_bytes", "maps_bytes", "lanes", "uncertain",
-                "verdict": {slot: {"option", "probabilities"}}, "device": {slot: option}, "detector": {slot: option},
-                "truth": {slot: option}}]}
+                "note", "evidence_bytes", "maps_bytes", "lanes", "uncertain", "margin",
+                "box3d": [x, y, z, length, width, height, yaw] or null, "verdict": {slot: {"option", "probabilities"}},
+                "device": {slot: option}, "detector": {slot: option}, "truth": {slot: option}}]}
 
 `source` is the file's name alone, and so are names in `damage`: the same recording in another folder gives the same
 results.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,14 +31,14 @@ NAME = "results.json"
 
 def write_results(results: RunResults, path: Path) -> str:
     """Write the file, an item at a time; its digest, of everything but the digest in JSON without blanks."""
-    digest = hashlib.sha256()
+    told = hashlib.sha256()
     for piece in _pieces(_content(results), partial(json.dumps, sort_keys=True, separators=(",", ":")), "", ":"):
-        digest.update(piece.encode())
-    content = _content(results) | {"sha256": digest.hexdigest()}
+        told.update(piece.encode())
+    content = _content(results) | {"sha256": told.hexdigest()}
     with path.open("w", encoding="utf-8") as file:
         file.writelines(_pieces(content, partial(json.dumps, sort_keys=True, indent=0), "\n", ": "))
         file.write("\n")
-    return digest.hexdigest()
+    return told.hexdigest()
 
 
 def _content(results: RunResults) -> dict[str, Any]:
@@ -49,6 +51,11 @@ def _content(results: RunResults) -> dict[str, Any]:
         "defects": map(_defect, results.defects),
         "items": map(_item, results.items),
     }
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """What stands for all of a file but the digest itself."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _pieces(content: Mapping[str, Any], dumps: Callable[[Any], str], line: str, colon: str) -> Iterator[str]:
@@ -82,6 +89,7 @@ def _recording(one: RecordingResults) -> dict[str, Any]:
         "samples": one.edge_ledger.samples,
         "gaps": one.edge_ledger.gaps,
         "damage": one.damage.replace(f"{PurePath(one.source).parent}/", ""),
+        "ages_ms": dict(one.ages_ms),
     }
 
 
@@ -115,6 +123,8 @@ def _item(item: ItemResult) -> dict[str, Any]:
         "maps_bytes": item.maps_bytes,
         "lanes": list(item.lanes),
         "uncertain": item.uncertain,
+        "margin": item.margin,
+        "box3d": [round(value, 4) for value in astuple(item.box3d)] if item.box3d else None,
         "verdict": {
             name: {"option": answer.option, "probabilities": dict(answer.probabilities)}
             for name, answer in item.verdict.items()

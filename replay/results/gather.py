@@ -10,18 +10,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from sys import intern
 from typing import Any
 
+import numpy as np
+
 from cloud_node.ledger import SqliteLedger
 from cloud_node.outcome import Outcome
+from edge_node.screener import least_margin
 from fusion.errors import SpoolError
 from fusion.evaluation.answers import detector_answers, device_answers
 from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, Box3D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, Truth, TruthObject
+from fusion.types import (
+    Box2D,
+    Box3D,
+    Detection,
+    DeviceOpinion,
+    FusedObject,
+    ItemState,
+    LedgerCounts,
+    SlotAnswer,
+    Truth,
+    TruthObject,
+)
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -133,7 +148,7 @@ def _item(
 ) -> ItemResult:
     scale, dx, dy = row["scale"], row["dx"], row["dy"]
     box = Box2D((row["x1"] - dx) / scale, (row["y1"] - dy) / scale, (row["x2"] - dx) / scale, (row["y2"] - dy) / scale)
-    opinion = read_opinion(row["opinion"])
+    opinion, scores = read_opinion(row["opinion"]), json.loads(row["scores"])
     truth = _truth(box, truths, row["time_ns"])
     verdict = json.loads(row["verdict"]) if row["verdict"] else {}
     answered, known = row["answered_ns"], truths and (truth is None or truth.label in task.classes)
@@ -160,13 +175,21 @@ def _item(
         },
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=shared.answers(device_answers(task, opinion)),
-        detector_answers=shared.answers(_detector_answers(task, json.loads(row["scores"]))),
+        detector_answers=shared.answers(_detector_answers(task, scores)),
         truth_answers=shared.answers(truth_answers(task, truth) if known else {}),
         truth=truth,
         recording=recording,
         tokens_bytes=row["tokens_bytes"],
+        margin=round(_margin(box, row, scores["class"], opinion), 5),
         box3d=opinion.box3d,
     )
+
+
+def _margin(box: Box2D, row: sqlite3.Row, scores: Mapping[str, float], opinion: DeviceOpinion) -> float:
+    detection = Detection(box, row["label"], row["score"], np.array(list(scores.values()), np.float32))
+    asked = opinion.asked_score or 0.0
+    fused = FusedObject(np.zeros(0, np.float32), dict(opinion.label_scores), dict(opinion.condition_scores), asked)
+    return least_margin(detection, fused)
 
 
 def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[str, str]:
@@ -176,9 +199,8 @@ def _detector_answers(task: Task, scores: dict[str, dict[str, float]]) -> dict[s
 def read_opinion(text: str) -> DeviceOpinion:
     """A device's opinion from the spool's JSON."""
     found = json.loads(text) if text else {}
-    box = found.get("box3d")
-    solid = Box3D(**box) if box else None
-    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), solid)
+    box3d = Box3D(**found["box3d"]) if found.get("box3d") else None
+    return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), box3d)
 
 
 def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
@@ -220,8 +242,18 @@ def gather(
             passed_over=_passed_over(samples, truths, reader) if counts.gaps else [],
         ),
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
-        reviewed=reviewed, gap_reasons=gaps,
+        reviewed=reviewed, gap_reasons=gaps, ages_ms=median_ages(samples),
     )  # fmt: skip
+
+
+def median_ages(samples: Sequence[SampleResult]) -> dict[str, float | None]:
+    """How old each sensor's readings were, in milliseconds; None for one that most samples were without."""
+    ages: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, age in sample.ages_ms.items():
+            ages.setdefault(name, []).append(age)
+    most = len(samples) / 2
+    return {name: round(median(found), 3) if len(found) > most else None for name, found in sorted(ages.items())}
 
 
 def _passed_over(samples: Sequence[SampleResult], truths: TruthIndex, reader: RecordingReader) -> list[Truth]:

@@ -57,8 +57,9 @@ class ItemResult:
 
     `box` is in pixels of the recorded frame. `device_answers` and `detector_answers` are the device's fused
     heads' and the bare detector's answers to the verdict's slots; `truth_answers` is empty without truth.
-    `recording` is the name of its `RecordingResults`. `box3d` is the fused box in the ego frame, None where the
-    device has no opinion of it; `tokens_bytes` are of `evidence_bytes`, as `maps_bytes` are.
+    `recording` is the name of its `RecordingResults`. `margin` is the least sure head's lead, which screening compares
+    with `uncertain_below`; `box3d` the device's own box in the ego frame, in metres. Both are None where not known.
+    `tokens_bytes` are of `evidence_bytes`, as `maps_bytes` are.
     """
 
     id: str
@@ -85,6 +86,7 @@ class ItemResult:
     truth: TruthObject | None = None
     recording: str = ""
     tokens_bytes: int = 0
+    margin: float | None = None
     box3d: Box3D | None = None
 
 
@@ -120,7 +122,8 @@ class RecordingResults:
     `name` is its folder in the run, `source` the path or URL it was read from, `damage` what of it could not be read.
     `cloud_ledger` is None where the service was not ours to look into, or there was none: then `reviewed` is False, and
     items wait for whoever reviews their evidence. `gap_reasons` says why samples were declared a gap, and how many of
-    each.
+    each. `ages_ms` is how old each sensor's readings were, the median over the samples; None for a sensor that mostly
+    was absent.
     """
 
     name: str
@@ -138,6 +141,7 @@ class RecordingResults:
     continuous: bool = True
     reviewed: bool = True
     gap_reasons: Mapping[str, int] = field(default_factory=dict)
+    ages_ms: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -285,12 +285,14 @@ def draw():
                            changed=with_recording, of=run_of, judged=judged)  # fmt: skip
 
 
-def cut_recording(out, from_s, to_s, change=lambda reading: reading, change_truth=lambda truth: truth):
+def cut_recording(
+    out, from_s, to_s, change=lambda reading: reading, change_truth=lambda truth: truth, change_rig=lambda rig: rig
+):
     """A stretch of the bundled patrol as a recording of its own; `change` may alter a reading, or drop it with None."""
     source = open_recording(bundled_recording("yard"))
     start = min(reading.capture_time_ns for _, reading in source.readings())
     low, high = start + round(from_s * 1e9), start + round(to_s * 1e9)
-    with RecordingWriter(out, source.info().rig, "yard") as writer:
+    with RecordingWriter(out, change_rig(source.info().rig), "yard") as writer:
         write = {Image: writer.camera, PointCloud: writer.lidar, AudioChunk: writer.audio}
         for _, reading in source.readings():
             if low <= reading.capture_time_ns < high and (reading := change(reading)):
