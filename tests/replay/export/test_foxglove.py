@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
 from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
 from foxglove_schemas_protobuf.Log_pb2 import Log
 from foxglove_schemas_protobuf.SceneUpdate_pb2 import SceneUpdate
@@ -19,12 +20,14 @@ from mcap.reader import make_reader
 
 from fusion.errors import InputError, RecordingError
 from fusion.recording import open_recording
-from fusion.recording.native.schemas import time_of
+from fusion.recording.native.schemas import stamp, time_of
+from fusion.recording.native.sensor_messages import cloud_message
 from fusion.recording.native.stream import MessageScan
 from fusion.task import Task
 from fusion.types import Box3D, Image, ItemState, Modality, Reading
 from replay.cli import main
 from replay.export.foxglove import recording as scene
+from replay.export.foxglove.writer import TopicWriter
 from replay.results.answers import Outcome, outcome
 from replay.results.records import DefectResult, Fate
 
@@ -186,6 +189,18 @@ def test_fused_boxes_are_cubes_in_the_ego_frame(drawn_scene, boxed):
 
 def vars_of(box):
     return box.x, box.y, box.z, box.length, box.width, box.height, box.yaw
+
+
+@pytest.mark.parametrize(("parent", "frame"), [("base_link", "base_link"), ("ego", "ego"), ("chassis", "chassis")])
+def test_boxes_are_told_in_what_the_recording_calls_the_ego_frame(boxed, drawn_recording, parent, frame, tmp_path):
+    foreign, time_ns = tmp_path / "foreign.mcap", drawn_recording.time(0)
+    with TopicWriter(foreign) as writer:
+        placed = FrameTransform(timestamp=stamp(time_ns), parent_frame_id=parent, child_frame_id="roof")
+        writer.proto("/tf", time_ns, placed)
+        writer.proto("/points", time_ns, cloud_message("roof", time_ns, drawn_recording.points(0), 0.0))
+    written = write(boxed, open_recording(foreign), tmp_path)
+    updates = written.decoded("/fusion/objects", SceneUpdate)
+    assert {entity.frame_id for update in updates for entity in update.entities} == {frame}
 
 
 def test_the_log_has_a_level_by_outcome(drawn_scene, boxed):

@@ -84,8 +84,9 @@ def test_a_user_error_is_one_line_with_its_code(short_run, tmp_path, capsys, arg
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_that_is_there_is_exported(short_run, capsys):
+def test_a_run_writes_what_it_was_asked_for_and_can_be_exported_later(short_run, capsys):
     out, _ = short_run
+    assert (out / "parquet" / "items.parquet").exists()
     assert not (out / "scene.rrd").exists()
     assert main(["export", str(out), "--as", "rerun"]) == 0
     assert (out / "scene.rrd").read_bytes()[:4] == b"RRF2"
