@@ -11,7 +11,8 @@ from replay.cli import main
 def sources(cut, tmp_path_factory):
     """A sound recording of a fifth of a second, and the same length of another moment cut off at its end."""
     folder = tmp_path_factory.mktemp("broken")
-    sound, broken = cut(folder / "sound.mcap", 1.0, 1.25), cut(folder / "broken.mcap", 2.0, 2.25)
+    cut(folder / "sound.mcap", 1.0, 1.25)
+    broken = cut(folder / "broken.mcap", 2.0, 2.25)
     broken.write_bytes(broken.read_bytes()[:-60])
     return folder
 
