@@ -54,7 +54,7 @@ def convert(
 ) -> Conversion | Recovery:
     """Write the recording `source`, of any format a reader is found for, as the native recording `out`.
 
-    An MCAP file in the native schemas is recovered instead: copied message by message up to the first damage. Of
+    An MCAP file in the native schemas is recovered instead: copied message by message but for what is damaged. Of
     other formats everything their reader gives is kept: readings, rig, truth, poses, notes. Pictures keep their own
     bytes; those that have none become JPEGs. Memory is bounded by the reader's and one chunk. Raises
     `RecordingError`, also for a reading older than the one before it of its sensor; with `salvage`, such readings and

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.base import EMPTY, RecordingInfo, SensorInfo
 from fusion.recording.content import check_request, content_of
 from fusion.recording.media.audio_file import AudioFile, SoundForm
 from fusion.recording.media.sound_chunks import CHUNK_NS, RATE_HZ, chunk_count, chunks_of, first_sample
 from fusion.recording.sensor_name import sensor_name
+from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.task import Task
 from fusion.types import AudioChunk, Modality, Reading, Truth
 
@@ -75,16 +76,32 @@ class AudioReader:
 
     def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
         """The chunks; the file is decoded from the first one that is wanted."""
+        return self.between(ALWAYS, start_cursor)
+
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
+        """Those of `readings()` captured in `times`; the file is decoded from the first one on."""
         form: SoundForm = self._file.form
-        start = max(0, start_cursor)
+        start = max(0, start_cursor, -(-(times.low_ns or 0) // CHUNK_NS))
+        if empty:
+            for chunk in range(start, chunk_count(self._file.samples, form.rate_hz)):
+                if times.covers(chunk * CHUNK_NS):
+                    yield chunk + 1, Reading(self._sensor, Modality.SPEECH, chunk * CHUNK_NS, EMPTY[Modality.SPEECH])
+            return
         first = first_sample(start, form.rate_hz)
         if form.samples is not None and first >= form.samples:
             return
         for chunk, pcm in enumerate(chunks_of(self._file.blocks(first), form.rate_hz, start), start):
+            if not times.covers(chunk * CHUNK_NS):
+                return
             yield chunk + 1, Reading(self._sensor, Modality.SPEECH, chunk * CHUNK_NS, AudioChunk(pcm, RATE_HZ))
 
     def truth(self) -> Iterator[Truth]:
         """Nothing: the file carries no truth."""
+        return iter(())
+
+    def truth_between(self, times: TimeRange) -> Iterator[Truth]:
+        """Nothing."""
+        del times
         return iter(())
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import RecordingError
-from fusion.recording.base import RecordingInfo, SensorInfo
+from fusion.recording.base import EMPTY, RecordingInfo, SensorInfo
 from fusion.recording.content import check_request, content_of
 from fusion.recording.media.audio_reader import describe
 from fusion.recording.media.sound_chunks import RATE_HZ
@@ -22,11 +22,13 @@ from fusion.recording.media.video_file import FrameIndex, Report, VideoFile
 from fusion.recording.media.video_frames import read_frames
 from fusion.recording.media.video_sound import SoundIndex, index_sound, nanoseconds, read_sound
 from fusion.recording.sensor_name import sensor_name
+from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.task import Task
 from fusion.types import AudioChunk, Modality, Reading, Truth
 
 SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 _SAID = 3
+Stamps: TypeAlias = Iterator[tuple[int, Reading]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,8 +119,20 @@ class VideoReader:
         """Frames and chunks by time. Frames are decoded from the keyframe before the first one that is wanted."""
         return self._readings(max(0, start_cursor), self._report([]))
 
+    def between(self, times: TimeRange, start_cursor: int = 0, *, empty: bool = False) -> Iterator[tuple[int, Reading]]:
+        """Those of `readings()` captured in `times`; frames are decoded from the keyframe before them."""
+        start = max(0, start_cursor)
+        if empty:
+            return self._stamps(self._plan, start, times)
+        return self._readings(start, self._report([]), times)
+
     def truth(self) -> Iterator[Truth]:
         """Nothing: the file carries no truth."""
+        return iter(())
+
+    def truth_between(self, times: TimeRange) -> Iterator[Truth]:
+        """Nothing."""
+        del times
         return iter(())
 
     @cached_property
@@ -149,24 +163,40 @@ class VideoReader:
         frames, chunks = (np.array(found, np.int64) for found in times.values())
         return frames, chunks, "; ".join(told[:_SAID]) + more
 
-    def _readings(self, start: int, report: Report) -> Iterator[tuple[int, Reading]]:
+    def _readings(self, start: int, report: Report, times: TimeRange = ALWAYS) -> Iterator[tuple[int, Reading]]:
         plan = self._plan
-        frames, chunks = self._frames(plan, start, report), self._chunks(plan, start, report)
+        frames, chunks = self._frames(plan, start, report, times), self._chunks(plan, start, report, times)
         yield from heapq.merge(frames, chunks, key=lambda pair: pair[0])
 
-    def _frames(self, plan: _Plan, start: int, report: Report) -> Iterator[tuple[int, Reading]]:
+    def _stamps(self, plan: _Plan, start: int, times: TimeRange) -> Iterator[tuple[int, Reading]]:
+        def of(name: str, modality: Modality, cursors: NDArray[np.int64], stamps: NDArray[np.int64]) -> Stamps:
+            first, last = _numbers(cursors, stamps, start, times)
+            for number in range(first, last):
+                yield int(cursors[number]), Reading(name, modality, int(stamps[number]), EMPTY[modality])
+
+        frames = of(self._camera, Modality.CAMERA, plan.frame_cursors, plan.frame_ns)
+        chunks = of(self._microphone, Modality.SPEECH, plan.chunk_cursors, plan.chunk_ns)
+        yield from heapq.merge(frames, chunks, key=lambda pair: pair[0])
+
+    def _frames(self, plan: _Plan, start: int, report: Report, times: TimeRange) -> Stamps:
         cursors = plan.frame_cursors
-        first = int(np.searchsorted(cursors, start, "right"))
+        first, last = _numbers(cursors, plan.frame_ns, start, times)
+        if first >= last:
+            return
         for number, image in read_frames(self._file, plan.frames, first, report):
+            if number >= last:
+                return
             time_ns = int(plan.frame_ns[number])
             yield int(cursors[number]), Reading(self._camera, Modality.CAMERA, time_ns, image)
 
-    def _chunks(self, plan: _Plan, start: int, report: Report) -> Iterator[tuple[int, Reading]]:
+    def _chunks(self, plan: _Plan, start: int, report: Report, times: TimeRange) -> Stamps:
         cursors = plan.chunk_cursors
-        first = int(np.searchsorted(cursors, start, "right"))
-        if plan.sound is None or first >= len(cursors):
+        first, last = _numbers(cursors, plan.chunk_ns, start, times)
+        if plan.sound is None or first >= last:
             return
         for number, pcm in read_sound(self._file, plan.sound, first, report):
+            if number >= last:
+                return
             chunk = AudioChunk(pcm, RATE_HZ)
             yield int(cursors[number]), Reading(self._microphone, Modality.SPEECH, int(plan.chunk_ns[number]), chunk)
 
@@ -193,3 +223,10 @@ class VideoReader:
 
     def _refuse(self, problem: str) -> NoReturn:
         raise RecordingError(f"{self._path}: {problem}; salvaging goes on without it")
+
+
+def _numbers(cursors: NDArray[np.int64], stamps: NDArray[np.int64], start: int, times: TimeRange) -> tuple[int, int]:
+    """The first reading of a stream after cursor `start` in `times`, and the first beyond it; `stamps` rise."""
+    low = 0 if times.low_ns is None else int(np.searchsorted(stamps, times.low_ns, "left"))
+    high = len(stamps) if times.high_ns is None else int(np.searchsorted(stamps, times.high_ns, "left"))
+    return max(low, int(np.searchsorted(cursors, start, "right"))), high

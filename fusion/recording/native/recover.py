@@ -9,6 +9,8 @@ from typing import Any
 from mcap.writer import CompressionType, Writer
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
+from fusion.recording.native.index import peek_index
 from fusion.recording.native.stream import MessageScan
 from fusion.recording.native.writer import CHUNK_BYTES
 from fusion.recording.part_file import part_file
@@ -27,13 +29,16 @@ class Recovery:
 
 
 def recover_recording(source: Path, out: Path) -> Recovery:
-    """Copy every message before the first damage, byte for byte, into a new indexed file with checksums.
+    """Copy every message outside the damage, byte for byte, into a new indexed file with checksums.
 
     All topics are kept, readable or not. Raises `RecordingError` when nothing is sound.
     """
     if source.resolve() == out.resolve():
         raise RecordingError(f"{out}: is the damaged recording itself; give another name")
-    scan, damage = MessageScan(source), ""
+    peeked, log, kept = peek_index(source), DamageLog(), 0
+    scan = MessageScan(
+        source, channels=dict(peeked.channels), schemas=dict(peeked.schemas), left_out=log, chunks=peeked.counts
+    )
     schemas: dict[int, int] = {0: 0}
     channels: dict[int, int] = {}
     with part_file(out) as file:
@@ -45,14 +50,16 @@ def recover_recording(source: Path, out: Path) -> Recovery:
                     channels[message.channel] = _register(writer, scan, message.channel, schemas)
                 channel, time_ns = channels[message.channel], message.time_ns
                 writer.add_message(channel, time_ns, bytes(message.data), time_ns, sequence=message.cursor & 0xFFFFFFFF)
+                kept += 1
         except RecordingError as error:
-            damage = str(error).removeprefix(f"{source}: ").partition("; '")[0]
-        if not scan.cursor:
+            log.add(str(error).partition("; '")[0])
+        damage = str(log).replace(f"{source}: ", "")
+        if not kept:
             raise RecordingError(f"{source}: nothing in it can be recovered: {damage or 'it has no messages'}")
         for name, content in scan.metadata.items():
             writer.add_metadata(name, content)
         writer.finish()
-    return Recovery(out, scan.cursor, damage)
+    return Recovery(out, kept, damage)
 
 
 def _register(writer: Any, scan: MessageScan, number: int, schemas: dict[int, int]) -> int:

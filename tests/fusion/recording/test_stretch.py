@@ -1,8 +1,11 @@
 """Stretches side by side hold every reading once, are cheap to read, and tell of themselves what is in them."""
 
 import itertools
+import wave
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -55,6 +58,27 @@ def pictures(folder, count):
     return folder
 
 
+def sound(path):
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+        out.writeframes(np.arange(9000, dtype="<i2").tobytes())
+    return path
+
+
+def video(path):
+    """Seven frames, not evenly spaced."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 32
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time_ms in enumerate((0, 40, 100, 140, 300, 340, 400)):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 30 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
+
+
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stretches")
@@ -65,6 +89,8 @@ def readers(tmp_path_factory):
         "mcap": open_recording(folder / "a.mcap"),
         "salvaged": open_recording(folder / "a.mcap", salvage=True),
         "pictures": open_recording(pictures(folder / "b", 12), Task.load("pcb")),
+        "sound": open_recording(sound(folder / "c.wav")),
+        "video": open_recording(video(folder / "d.mkv")),
         "any": Told([5 * SECOND, 3 * SECOND, 3 * SECOND, 9 * SECOND, 4 * SECOND]),
     }
 
@@ -73,8 +99,8 @@ def marks(found):
     return [(cursor, reading.sensor, reading.capture_time_ns) for cursor, reading in found]
 
 
-@pytest.mark.parametrize("kind", ["mcap", "salvaged", "pictures", "any"])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", ["mcap", "salvaged", "pictures", "sound", "video", "any"])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_stretches_side_by_side_hold_every_reading_and_truth_once(readers, kind, data):
     reader = readers[kind]

@@ -281,7 +281,5 @@ def test_a_truncated_capture_is_refused_and_salvaged(tmp_path):
 
 def test_every_kind_is_in_the_docs():
     text = DOCS.read_text(encoding="utf-8")
-    missing = [
-        kind for kind in (*SALVAGED, *REFUSED, "truncated capture", "a missing topic") if f"| {kind} |" not in text
-    ]
-    assert missing == []
+    kinds = (*SALVAGED, *REFUSED, "truncated capture", "half a scan in a folder", "a missing topic")
+    assert [kind for kind in kinds if f"| {kind} |" not in text] == []
