@@ -20,7 +20,7 @@ from replay.results.summary import summarize
 from replay.running.folder import RunFolder
 from replay.running.plan import Job, Variant
 from replay.running.sources import open_job
-from replay.whatif.figures import world_figures
+from replay.whatif.figures import loses_readings, world_figures
 
 Openers = Mapping[str, Callable[[], RecordingReader]]
 
@@ -46,7 +46,7 @@ def collect(
     for job in jobs:
         reader = opened[job.name]()
         ledger = folder.ledger(job.name)
-        source = Source(job.name, job.source, job.split, job.from_s, job.to_s)
+        source = Source(job.name, job.source, job.split, job.from_s, job.to_s, lossy=loses_readings(variant))
         one = gather(task, source, folder.spool(job.name), ledger if ledger.exists() else None, reader)
         pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
         recordings.append(one)

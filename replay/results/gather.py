@@ -150,13 +150,17 @@ def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was run: the recording's name in the run, where it is from, and which stretch of it."""
+    """What was run: the recording's name in the run, where it is from, and which stretch of it.
+
+    `lossy` says that frames of the recording may be neither samples nor gaps.
+    """
 
     name: str
     path: str
     split: str = ""
     from_s: float = 0.0
     to_s: float | None = None
+    lossy: bool = False
 
 
 def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader: RecordingReader) -> RecordingResults:
@@ -173,20 +177,25 @@ def gather(task: Task, source: Source, spool: Path, ledger: Path | None, reader:
         samples=samples, items=items,
         defects=defects(
             task, source.name, samples, items, continuous=info.continuous,
-            passed_over=_passed_over(rows, truths, reader),
+            passed_over=_passed_over(source, rows, truths, reader),
         ),
         edge_ledger=rows.counts(), cloud_ledger=_cloud_counts(outcomes) if ledger else None,
         reviews=tuple(map(_review, outcomes)), damage=info.damage, continuous=info.continuous,
     )  # fmt: skip
 
 
-def _passed_over(rows: SpoolRows, truths: TruthIndex, reader: RecordingReader) -> list[Truth]:
-    """The truth of moments between the first sample and the last that no sample shows, where there are gaps."""
+def _passed_over(source: Source, rows: SpoolRows, truths: TruthIndex, reader: RecordingReader) -> list[Truth]:
+    """The truth of moments that no sample shows, where frames were lost or skipped; of a stretch those within it."""
     times = [row["time_ns"] for row in rows.samples]
-    if not rows.gaps or not times:
+    if not (source.lossy or rows.gaps) or not times:
         return []
     shown = {truth.time_ns for time_ns in times if (truth := truths.at(time_ns))}
-    return [t for t in reader.truth() if times[0] < t.time_ns < times[-1] and t.time_ns not in shown]
+    whole = source.from_s == 0 and source.to_s is None
+    return [
+        truth
+        for truth in reader.truth()
+        if truth.time_ns not in shown and (whole or times[0] < truth.time_ns < times[-1])
+    ]
 
 
 def _outcomes(path: Path) -> list[Outcome]:
