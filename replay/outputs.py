@@ -25,7 +25,7 @@ from replay.running.folder import RunFolder
 from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Variant
 from replay.running.sources import open_job
-from replay.whatif.figures import world_figures
+from replay.whatif.figures import loses_readings, world_figures
 
 
 def openers(task: Task, jobs: tuple[Job, ...]) -> Openers:
@@ -50,7 +50,7 @@ def collect(
     for job in jobs:
         reader = opened[job.name]()
         ledger = folder.ledger(job.name)
-        source = Source(job.name, job.source, job.split, job.from_s, job.to_s)
+        source = Source(job.name, job.source, job.split, job.from_s, job.to_s, lossy=loses_readings(variant))
         books = ledger if ledger.exists() else None
         one = gather(task, source, folder.spool(job.name), books, reader, reviewed=mode != Mode.EDGE_ONLY)
         pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))

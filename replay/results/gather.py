@@ -212,13 +212,17 @@ def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was run: the recording's name in the run, where it is from, and which stretch of it."""
+    """What was run: the recording's name in the run, where it is from, and which stretch of it.
+
+    `lossy` says that frames of the recording may be neither samples nor gaps.
+    """
 
     name: str
     path: str
     split: str = ""
     from_s: float = 0.0
     to_s: float | None = None
+    lossy: bool = False
 
 
 def gather(
@@ -234,12 +238,13 @@ def gather(
         samples, items = sample_results(rows, truths), item_results(task, rows, truths, source.name)
         counts, gaps = rows.counts(), rows.gap_reasons()
     reviews, books = _books(ledger) if ledger else ((), None)
+    whole = source.from_s == 0 and source.to_s is None
     return RecordingResults(
         name=source.name, source=source.path, split=source.split, from_s=source.from_s, to_s=source.to_s,
         samples=samples, items=items,
         defects=defects(
             task, source.name, samples, items, continuous=info.continuous,
-            passed_over=_passed_over(samples, truths, reader) if counts.gaps else [],
+            passed_over=_passed_over(samples, truths, reader, whole=whole) if counts.gaps or source.lossy else [],
         ),
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
         reviewed=reviewed, gap_reasons=gaps, ages_ms=median_ages(samples),
@@ -256,11 +261,17 @@ def median_ages(samples: Sequence[SampleResult]) -> dict[str, float | None]:
     return {name: round(median(found), 3) if len(found) > most else None for name, found in sorted(ages.items())}
 
 
-def _passed_over(samples: Sequence[SampleResult], truths: TruthIndex, reader: RecordingReader) -> list[Truth]:
-    """The truth of moments between the first sample and the last that no sample shows."""
+def _passed_over(
+    samples: Sequence[SampleResult], truths: TruthIndex, reader: RecordingReader, *, whole: bool
+) -> list[Truth]:
+    """The truth of moments that no sample shows; of a stretch those within it."""
     times = [sample.time_ns for sample in samples]
     shown = {truth.time_ns for time_ns in times if (truth := truths.at(time_ns))}
-    return [t for t in reader.truth() if times and times[0] < t.time_ns < times[-1] and t.time_ns not in shown]
+    return [
+        truth
+        for truth in (reader.truth() if times else ())
+        if truth.time_ns not in shown and (whole or times[0] < truth.time_ns < times[-1])
+    ]
 
 
 def _books(path: Path) -> tuple[tuple[Review, ...], LedgerCounts]:

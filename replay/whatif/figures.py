@@ -8,6 +8,7 @@ from typing import Any
 from fusion.types import ItemState
 from replay.results.records import ItemResult, Number
 from replay.results.summary import percentile
+from replay.running.plan import Variant
 
 HEADLINES = (
     ("expired", "expired"),
@@ -22,6 +23,11 @@ HEADLINES = (
     ("frames_held", "frames held back by the governor"),
 )
 """Figures to print and what to call them, where there are any."""
+
+
+def loses_readings(variant: Variant) -> bool:
+    """Whether frames of the recording may never have reached the device."""
+    return any(override.startswith("sensors.") for override in variant.split()["world"])
 
 
 def told(summary: Mapping[str, Number]) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from cloud_node.session import Sessions
 from fusion.clock import ManualClock
 from fusion.errors import ConfigError, FusionError, ModelError, OverloadedError, UnavailableError
 from fusion.review import Reviewer, replicated
+from fusion.wire.messages import DeviceMessage, ServiceMessage
+from fusion.wire.service import Peer
 from replay.whatif.link import Pipe, Wire, until
 from replay.whatif.outages import Outages
 from replay.whatif.timing import Inline
@@ -80,9 +82,15 @@ class TimedService:
         """Close the ledger."""
         self._journal.close()
 
-    async def _serve(self, *stream: object) -> None:
+    async def _serve(
+        self,
+        messages: AsyncIterator[DeviceMessage],
+        send: Callable[[ServiceMessage], Awaitable[None]],
+        peer: Peer,
+    ) -> None:
+        """Remember what no later stream would end otherwise."""
         try:
-            await self._sessions.serve(*stream)  # type: ignore[arg-type]
+            await self._sessions.serve(messages, send, peer)
         except _FOR_NOW:
             raise
         except FusionError as error:

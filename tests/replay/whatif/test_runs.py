@@ -114,6 +114,7 @@ def test_a_watt_budget_makes_gaps(worlds):
     assert summary["gaps"] == summary["frames_held"] > 3
     assert summary["samples"] + summary["gaps"] == worlds["plain"].summary["samples"]
     assert summary["samples_in_lower_gears"] > 0
+    assert summary["defects"] == worlds["plain"].summary["defects"]
 
 
 def test_the_command_line_tells_the_link(recording, tmp_path, capsys):
