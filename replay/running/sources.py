@@ -33,5 +33,5 @@ def jobs_of(sources: Sequence[str], split: str = "") -> tuple[Job, ...]:
 def open_job(job: Job, task: Task) -> RecordingReader:
     """The recording of a job, as the run reads it. Raises `RecordingError`."""
     if job.evidence:
-        return origin(Path(job.evidence), lambda: open_job(replace(job, evidence=""), task))
+        return origin(Path(job.evidence), job.source, lambda: open_job(replace(job, evidence=""), task))
     return open_recording(Path(job.source), task, job.split or None)
