@@ -231,7 +231,7 @@ def test_what_is_wrong_is_named_with_its_byte(content, rewritten, change, words)
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({"head": {"epoch": "0" * 16}}, "where that of"),
+        ({"head": {"epoch": "0" * 16}}, ": evidence of replay/"),
         ({"head": {"task": "pcb"}}, "is of task 'yard', the file of 'pcb'"),
         ({"head": {"device": "A device"}}, "device name"),
         ({"head": {"format": "2"}}, "format"),
