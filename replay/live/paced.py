@@ -43,9 +43,9 @@ def play_live(plan: Plan, job: Job, out: Path) -> None:
     """
     assert plan.live is not None
     if job.from_s or job.to_s is not None:
-        raise ConfigError(
-            f"{job.name}: --live plays whole recordings; cut it with 'fusion convert', or leave the range out"
-        )
+        raise ConfigError(f"{job.name}: --live plays whole recordings; leave the range out")
+    if not Path(job.source).exists():
+        raise ConfigError(f"{job.source}: --live plays files and folders of this machine; fetch it first")
     with _alone(out):
         for one in plan.prepared(job):
             _play(plan, job, one, RunFolder.of(out, one.variant), plan.live)

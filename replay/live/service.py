@@ -14,6 +14,8 @@ from fusion.wire.messages import Goodbye, Hello, Welcome
 from fusion.wire.service import SERVICE_NAME
 
 ANSWER_S = 5.0
+_ANEW = ("grpc.use_local_subchannel_pool", 1)
+"""A connection of its own: one that failed a moment ago would be waited for, as a back-off says, and not tried."""
 
 
 def health(address: str, tls: ClientTls | None = None, *, timeout_s: float = ANSWER_S) -> str:
@@ -21,10 +23,11 @@ def health(address: str, tls: ClientTls | None = None, *, timeout_s: float = ANS
 
     Raises `ConfigError` for unusable TLS files.
     """
+    options = [*client_options(tls.server_name if tls else ""), _ANEW]
     if tls is None:
-        channel = grpc.insecure_channel(address, options=client_options())
+        channel = grpc.insecure_channel(address, options=options)
     else:
-        channel = grpc.secure_channel(address, channel_credentials(tls), options=client_options(tls.server_name))
+        channel = grpc.secure_channel(address, channel_credentials(tls), options=options)
     with channel:
         try:
             request = health_pb2.HealthCheckRequest(service=SERVICE_NAME)

@@ -59,7 +59,7 @@ def jobs_of(
 def open_job(job: Job, task: Task) -> RecordingReader:
     """The recording of a job, or its stretch, as the run reads it. Raises `FusionError`: it cannot be had, or read."""
     if job.evidence:
-        return origin(Path(job.evidence), lambda: open_job(replace(job, evidence=""), task))
+        return origin(Path(job.evidence), job.source, lambda: open_job(replace(job, evidence=""), task))
     whole = open_whole(job, task)
     if job.from_s == 0 and job.to_s is None:
         _check_any(whole.info(), "no readings in it; there is nothing to run")

@@ -44,14 +44,17 @@ class EvidenceRecording:
         return self.file.truth()
 
 
-def origin(evidence: Path, original: Callable[[], RecordingReader]) -> RecordingReader:
-    """The recording that `evidence` is of. `original` opens it where it was, and counts only with the same content.
+def origin(evidence: Path, source: str, original: Callable[[], RecordingReader]) -> RecordingReader:
+    """The recording that `evidence` is of. `original` opens it at `source`, and counts only with the same content.
 
+    A file may name any place as its source: only files and folders of this machine are looked at.
     Raises `RecordingError` for evidence that cannot be read; that of a run's folder needs the original.
     """
     if evidence.is_dir():
         return original()
     file = EvidenceFile.open(evidence)
+    if not (Path(source).is_file() or Path(source).is_dir()):
+        return EvidenceRecording(file)
     try:
         found = original()
         same = _content(found) == file.head.content_sha256

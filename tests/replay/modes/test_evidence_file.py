@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 
 import pytest
@@ -36,6 +37,14 @@ def items_of(path):
             for item in record.items:
                 found[record.row["sequence"], item.row["item"]] = (item.evidence, item.kept, item.row["state"])
     return found
+
+
+def read_or_told(path):
+    """The items, or the one line that says why there are none."""
+    try:
+        return items_of(path), ""
+    except RecordingError as error:
+        return {}, str(error)
 
 
 @pytest.fixture(scope="session")
@@ -104,19 +113,14 @@ def test_every_item_that_waits_keeps_its_picture(content):
     waiting = {key: value for key, value in content[2].items() if value[2] == "pending"}
     assert waiting
     assert all(evidence and kept.pixels for evidence, kept, _ in waiting.values())
-    assert all(
-        (evidence, kept) == (b"", KeptLanes()) for evidence, kept, state in content[2].values() if state != "pending"
-    )
+    others = [value[:2] for value in content[2].values() if value[2] != "pending"]
+    assert others
+    assert all(lanes == (b"", KeptLanes()) for lanes in others)
 
 
-def test_the_same_run_writes_the_same_messages_but_for_what_clocks_measured(content):
-    spans = {
-        name
-        for topic, _, data in content[0]
-        if topic == "/samples"
-        for name in json.loads(data)
-        if name.endswith("_ns")
-    }
+def test_samples_tell_when_they_were_and_what_they_took(content):
+    told = {name for topic, _, data in content[0] if topic == "/samples" for name in json.loads(data)}
+    spans = {name for name in told if name.endswith("_ns")}
     assert spans == {"time_ns", "source_ns", "edge_ns", "engine_ns", "beside_ns", "evidence_ns", "wait_ns", "commit_ns"}
 
 
@@ -128,13 +132,8 @@ def test_a_damaged_byte_is_told_or_changes_nothing(evidence, content, tmp_path, 
     value = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged.mcap"
     path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
-    try:
-        found = items_of(path)
-    except RecordingError as error:
-        assert str(error).startswith(f"{path}: ")
-        assert "\n" not in str(error)
-    else:
-        assert found == content[2]
+    found, told = read_or_told(path)
+    assert found == content[2] if not told else re.fullmatch(rf"{re.escape(str(path))}: .+", told)
 
 
 @FUZZ
@@ -147,7 +146,7 @@ def test_a_file_that_is_cut_off_or_has_bytes_too_many_is_refused(evidence, tmp_p
     else:
         at = data.draw(st.integers(0, len(whole)))
         path.write_bytes(whole[:at] + data.draw(st.binary(min_size=1, max_size=40)) + whole[at:])
-    with pytest.raises(RecordingError, match="cut.mcap: "):
+    with pytest.raises(RecordingError, match=r"cut\.mcap: "):
         items_of(path)
     with suppress(FusionError):
         list(EvidenceFile.open(path).truth())
@@ -193,10 +192,8 @@ def test_facts_of_any_kind_are_taken_or_refused_in_one_line(content, rewritten, 
         )
     )  # fmt: skip
     messages[chosen] = topic, time_ns, json.dumps(facts).encode()
-    try:
-        items_of(rewritten(messages))
-    except RecordingError as error:
-        assert "\n" not in str(error)
+    _, told = read_or_told(rewritten(messages))
+    assert "\n" not in told
 
 
 def change_first(content, wanted, change):
@@ -234,7 +231,7 @@ def test_what_is_wrong_is_named_with_its_byte(content, rewritten, change, words)
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({"head": {"epoch": "0" * 16}}, "where that of"),
+        ({"head": {"epoch": "0" * 16}}, ": evidence of replay/"),
         ({"head": {"task": "pcb"}}, "is of task 'yard', the file of 'pcb'"),
         ({"head": {"device": "A device"}}, "device name"),
         ({"head": {"format": "2"}}, "format"),
