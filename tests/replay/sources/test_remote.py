@@ -60,6 +60,7 @@ def test_folders_and_patterns_there(memory, told):
     assert find_recordings(["memory://root/**/*.mcap"], told.append) == [
         "memory:///root/a/1.mcap", "memory:///root/b/bag/bag_0.mcap",
     ]  # fmt: skip
+    assert find_recordings(["memory://root/b/**"], told.append) == ["memory:///root/b/bag"], "the bag, not its files"
     with pytest.raises(InputError, match="nothing there fits this pattern"):
         find_recordings(["memory://root/*.pcap"], told.append)
 
