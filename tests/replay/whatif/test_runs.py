@@ -18,9 +18,8 @@ WORLDS = {
     "perfect": ("world.link.bytes_per_s=1e12",),
     "half": ("world.link.share=0.5", "world.link.after_s=0"),
     "cut": ("world.link.bytes_per_s=30000", "world.link.outages=[[0.3, 0.8]]", "world.cloud.reviews_per_s=20"),
-    "swapped": ("world.sensors.front.swapped=true",),
     "turned": ("world.sensors.roof.turned_deg=[0, 0, 8]",),
-    "late": ("world.sensors.roof.late_ms=150", "world.sensors.mic.drop=0.5"),
+    "swapped": ("world.sensors.front.swapped=true", "world.sensors.roof.late_ms=150", "world.sensors.mic.drop=0.5"),
     "watts": (
         "world.power.joules_per_sample=1", "edge.power.gears=[{}, {rate_hz=2}]", "edge.power.budget_watts=5",
         "edge.power.react_s=0.2",
@@ -104,7 +103,7 @@ def test_faulty_sensors_change_what_the_models_see(worlds):
     assert scores("swapped") != scores("plain") == scores("turned")
     assert worlds["swapped"].summary["detector_map50"] < worlds["plain"].summary["detector_map50"]
     assert opinions("turned") != opinions("plain")
-    ages = [sample.ages_ms.get("roof", 999) for sample in worlds["late"].samples]
+    ages = [sample.ages_ms.get("roof", 999) for sample in worlds["swapped"].samples]
     plain = [sample.ages_ms.get("roof", 999) for sample in worlds["plain"].samples]
     assert min(ages[2:-1]) >= 100 > max(plain[2:])
 
