@@ -20,7 +20,7 @@ from fusion.recording.base import RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
-from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, TruthObject
+from fusion.types import Box2D, DeviceOpinion, ItemState, LedgerCounts, SlotAnswer, Truth, TruthObject
 from replay.results.fates import defects
 from replay.results.records import ItemResult, RecordingResults, Review, SampleResult
 
@@ -96,20 +96,23 @@ def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, .
 def item_results(task: Task, rows: SpoolRows, truths: TruthIndex, recording: str = "") -> tuple[ItemResult, ...]:
     """The spool's items as results, each with the truth its box overlaps best.
 
-    An item on something of a class that the task does not have (`dontcare`, for one) is judged by nothing.
+    Judged by nothing is an item on something of a class that the task does not have (`dontcare`, for one), one of a
+    moment of which the recording tells nothing, and all where the truth does not say what is where in the picture.
     """
-    samples = {row["sequence"]: row for row in rows.samples}
-    made = (_item(task, rows, row, samples[row["sequence"]], truths) for row in rows.items)
+    samples, boxed = {row["sequence"]: row for row in rows.samples}, truths.boxed
+    made = (_item(task, rows, row, samples[row["sequence"]], truths, boxed=boxed) for row in rows.items)
     return tuple(replace(item, recording=recording) for item in made)
 
 
 def _item(
-    task: Task, rows: SpoolRows, row: Mapping[str, Any], sample: Mapping[str, Any], truths: TruthIndex
+    task: Task, rows: SpoolRows, row: Mapping[str, Any], sample: Mapping[str, Any], truths: TruthIndex, *, boxed: bool
 ) -> ItemResult:
     scale, dx, dy = sample["scale"], sample["dx"], sample["dy"]
     box = Box2D((row["x1"] - dx) / scale, (row["y1"] - dy) / scale, (row["x2"] - dx) / scale, (row["y2"] - dy) / scale)
     opinion = read_opinion(row["opinion"])
-    truth = _truth(box, truths, sample["time_ns"])
+    told = truths.at(sample["time_ns"])
+    truth = _truth(box, told)
+    judged = boxed and told is not None and (truth is None or truth.label in task.classes)
     verdict = json.loads(row["verdict"]) if row["verdict"] else {}
     answered = row["answered_ns"]
     return ItemResult(
@@ -136,7 +139,7 @@ def _item(
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=device_answers(task, opinion),
         detector_answers=_detector_answers(task, json.loads(row["scores"])),
-        truth_answers=truth_answers(task, truth) if truths and (truth is None or truth.label in task.classes) else {},
+        truth_answers=truth_answers(task, truth) if judged else {},
         truth=truth,
     )
 
@@ -151,11 +154,10 @@ def read_opinion(text: str) -> DeviceOpinion:
     return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), None)
 
 
-def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
-    truth = truths.at(time_ns)
-    if truth is None:
+def _truth(box: Box2D, told: Truth | None) -> TruthObject | None:
+    if told is None:
         return None
-    return match_truth(box, [(thing.box2d, thing) for thing in truth.objects if thing.box2d])
+    return match_truth(box, [(thing.box2d, thing) for thing in told.objects if thing.box2d])
 
 
 @dataclass(frozen=True, slots=True)
