@@ -21,6 +21,12 @@ class TruthIndex:
     def __bool__(self) -> bool:
         return bool(self._truths)
 
+    @property
+    def boxed(self) -> bool:
+        """Whether it tells where things are in the picture, if there are things: some tell of space alone."""
+        things = [thing for truth in self._truths for thing in truth.objects]
+        return not things or any(thing.box2d for thing in things)
+
     def at(self, time_ns: int) -> Truth | None:
         """The truth nearest to `time_ns`, within `TRUTH_TOLERANCE_NS`."""
         index = bisect_left(self._times, time_ns)

@@ -137,21 +137,24 @@ def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, .
 def item_results(task: Task, rows: SpoolRows, truths: TruthIndex, recording: str = "") -> tuple[ItemResult, ...]:
     """The spool's items as results, each with the truth its box overlaps best.
 
-    An item on something of a class that the task does not have (`dontcare`, for one) is judged by nothing.
+    Judged by nothing is an item on something of a class that the task does not have (`dontcare`, for one), one of a
+    moment of which the recording tells nothing, and all where the truth does not say what is where in the picture.
     """
-    shared = Shared()
-    return tuple(_item(task, rows, row, truths, recording, shared) for row in rows.items())
+    shared, boxed = Shared(), truths.boxed
+    return tuple(_item(task, rows, row, truths, recording, shared, boxed=boxed) for row in rows.items())
 
 
 def _item(
-    task: Task, rows: SpoolRows, row: sqlite3.Row, truths: TruthIndex, recording: str, shared: Shared
+    task: Task, rows: SpoolRows, row: sqlite3.Row, truths: TruthIndex, recording: str, shared: Shared, *, boxed: bool
 ) -> ItemResult:
     scale, dx, dy = row["scale"], row["dx"], row["dy"]
     box = Box2D((row["x1"] - dx) / scale, (row["y1"] - dy) / scale, (row["x2"] - dx) / scale, (row["y2"] - dy) / scale)
     opinion, scores = read_opinion(row["opinion"]), json.loads(row["scores"])
-    truth = _truth(box, truths, row["time_ns"])
+    told = truths.at(row["time_ns"])
+    truth = _truth(box, told)
+    judged = boxed and told is not None and (truth is None or truth.label in task.classes)
     verdict = json.loads(row["verdict"]) if row["verdict"] else {}
-    answered, known = row["answered_ns"], truths and (truth is None or truth.label in task.classes)
+    answered = row["answered_ns"]
     return ItemResult(
         id=f"{rows.device}/{rows.epoch}/{row['sequence']}#{row['item']}",
         sequence=row["sequence"],
@@ -176,7 +179,7 @@ def _item(
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=shared.answers(device_answers(task, opinion)),
         detector_answers=shared.answers(_detector_answers(task, scores)),
-        truth_answers=shared.answers(truth_answers(task, truth) if known else {}),
+        truth_answers=shared.answers(truth_answers(task, truth) if judged else {}),
         truth=truth,
         recording=recording,
         tokens_bytes=row["tokens_bytes"],
@@ -203,11 +206,10 @@ def read_opinion(text: str) -> DeviceOpinion:
     return DeviceOpinion(found.get("label", {}), found.get("condition", {}), found.get("asked"), box3d)
 
 
-def _truth(box: Box2D, truths: TruthIndex, time_ns: int) -> TruthObject | None:
-    truth = truths.at(time_ns)
-    if truth is None:
+def _truth(box: Box2D, told: Truth | None) -> TruthObject | None:
+    if told is None:
         return None
-    return match_truth(box, [(thing.box2d, thing) for thing in truth.objects if thing.box2d])
+    return match_truth(box, [(thing.box2d, thing) for thing in told.objects if thing.box2d])
 
 
 @dataclass(frozen=True, slots=True)

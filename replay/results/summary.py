@@ -155,8 +155,7 @@ def detector_map50(task: Task, recordings: Sequence[RecordingResults]) -> float 
             detection = Detection(item.box, item.label, item.score, np.zeros(0, np.float32))
             found.setdefault(item.sequence, []).append(detection)
         judged |= any(thing.label in task.classes for sample in one.samples for thing in sample.truths or ())
-        told = any(sample.truths is not None for sample in one.samples)
-        for sample in one.samples if told else ():
+        for sample in (sample for sample in one.samples if sample.truths is not None):
             log.add(_true_boxes(task, sample), found.get(sample.sequence, []))
     return round(log.metrics().map50, 4) if judged else None
 

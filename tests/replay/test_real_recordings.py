@@ -70,15 +70,19 @@ def test_a_kitti_drive_under_the_task_of_a_yard(tmp_path):
     assert summary["lost"] == summary["duplicates"] == 0
     assert summary["detector_map50"] is None
     assert summary["defects"] == 0
+    judged = {item["time_ns"] for item in results["items"] if item["truth"]}
+    assert judged <= {min(item["time_ns"] for item in results["items"])}, "the truth tells of the first frame alone"
     assert results["recordings"][0]["gaps"] == 0
 
 
 @mapped
 def test_a_nuscenes_keyframe_under_the_task_of_a_yard(tmp_path):
     folder = DATA / "nuscenes_keyframe"
-    code, summary, _ = play(tmp_path, folder, "--task", "yard", "--map", "front=cam-front", "--map", "roof=lidar-top")
+    options = ["--map", "front=cam-front", "--map", "roof=lidar-top"]
+    code, summary, results = play(tmp_path, folder, "--task", "yard", *options)
     assert code == 0
     assert summary["samples"] == 1
+    assert not [item for item in results["items"] if item["truth"]], "the truth is in space alone"
 
 
 @pytest.mark.parametrize("task", ["kitti", "nuscenes"])
