@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,11 @@ def read_results(path: Path) -> RunResults:
         raise InputError(f"{path}: {error}") from None
     if strange := {item.recording for item in found.items} - {one.name for one in found.recordings}:
         raise InputError(f"{path}: items of a recording that is not listed: {min(strange)!r}; run it again")
-    return RunResults(task, tuple(_recording(one, found) for one in found.recordings), {}, found.settings)
+    items: dict[str, list[ItemResult]] = {one.name: [] for one in found.recordings}
+    for item in found.items:
+        items[item.recording].append(_item(item))
+    recordings = tuple(_recording(one, tuple(items[one.name]), found) for one in found.recordings)
+    return RunResults(task, recordings, {}, found.settings)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -127,9 +132,9 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _recording(one: _Recording, found: _File) -> RecordingResults:
-    items = tuple(_item(item) for item in found.items if item.recording == one.name)
-    counted = {state: sum(item.state is state for item in items) for state in ItemState}
+def _recording(one: _Recording, items: tuple[ItemResult, ...], found: _File) -> RecordingResults:
+    states = Counter(item.state for item in items)
+    counted = {state: states[state] for state in ItemState}
     return RecordingResults(
         name=one.name, source=one.source, samples=(), items=items,
         defects=tuple(DefectResult(**dict(defect)) for defect in found.defects if defect.recording == one.name),

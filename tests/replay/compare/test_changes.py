@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fusion.types import Box2D, Box3D, SlotAnswer
+from fusion.types import Box2D, Box3D, ItemState, SlotAnswer
 from replay.cli import main
 from replay.compare.comparison import compare
 from replay.compare.tolerances import BUNDLED, Tolerances
@@ -100,6 +100,8 @@ def test_new_and_gone_items_are_counted(drawn_run, side):
     assert {one.name: one.count for one in back.presence} == {"new": 3, "gone": 0}
     some = Tolerances.model_validate({"items": {"gone": 1000 * 3 / 72}})
     assert compare(side(drawn_run), side(fewer), some).agrees
+    fewer_allowed = Tolerances.model_validate({"items": {"gone": 1000 * 2.9 / 72}})
+    assert not compare(side(drawn_run), side(fewer), fewer_allowed).agrees
 
 
 def test_a_defect_newly_missed_is_told_by_name(drawn_run, side):
@@ -116,9 +118,12 @@ def test_the_lottery_of_another_recording_is_no_difference(drawn_run, side):
     """It draws by the item's id, in which the recording's content is."""
     audited = [replace(item, id=f"cart/{'f' * 16}/{n}#1") for n, item in enumerate(drawn_run.items)]
     place = next(n for n, item in enumerate(audited) if not item.reasons)
-    audited[place] = replace(audited[place], reasons=("audit",), state=drawn_run.items[place].state)
+    audited[place] = replace(audited[place], reasons=("audit",), state=ItemState.SHED)
     found = compare(side(drawn_run), side(run_with(drawn_run, audited)), Tolerances())
     assert found.agrees
+    same_id = [replace(item, id=drawn_run.items[n].id) for n, item in enumerate(audited)]
+    found = compare(side(drawn_run), side(run_with(drawn_run, same_id)), Tolerances())
+    assert [change.kinds for change in found.changes] == [("state",)]
 
 
 @pytest.mark.parametrize(
