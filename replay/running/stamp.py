@@ -66,7 +66,7 @@ class Stamps:
                 "settings": self.plan.key(job, variant),
                 "models": self._digest(model_folder(self.plan.task, prepared.edge.models), deep=False),
                 "reviewers": "\n".join(reviewers),
-                "calibration": self._digest(Path(calibration)) if calibration else "",
+                "calibration": self._digest(Path(calibration)) if Path(calibration).is_file() else "",
                 "program": program(),
             }
         )
