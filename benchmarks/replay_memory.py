@@ -5,7 +5,9 @@
 
 The recording is the bundled yard's first second again and again, its pictures twice as large and uncompressed: about
 3.2 MB a moment, nothing of it on disk (`looped_reader`). Written are `memory.json` and `memory.png`; the exit code is 1
-where the peak is over the limit. `slope_mb_per_gb` is what the second half of the pass grew by.
+where the resident peak is over the limit. Of what is resident, `anonymous` is the program's own; the rest are pages of
+libraries' files, which the system may drop. `loaded_mb` is what is resident when the first samples are through, and
+`slope_mb_per_gb` what the second half of the pass grew by, anonymous.
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ from looped_reader import LoopedReader, byte_size
 ROOT = Path(__file__).parents[1]
 RECORDING = ROOT / "fusion/recordings/yard.mcap"
 EVERY_S = 1.0
-PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Moment(NamedTuple):
-    """`gigabytes` had passed through after `seconds`, with `rss_mb` resident; `phase` is `pass` or `report`."""
+    """`gigabytes` had passed through after `seconds`, with so much resident; `phase` is `pass` or `report`."""
 
     seconds: float
     gigabytes: float
     rss_mb: float
+    anonymous_mb: float
     phase: str
 
 
@@ -72,7 +74,8 @@ def watched(folder: Path, gigabytes: float) -> tuple[list[Moment], int]:
         while process.poll() is None:
             phase = "report" if (out / "recordings/yard/done.json").exists() else "pass"
             passed = samples(out / "recordings/yard/spool.db") * sample_gb
-            found.append(Moment(round(time.monotonic() - began, 1), round(passed, 4), resident_mb(process.pid), phase))
+            passing = round(time.monotonic() - began, 1), round(passed, 4)
+            found.append(Moment(*passing, *resident_mb(process.pid), phase))
             time.sleep(EVERY_S)
         if process.returncode:
             log.seek(0)
@@ -90,12 +93,15 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def resident_mb(process: int) -> float:
-    """Megabytes; 0 of one that ended meanwhile."""
+def resident_mb(process: int) -> tuple[float, float]:
+    """Megabytes, and of them anonymous; 0 of one that ended meanwhile."""
     try:
-        return round(int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE_MB, 1)
-    except (OSError, IndexError):
-        return 0.0
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0, 0.0
+    told = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    whole, own = (int(told[name][0]) / 1e3 * 1.024 if name in told else 0.0 for name in ("VmRSS", "RssAnon"))
+    return round(whole, 1), round(own, 1)
 
 
 def samples(spool: Path) -> int:
@@ -112,12 +118,14 @@ def summary(found: Sequence[Moment], gigabytes: float) -> dict[str, float]:
     passing = [one for one in found if one.phase == "pass" and one.gigabytes]
     late = [one for one in passing if one.gigabytes > passing[-1].gigabytes / 2]
     several = len({one.gigabytes for one in late}) > 1
-    slope = np.polyfit([one.gigabytes for one in late], [one.rss_mb for one in late], 1)[0] if several else 0.0
+    slope = np.polyfit([one.gigabytes for one in late], [one.anonymous_mb for one in late], 1)[0] if several else 0.0
     return {
         "gigabytes": gigabytes,
         "seconds": found[-1].seconds,
         "peak_mb": max(one.rss_mb for one in found),
         "peak_pass_mb": max(one.rss_mb for one in passing),
+        "peak_anonymous_mb": max(one.anonymous_mb for one in found),
+        "loaded_mb": passing[0].rss_mb,
         "slope_mb_per_gb": round(float(slope), 2),
     }
 
@@ -132,7 +140,9 @@ def plot(found: Sequence[Moment], limit_mb: float, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for phase, colour in (("pass", "tab:blue"), ("report", "tab:orange")):
         mine = [one for one in found if one.phase == phase]
-        axes.plot([one.seconds / 60 for one in mine], [one.rss_mb for one in mine], color=colour, label=phase)
+        minutes = [one.seconds / 60 for one in mine]
+        axes.plot(minutes, [one.rss_mb for one in mine], color=colour, label=phase)
+        axes.plot(minutes, [one.anonymous_mb for one in mine], color=colour, linestyle=":", label=f"{phase}, anonymous")
     axes.axhline(limit_mb, color="tab:red", linestyle="--", label="limit")
     axes.set(xlabel="minutes", ylabel="resident, MB", ylim=(0, None))
     axes.set_title(f"replay run, {found[-1].gigabytes:.1f} GB of decoded readings")

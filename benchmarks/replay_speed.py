@@ -12,6 +12,7 @@ told are medians of the rounds, ratios of the same round.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -138,7 +139,8 @@ def one_pass(task_name: str, recording: Path, folder: Path, rounds: int) -> dict
     results = collect(plan.task, plan.jobs, variant, RunFolder.of(out, variant))
     opened = openers(plan.task, plan.jobs)
     reported = timed(lambda: collect(plan.task, plan.jobs, variant, RunFolder.of(out, variant)))
-    parts["gathering and report"].append(reported + timed(lambda: write_outputs(results, opened, out, scene=False)))
+    with redirect_stdout(io.StringIO()):
+        parts["gathering and report"].append(reported + timed(lambda: write_outputs(results, opened, out, scene=False)))
     ratios = [(d + m) / r for r, d, m in zip(parts["run"], parts["decoding"], parts["models"], strict=True)]
     print(f"| one pass over {seconds:.1f} s of {recording.name} | seconds | x real time |\n|---|---|---|")
     for name, found in parts.items():

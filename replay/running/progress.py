@@ -166,7 +166,7 @@ class Lines(Silent):
 class Bars:
     """A bar for all of the run, and a line for each worker under it."""
 
-    def __init__(self, jobs: int, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, jobs: int, stream: TextIO | None = None, now_s: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
@@ -174,7 +174,9 @@ class Bars:
         self._now_s, self._tally = now_s, Tally(jobs, now_s())
         self._rows: dict[int, TaskID] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
-        self._bars: Any = RichProgress(*columns, console=Console(stderr=True), transient=True)
+        self._bars: Any = RichProgress(
+            *columns, console=Console(file=stream or sys.stderr, force_terminal=True), transient=True
+        )
         self._all: TaskID = self._bars.add_task("run", total=None, told="")
         self._bars.start()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_node.models import model_folder
 from fusion.errors import InputError
-from replay.running.plan import Job, Plan, Variant
+from replay.running.plan import Job, Plan, Prepared, Variant
 
 FORMAT = 2
 """Of the databases a run writes and the code that fills them: raise it when older ones must not be taken up."""
@@ -59,7 +59,7 @@ class Stamps:
 
     def of(self, job: Job, variant: Variant) -> Stamp:
         """That of `job` under `variant`, but for the recording. Raises `FusionError` naming what is missing."""
-        (prepared,) = (one for one in self.plan.prepared(job) if one.variant == variant)
+        prepared = Prepared.of(self.plan.task, job, variant)
         calibration = prepared.edge.screening.calibration
         reviewers = [f"{name} {self._of_reviewer(name)}" for name in prepared.cloud.reviewers]
         return Stamp(
@@ -68,7 +68,7 @@ class Stamps:
                 "models": self._digest(model_folder(self.plan.task, prepared.edge.models), deep=False),
                 "reviewers": "\n".join(reviewers),
                 "evidence": self._digest(Path(job.evidence)) if job.evidence else "",
-                "calibration": self._digest(Path(calibration)) if calibration else "",
+                "calibration": self._digest(Path(calibration)) if Path(calibration).is_file() else "",
                 "program": program(),
             }
         )

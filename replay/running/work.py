@@ -12,7 +12,7 @@ from pathlib import Path
 
 from replay.running.folder import RunFolder
 from replay.running.models import LoadedModels
-from replay.running.plan import Job, Plan
+from replay.running.plan import Job, Plan, Prepared
 from replay.running.player import play
 from replay.running.stamp import Stamp
 from replay.running.watch import Tell, Watch
@@ -31,7 +31,7 @@ class Work:
     @property
     def threads(self) -> int:
         """Threads that libraries compute with in a worker, whatever the machine."""
-        return self.plan.prepared(self.plan.jobs[0])[0].cloud.threads
+        return Prepared.of(self.plan.task, self.plan.jobs[0], self.plan.variants[0]).cloud.threads
 
 
 def do(work: Work, job: Job, models: LoadedModels, tell: Tell | None = None) -> None:

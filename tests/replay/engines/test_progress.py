@@ -7,7 +7,7 @@ import pytest
 from fusion.clock import ManualClock
 from fusion.recording.base import RecordingInfo, SensorInfo
 from fusion.types import Modality
-from replay.running.progress import Lines, Silent, Tally, clock
+from replay.running.progress import Bars, Lines, Silent, Tally, clock
 from replay.running.watch import Progress, Watch
 
 
@@ -81,3 +81,18 @@ def test_a_watch_tells_a_few_times_a_second_and_never_beyond_the_end() -> None:
     assert [one.done_s for one in told] == pytest.approx([0.0, 2.5, 4.0, 4.0])
     assert {one.total_s for one in told} == {4.0}
     assert told[-1].doing == "reviewing"
+
+
+def test_a_terminal_shows_all_of_the_run_and_each_worker() -> None:
+    now, stream = [0.0], io.StringIO()
+    bars = Bars(2, stream, lambda: now[0])
+    bars.told(0, Progress("a", 0.0, 0.0, "starting"))
+    now[0] = 10.0
+    bars.told(0, Progress("a", 5.0, 20.0))
+    bars.told(1, Progress("b", 5.0, 20.0, "reviewing"))
+    bars.idle(1)
+    bars.ended("b", "[b.mcap] cut off")
+    bars.close()
+    told = stream.getvalue()
+    assert "b: [b.mcap] cut off" in told
+    assert "1/2 recordings, 1 failed, 10 of 25 s, 1.0 x real time, 0:00:15 left" in told.replace("\n", " ")

@@ -6,9 +6,10 @@ from importlib.util import find_spec
 import pytest
 
 from fusion.review.replicas.cluster import Cluster
-from replay.running.crew import drive
+from replay.running.crew import Done, drive
 from replay.running.folder import RunFolder
 from replay.running.lock import locked
+from replay.running.on_ray import Files, JobActor
 from replay.running.plan import Plan, Variant
 from replay.running.progress import Silent
 from replay.running.sources import jobs_of
@@ -28,6 +29,36 @@ def instance(plugin):
     cluster = Cluster.open("")
     yield cluster
     cluster.close()
+
+
+def work_of(parts, out) -> Work:
+    variant = Variant(reviewer="fixed:yard")
+    plan = Plan("yard", jobs_of([str(parts[0])]), (variant,))
+    return Work(plan, out, {(job.name, ""): Stamps(plan).of(job, variant) for job in plan.jobs})
+
+
+def test_an_actor_writes_where_the_run_is_and_keeps_its_files_where_it_is_not(parts, tmp_path) -> None:
+    """The far end alone, without Ray."""
+    out = tmp_path / "out"
+    work = work_of(parts, out)
+    (job,) = work.plan.jobs
+    with locked(out) as held:
+        assert isinstance(JobActor(work, held.token).run(job), Done)
+        seen = RunFolder(out).job(job.name)
+        assert {path.name for path in seen.iterdir()} >= {"spool.db", "ledger.db", "done.json"}
+        elsewhere = JobActor(work, "another folder's")
+        files = elsewhere.run(job)
+    assert isinstance(files, Files)
+    assert files.names[-1] == f"recordings/{job.name}/done.json"
+    assert f"recordings/{job.name}/spool.db" in files.names
+    done = elsewhere.read(files.names[-1], 0, 1000)
+    assert done == (seen / "done.json").read_bytes()
+    assert elsewhere.read(files.names[-1], 7, 10) == done[7:17]
+    assert elsewhere.read(files.names[-1], len(done), 10) == b""
+    assert elsewhere.progress().job == job.name
+    elsewhere.remove(files.names)
+    with pytest.raises(FileNotFoundError):
+        elsewhere.read(files.names[-1], 0, 10)
 
 
 def test_two_actors_write_the_bytes_of_one_worker(instance, parts, reference, replay_run, tmp_path) -> None:

@@ -78,6 +78,16 @@ def test_the_dead_and_the_broken_do_not_stop_the_others(parts, deadly, replay_ru
     assert done(tmp_path / "out") == {"part2", "once"}
 
 
+def test_what_is_begun_again_is_not_done_until_it_is(deadly, parts, replay_run, tmp_path, capfd) -> None:
+    out, source = tmp_path / "out", deadly("late", 0)
+    assert replay_run([source], out, *FIXED) == 0
+    assert done(out) == {"late"}
+    source.write_text(f"9 {parts[0]}")
+    assert replay_run([source], out, "--again", "--workers", "2", *FIXED) == 5
+    assert "killed by SIGKILL" in capfd.readouterr().err
+    assert done(out) == set()
+
+
 def test_the_only_recording_fails_with_its_own_words_and_code(parts, replay_run, tmp_path, capfd) -> None:
     broken = tmp_path / "broken.mcap"
     broken.write_bytes(parts[1].read_bytes()[:2000])
