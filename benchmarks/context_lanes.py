@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud_node.config import CloudSettings, ReviewSettings
 from cloud_node.ledger import open_reader
-from edge_node.config import EdgeSettings, SourceSettings
-from edge_node.settings.evidence import EvidenceSettings
 from fusion.types import Evidence, ItemState
 from fusion.wire.convert import parse_evidence
-from replay.running.player import play
+from replay.running.folder import RunFolder
+from replay.running.plan import Plan, Variant
+from replay.running.run import run
+from replay.running.sources import jobs_of
 
 LANES = ("pixels", "points", "sound")
 
@@ -32,11 +32,12 @@ def main() -> None:
     parser.add_argument("--task", default="yard")
     parser.add_argument("--max-points", type=int, default=2048)
     options = parser.parse_args()
-    evidence = EvidenceSettings(context_sound=True, max_points=options.max_points)
-    edge = EdgeSettings(task=options.task, source=SourceSettings(path=options.recording), evidence=evidence)
-    cloud = CloudSettings(reviewers=(f"fixed:{options.task}",), review=ReviewSettings(confidence_floor=1.0))
+    sets = ("edge.evidence.context_sound=true", f"edge.evidence.max_points={options.max_points}")
+    variant = Variant(reviewer=f"fixed:{options.task}", sets=(*sets, "cloud.review.confidence_floor=1.0"))
+    plan = Plan(options.task, jobs_of([str(options.recording)]), (variant,))
     with tempfile.TemporaryDirectory() as folder:
-        ledger = play(edge, cloud, Path(folder)).ledger
+        run(plan, Path(folder)).ran(plan.jobs)
+        ledger = RunFolder(Path(folder)).ledger(plan.jobs[0].name)
         reader = open_reader(str(ledger))
         outcomes = [one for one in reader.outcomes(with_evidence=True) if one.state is ItemState.REVIEWED]
         reader.close()

@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from replay.live.demo import CLOUD_TOML, DEVICE, EDGE_TOML, bundled_recording
 from replay.live.processes import Node, service, start
-from replay.running.player import LEDGER_NAME, SPOOL_NAME, remove_database
+from replay.running.folder import LEDGER_NAME, SPOOL_NAME
+from replay.running.lane import remove_database
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -53,12 +54,12 @@ def main() -> None:
 
 def run(recording: Path, out: Path, minutes: float) -> tuple[NDArray[np.float64], dict[str, int]]:
     """Readings (n, 4): seconds, MiB of the device, MiB of the service, samples; and the device's own summary."""
-    (out / "cloud.toml").write_text(CLOUD_TOML.format(task="yard", out=out, ledger=LEDGER_NAME), encoding="utf-8")
+    (out / "cloud.toml").write_text(CLOUD_TOML.format(task="yard", ledger=out / LEDGER_NAME), encoding="utf-8")
     told, readings = out / "edge.json", []
     with service(out / "cloud.toml", out / "cloud.log") as (cloud, address):
         text = EDGE_TOML.format(
             device=DEVICE, task="yard", recording=recording, pace='"flat-out"\nloop = true',
-            out=out, spool=SPOOL_NAME, address=address,
+            spool=out / SPOOL_NAME, address=address,
         )  # fmt: skip
         (out / "edge.toml").write_text(f"{text}\n[drain]\ngrace_s = {GRACE_S}\n", encoding="utf-8")
         command = ["run", "--config", str(out / "edge.toml"), "--summary", str(told)]
@@ -81,7 +82,9 @@ def judge(readings: NDArray[np.float64], summary: dict[str, int], out: Path) -> 
     """What is told of the run."""
     db = sqlite3.connect(out / LEDGER_NAME)
     try:
-        ((verdicts, ids),) = db.execute("SELECT count(*), count(DISTINCT item_id) FROM verdicts").fetchall()
+        ids_of = "device || '/' || epoch || '/' || sequence || '#' || item"
+        query = f"SELECT count(*), count(DISTINCT {ids_of}) FROM outcomes"
+        ((verdicts, ids),) = db.execute(query).fetchall()
         ((told, told_items),) = db.execute("SELECT samples, items FROM reports").fetchall()
     finally:
         db.close()

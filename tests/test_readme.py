@@ -39,7 +39,7 @@ def test_every_command_is_understood(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_a_page_is_understood(page: Path) -> None:
     """Lines after a prompt, whatever their files and hosts are called."""
     lines = [shlex.split(line, comments=True) for line in re.findall(r"^\$ (.*)$", page.read_text(), re.MULTILINE)]
