@@ -20,7 +20,7 @@ from fusion.wire.convert import parse_evidence
 from replay.running.folder import RunFolder
 from replay.running.plan import Plan, Variant
 from replay.running.run import run
-from replay.running.sources import jobs_of
+from replay.sources.jobs import jobs_of
 
 LANES = ("pixels", "points", "sound")
 

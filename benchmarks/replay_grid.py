@@ -24,7 +24,7 @@ from replay.running.folder import RunFolder
 from replay.running.models import LoadedModels
 from replay.running.plan import Plan, Variant
 from replay.running.player import play
-from replay.running.sources import jobs_of
+from replay.sources.jobs import jobs_of
 from replay.whatif.product import named_product
 
 AXES = {

@@ -120,9 +120,9 @@ def one_pass(task_name: str, recording: Path, folder: Path, rounds: int) -> dict
     from replay.running.folder import RunFolder
     from replay.running.models import LoadedModels
     from replay.running.plan import Plan, Variant
-    from replay.running.sources import jobs_of, open_job
     from replay.running.stamp import Stamps
-    from replay.running.work import Work, do
+    from replay.running.workers.work import Work, do
+    from replay.sources.jobs import jobs_of, open_job
 
     variant = Variant()
     plan = Plan(task_name, jobs_of([str(recording)]), (variant,))

@@ -24,7 +24,7 @@ from replay.results.summary import summarize
 from replay.running.folder import RunFolder
 from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Variant
-from replay.running.sources import open_job
+from replay.sources.jobs import open_job
 from replay.whatif.figures import loses_readings, world_figures
 
 
@@ -43,8 +43,13 @@ def collect(
     variant: Variant,
     folder: RunFolder,
     measured: Mapping[str, Number] = MappingProxyType({}),
+    *,
+    with_pictures: bool = True,
 ) -> RunResults:
-    """All of a run's recordings joined with their truth; `measured` are facts that only the run itself knows."""
+    """All of a run's recordings joined with their truth; `measured` are facts that only the run itself knows.
+
+    What pictures of the sent items would weigh takes as long as all the rest, and is told only `with_pictures`.
+    """
     recordings, pictures, opened = [], RivalBytes(), openers(task, jobs)
     mode = folder.mode()
     for job in jobs:
@@ -53,7 +58,8 @@ def collect(
         source = Source(job.name, job.source, job.split, job.from_s, job.to_s, lossy=loses_readings(variant))
         books = ledger if ledger.exists() else None
         one = gather(task, source, folder.spool(job.name), books, reader, reviewed=mode != Mode.EDGE_ONLY)
-        pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
+        if with_pictures:
+            pictures.add(rival_bytes(one.items, FrameIndex(reader, task)))
         recordings.append(one)
     items = [item for one in recordings for item in one.items]
     known = world_figures([folder.facts(job.name) for job in jobs], items) | dict(measured)

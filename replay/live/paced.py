@@ -29,7 +29,7 @@ from replay.running.folder import RunFolder, write_json
 from replay.running.lane import epoch_of, remove_database
 from replay.running.modes.mode import LiveLink
 from replay.running.plan import Job, Plan, Prepared
-from replay.running.sources import open_job
+from replay.sources.jobs import open_job
 
 LIVE_NAME, TOLD_NAME, CONFIG_NAME, LOG_NAME = "live.json", "edge.json", "edge.toml", "edge.log"
 

@@ -16,7 +16,7 @@ from typing import Any
 from fusion.errors import ConfigError, UnavailableError
 from replay.results.file import NAME
 from replay.running.folder import MANIFEST_NAME
-from replay.running.lock import NAME as LOCK_NAME
+from replay.running.workers.lock import NAME as LOCK_NAME
 
 _LAST = (NAME, MANIFEST_NAME)
 """Whoever finds these finds all the rest."""

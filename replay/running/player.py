@@ -25,9 +25,9 @@ from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Plan, Prepared
 from replay.running.review import AtTheEnd
 from replay.running.sharing import SharedModels
-from replay.running.sources import open_job
 from replay.running.usable import check_usable
-from replay.running.watch import Watch
+from replay.running.workers.watch import Watch
+from replay.sources.jobs import open_job
 from replay.whatif.need import with_rates
 from replay.whatif.sensors import altered, altered_rig
 from replay.whatif.surroundings import Surroundings

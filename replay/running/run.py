@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from fusion.errors import FusionError
-from replay.running.crew import Crew, drive
 from replay.running.failures import Failures
 from replay.running.folder import RunFolder
-from replay.running.lock import Held, locked
 from replay.running.models import LoadedModels
 from replay.running.plan import Job, Plan, Variant, check
-from replay.running.pool import LocalCrew
-from replay.running.progress import Board, board
-from replay.running.sources import open_job
 from replay.running.stamp import Stamp, Stamps
-from replay.running.work import Work, do
+from replay.running.workers.crew import Crew, drive
+from replay.running.workers.lock import Held, locked
+from replay.running.workers.pool import LocalCrew
+from replay.running.workers.progress import Board, board
+from replay.running.workers.work import Work, do
+from replay.sources.jobs import open_job
 
 LOCAL: Literal["local"] = "local"
 RAY: Literal["ray"] = "ray"
@@ -121,7 +121,7 @@ def _run(work: Work, jobs: list[Job], engine: Engine, held: Held, shown: Board) 
 def _crew(work: Work, size: int, engine: Engine, held: Held) -> Crew:
     if engine.kind == LOCAL:
         return LocalCrew(size, work, held.descriptor)
-    from replay.running.on_ray import RayCrew
+    from replay.running.workers.on_ray import RayCrew
 
     return RayCrew(size, work, held.token, engine.address)
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from edge_node.models import model_folder
 from replay.outputs import collect, openers, write_outputs
 from replay.report.wording import count
 from replay.results import file
-from replay.results.gather import Source, gather
 from replay.results.records import RunResults
-from replay.results.rivals import RivalBytes
-from replay.results.summary import summarize
 from replay.running.folder import RunFolder
 from replay.running.plan import Plan, Variant, check
-from replay.running.run import run
+from replay.running.run import Engine, run
 from replay.whatif.grid.differences import differences
 from replay.whatif.grid.measures import row_of
 from replay.whatif.grid.records import Grid, GridRow
@@ -27,16 +25,20 @@ from replay.whatif.scenarios import Choice
 SUMMARY_NAME = "summary.json"
 
 
-def run_grid(plan: Plan, choices: Sequence[Choice], out: Path, *, reports: bool = False) -> Grid:
+def run_grid(
+    plan: Plan, choices: Sequence[Choice], out: Path, engine: Engine, *, reports: bool = False
+) -> tuple[Grid, Callable[[], None]]:
     """Run what is not done in `out` yet; the first of `choices`, which are `plan.variants`, is the base.
 
-    Each variant has its usual folder in `out`, with a report and a scene only where `reports` asks for them. Raises
-    `FusionError`; wrong settings and models that are not there before anything runs.
+    Each variant has its usual folder in `out`, with a report and a scene only where `reports` asks for them. The grid
+    is of the recordings that could be run; the check beside it raises what was wrong with others. Raises `FusionError`,
+    for wrong settings and models that are not there before anything runs.
     """
     check(plan)
     for variant in plan.variants:
         model_folder(plan.task, variant.models)
-    run(plan, out)
+    failures = run(plan, out, engine)
+    plan = replace(plan, jobs=failures.ran(plan.jobs))
     base, rows = None, []
     for choice in choices:
         results = results_of(plan, choice.variant, out, reports=reports)
@@ -49,24 +51,18 @@ def run_grid(plan: Plan, choices: Sequence[Choice], out: Path, *, reports: bool 
         rows.append(row)
     assert base is not None
     names, seconds = tuple(one.name for one in base.recordings), sum(one.seconds for one in base.recordings)
-    return Grid(plan.task_name, names, round(seconds, 3), tuple(mark_best(rows)))
+    return Grid(plan.task_name, names, round(seconds, 3), tuple(mark_best(rows))), partial(
+        failures.check, base.recordings
+    )
 
 
 def results_of(plan: Plan, variant: Variant, out: Path, *, reports: bool) -> RunResults:
     """One variant's results; what pictures of the sent items would weigh is told only with `reports`."""
     folder = RunFolder.of(out, variant)
+    results = collect(plan.task, plan.jobs, variant, folder, with_pictures=reports)
     if reports:
-        results = collect(plan.task, plan.jobs, variant, folder)
         write_outputs(results, openers(plan.task, plan.jobs), folder.path)
-        return results
-    opened = openers(plan.task, plan.jobs)
-    recordings = []
-    for job in plan.jobs:
-        source, ledger = Source(job.name, job.source, job.split, job.from_s, job.to_s), folder.ledger(job.name)
-        known = ledger if ledger.exists() else None
-        recordings.append(gather(plan.task, source, folder.spool(job.name), known, opened[job.name]()))
-    summary = summarize(plan.task, recordings, RivalBytes())
-    return RunResults(plan.task, tuple(recordings), summary, variant.settings)
+    return results
 
 
 def mark_best(rows: Sequence[GridRow]) -> list[GridRow]:

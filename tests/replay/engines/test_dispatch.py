@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.errors import RecordingError
-from replay.running.dispatch import ATTEMPTS, Dispatch
-from replay.running.failure import LostWorkerError
 from replay.running.plan import Job
+from replay.running.workers.dispatch import ATTEMPTS, Dispatch
+from replay.running.workers.failure import LostWorkerError
 
 FATES = st.sampled_from(["done", "failed", "lost"])
 

@@ -14,9 +14,9 @@ from fusion.errors import (
     UnavailableError,
 )
 from fusion.review.base import RowsError
-from replay.running.failure import Failure, WorkerDefect
 from replay.running.failures import Failures
 from replay.running.plan import Job
+from replay.running.workers.failure import Failure, WorkerDefect
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from fusion.clock import ManualClock
 from fusion.recording.base import RecordingInfo, SensorInfo
 from fusion.types import Modality
-from replay.running.progress import Bars, Lines, Silent, Tally, clock
-from replay.running.watch import Progress, Watch
+from replay.running.workers.progress import Bars, Lines, Silent, Tally, clock
+from replay.running.workers.watch import Progress, Watch
 
 
 def test_the_rate_is_recorded_time_by_passed_time() -> None:

@@ -6,15 +6,15 @@ from importlib.util import find_spec
 import pytest
 
 from fusion.review.replicas.cluster import Cluster
-from replay.running.crew import Done, drive
 from replay.running.folder import RunFolder
-from replay.running.lock import locked
-from replay.running.on_ray import Files, JobActor
 from replay.running.plan import Plan, Variant
-from replay.running.progress import Silent
-from replay.running.sources import jobs_of
 from replay.running.stamp import Stamps
-from replay.running.work import Work
+from replay.running.workers.crew import Done, drive
+from replay.running.workers.lock import locked
+from replay.running.workers.on_ray import Files, JobActor
+from replay.running.workers.progress import Silent
+from replay.running.workers.work import Work
+from replay.sources.jobs import jobs_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -69,7 +69,7 @@ def test_two_actors_write_the_bytes_of_one_worker(instance, parts, reference, re
 def test_an_actor_that_sees_no_folder_sends_its_files_and_one_that_dies_is_replaced(
     instance, parts, deadly, replay_run, tmp_path, capfd, monkeypatch
 ) -> None:
-    from replay.running import on_ray
+    from replay.running.workers import on_ray
 
     monkeypatch.setattr(on_ray, "PIECE_BYTES", 20_000)
     variant = Variant(reviewer="fixed:yard")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from fusion.errors import UnavailableError
-from replay.running.lock import locked
+from replay.running.workers.lock import locked
 
 FIXED = ("--reviewer", "fixed:yard")
 """Starts sooner than one that needs a model."""

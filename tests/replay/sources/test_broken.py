@@ -24,7 +24,7 @@ from fusion.recording.native.writer import RecordingWriter
 from fusion.task import Task
 from fusion.types import AudioChunk, Image, PointCloud
 from replay.running.plan import Job
-from replay.running.sources import open_job
+from replay.sources.jobs import open_job
 
 DAY, HOUR = 86_400 * 10**9, 3600 * 10**9
 START = 1_700_000_000 * 10**9

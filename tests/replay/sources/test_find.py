@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fusion.errors import InputError, RecordingError
-from replay.running.sources import jobs_of
 from replay.sources.find import find_recordings
+from replay.sources.jobs import jobs_of
 
 
 def pictures(folder):
@@ -111,7 +111,7 @@ def test_a_source_without_recordings_is_one_line(tmp_path, told, given, match):
 
 def test_a_file_of_no_known_format_is_told_where_it_is_read(tmp_path):
     from fusion.task import Task
-    from replay.running.sources import open_job
+    from replay.sources.jobs import open_job
 
     (tmp_path / "notes.txt").write_text("nothing")
     (job,) = jobs_of([str(tmp_path / "notes.txt")])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fusion.task import Task
-from replay.running.sources import jobs_of, open_job
+from replay.sources.jobs import jobs_of, open_job
 from replay.sources.options import Moment, SourceOptions
 
 SHARED = Path(__file__).parents[3] / "../shared/data"

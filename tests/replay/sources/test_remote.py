@@ -13,9 +13,9 @@ import pytest
 
 from fusion.errors import InputError, UnavailableError
 from fusion.task import Task
-from replay.running.sources import jobs_of, open_job
 from replay.sources.cache import Cache
 from replay.sources.find import find_recordings
+from replay.sources.jobs import jobs_of, open_job
 from replay.sources.options import SourceOptions
 
 

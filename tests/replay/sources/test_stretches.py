@@ -13,7 +13,7 @@ from fusion.task import Task
 from fusion.types import Image
 from replay.running.folder import RunFolder
 from replay.running.plan import Job, Plan, Variant
-from replay.running.sources import jobs_of, open_job
+from replay.sources.jobs import jobs_of, open_job
 from replay.sources.options import CACHE_BYTES, SourceOptions, add_source_options, read_bytes
 
 YARD = Task.load("yard")

@@ -15,7 +15,7 @@ from replay.running.models import LoadedModels
 from replay.running.plan import Job, Plan, Prepared
 from replay.running.player import play
 from replay.running.stamp import Stamp
-from replay.running.watch import Tell, Watch
+from replay.running.workers.watch import Tell, Watch
 
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from replay.running.watch import Progress
+from replay.running.workers.watch import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

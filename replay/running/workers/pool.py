@@ -17,19 +17,19 @@ from typing import Any
 from tqdm import tqdm
 
 from fusion.errors import UnavailableError
-from replay.running.crew import Done, Event, Lost
-from replay.running.failure import Failure
 from replay.running.models import LoadedModels
 from replay.running.plan import Job
-from replay.running.watch import Progress
-from replay.running.work import Work, do, environment
+from replay.running.workers.crew import Done, Event, Lost
+from replay.running.workers.failure import Failure
+from replay.running.workers.watch import Progress
+from replay.running.workers.work import Work, do, environment
 
 _SPAWN = multiprocessing.get_context("spawn")
 _END_S = 10.0
 
 
 class LocalCrew:
-    """See `replay.running.crew.Crew`. Every worker holds `lock`, so that the folder is in use until all are gone."""
+    """See `crew.Crew`. Every worker holds `lock`, so that the folder is in use until all are gone."""
 
     def __init__(self, size: int, work: Work, lock: int) -> None:
         self.size = size

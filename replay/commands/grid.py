@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.console import add_overrides
+from replay.running.workers.options import add_engine_options, engine_of
+from replay.sources.options import SourceOptions, add_source_options
 
 if TYPE_CHECKING:
     from fusion.task import Task
@@ -20,10 +22,11 @@ def add_grid_commands(commands: Any) -> None:
     grid = commands.add_parser("grid", help="many variants of a run at once: a table, and what nothing beats")
     grid.add_argument("sources", nargs="*", metavar="SOURCE", help="default: the task's bundled recording")
     grid.add_argument("--task", default="yard")
-    grid.add_argument("--split", default="", help="of a folder of pictures: SPLIT.txt, test when left out")
+    add_source_options(grid)
     grid.add_argument("--out", type=Path, default=Path("out/grid"))
     add_grid_options(grid)
     add_overrides(grid)
+    add_engine_options(grid)
     grid.set_defaults(run=_grid)
     listed = commands.add_parser("scenarios", help="list named scenarios")
     listed.add_argument("--scenarios", type=Path, metavar="FILE", help="default: those that come with the tool")
@@ -48,7 +51,7 @@ def _grid(arguments: argparse.Namespace) -> None:
     from fusion.task import Task
     from replay.live.demo import bundled_recording
     from replay.running.plan import Plan, Variant
-    from replay.running.sources import jobs_of
+    from replay.sources.jobs import jobs_of
     from replay.whatif.grid.files import write_grid
     from replay.whatif.grid.page import write_page
     from replay.whatif.grid.run import run_grid
@@ -58,8 +61,9 @@ def _grid(arguments: argparse.Namespace) -> None:
     common = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     choices = choices_of(task, common, arguments)
     sources = arguments.sources or [str(bundled_recording(task.name))]
-    plan = Plan(task.name, jobs_of(sources, arguments.split), tuple(choice.variant for choice in choices))
-    grid = run_grid(plan, choices, arguments.out, reports=arguments.reports)
+    jobs = jobs_of(sources, options=SourceOptions.of(arguments), task=task)
+    plan = Plan(task.name, jobs, tuple(choice.variant for choice in choices))
+    grid, check = run_grid(plan, choices, arguments.out, engine_of(arguments), reports=arguments.reports)
     written = write_grid(grid, arguments.out) + write_page(grid, arguments.out, reports=arguments.reports)
     print(table(grid))
     print()
@@ -68,6 +72,7 @@ def _grid(arguments: argparse.Namespace) -> None:
     print()
     for path in written:
         print(f"wrote {path}")
+    check()
 
 
 def choices_of(task: Task, common: Variant, arguments: argparse.Namespace) -> list[Choice]:

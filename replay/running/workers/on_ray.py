@@ -16,13 +16,13 @@ from typing import Any
 
 from fusion.errors import FusionError, InputError
 from fusion.review.replicas.cluster import Cluster
-from replay.running.crew import Done, Event, Lost
-from replay.running.failure import Failure
 from replay.running.folder import DONE_NAME, RunFolder
-from replay.running.lock import is_here
 from replay.running.plan import Job
-from replay.running.watch import Progress
-from replay.running.work import Work, do
+from replay.running.workers.crew import Done, Event, Lost
+from replay.running.workers.failure import Failure
+from replay.running.workers.lock import is_here
+from replay.running.workers.watch import Progress
+from replay.running.workers.work import Work, do
 
 PIECE_BYTES = 8 << 20
 WATCH, WORK = "watch", "work"
@@ -91,7 +91,7 @@ def _files(work: Work, job: Job) -> Iterator[str]:
 
 
 class RayCrew:
-    """See `replay.running.crew.Crew`. `address` is a cluster's, empty for an instance of Ray of one's own."""
+    """See `replay.running.workers.crew.Crew`. `address` is a cluster's, empty for an instance of Ray of one's own."""
 
     def __init__(self, size: int, work: Work, token: str, address: str) -> None:
         self.size = size

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from fusion.errors import FusionError
-from replay.running.failure import LostWorkerError
 from replay.running.plan import Job
+from replay.running.workers.failure import LostWorkerError
 
 ATTEMPTS = 2
 """Workers that may die at the same recording before it is given up."""

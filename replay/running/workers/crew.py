@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from fusion.errors import FusionError
-from replay.running.dispatch import Dispatch
-from replay.running.failure import Failure
 from replay.running.plan import Job
-from replay.running.progress import Board
-from replay.running.watch import Progress
+from replay.running.workers.dispatch import Dispatch
+from replay.running.workers.failure import Failure
+from replay.running.workers.progress import Board
+from replay.running.workers.watch import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The program's commands: what each takes, and what it prints."""

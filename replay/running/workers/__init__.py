@@ -1,0 +1,1 @@
+"""Who runs a plan's jobs: this process, worker processes, or Ray actors; what they tell meanwhile."""
