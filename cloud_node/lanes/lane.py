@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from cloud_node.config import BatchSettings
 from cloud_node.job import Job, Stage
@@ -236,21 +237,24 @@ class Lane:
         for job in jobs:
             job.begin(began_ns, len(jobs), tokens)
             job.promised_ns = began_ns + duration_ns if duration_ns else None
-        results = asyncio.get_running_loop().run_in_executor(self._executor, self._work(worker, jobs))
+        review, rows = self._work(worker, jobs)
+        results = asyncio.get_running_loop().run_in_executor(self._executor, review, rows)
         task = asyncio.create_task(self._review(worker, jobs, tokens, began_ns, results))
         self._flying.add(task)
         task.add_done_callback(self._landed.append)
         task.add_done_callback(lambda _: self._news.set())
         self._show()
 
-    def _work(self, worker: Worker, jobs: Sequence[Job]) -> Callable[[], list[RowResult]]:
-        """What the reviewer's thread is to do about a batch."""
+    def _work(
+        self, worker: Worker, jobs: Sequence[Job]
+    ) -> tuple[Callable[[Sequence[Any]], list[RowResult]], list[Any]]:
+        """What the reviewer's thread is to do, and with which rows."""
         reviewer = worker.batch_reviewer
         if self._ahead is None:
-            return partial(reviewer.review, [job.evidence for job in jobs if job.evidence is not None])
+            return reviewer.review, [job.evidence for job in jobs if job.evidence is not None]
         rows = self._ahead.take(jobs)
         self._ahead.refill(self._jobs.values())
-        return lambda: reviewer.review_prepared([row() for row in rows])
+        return lambda rows: reviewer.review_prepared([row() for row in rows]), rows
 
     def _leave(self, item: ItemId) -> Job:
         """An item that waits no more, and is not reviewed."""

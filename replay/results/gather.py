@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from sys import intern
-from typing import Any
 
 import numpy as np
 
@@ -102,17 +101,16 @@ class Shared:
     """Gives equal values as one object: millions of items have a few hundred different answers."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, Any] = {}
+        self._answers: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        self._words: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def answers(self, found: dict[str, str]) -> Mapping[str, str]:
         """A mapping that is not changed any more."""
-        known: Mapping[str, str] = self._known.setdefault(tuple(found.items()), found)
-        return known
+        return self._answers.setdefault(tuple(found.items()), found)
 
     def words(self, found: tuple[str, ...]) -> tuple[str, ...]:
         """A tuple of words."""
-        known: tuple[str, ...] = self._known.setdefault(found, found)
-        return known
+        return self._words.setdefault(found, found)
 
 
 def sample_results(rows: SpoolRows, truths: TruthIndex) -> tuple[SampleResult, ...]:

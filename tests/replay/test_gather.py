@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from edge_node.spool import Spool
 from fusion.recording.truths import TruthIndex
 from fusion.task import Task
-from fusion.types import Box2D, ItemState, Truth, TruthObject
-from replay.results.gather import SpoolRows, item_results
+from fusion.types import Box2D, Gap, ItemState, Truth, TruthObject
+from replay.results.gather import SpoolRows, item_results, open_database
 from replay.results.records import RecordingResults, RunResults, SampleResult
 from replay.results.rivals import RivalBytes
 from replay.results.summary import detector_map50, summarize
@@ -17,17 +18,26 @@ TOLD, UNTOLD = 1_000_000_000, 2_000_000_000
 DRUM = TruthObject(7, "drum", "leaking", Box2D(10, 10, 60, 60), None, False, "contain", 1.0)
 
 
+class Rows:
+    """A spool with one item on the same place at each of the times."""
+
+    device, epoch = "d", "e"
+
+    def __init__(self, *times):
+        item = {
+            "item": 1, "x1": 11.0, "y1": 9.0, "x2": 61.0, "y2": 60.0, "opinion": "", "verdict": "", "answered_ns": None,
+            "decided_ns": 0, "track": 3, "label": "drum", "score": 0.9, "state": ItemState.PASSED.value, "reasons": "",
+            "into_item": "", "note": "", "evidence_bytes": 0, "maps_bytes": 0, "tokens_bytes": 0, "crop_bytes": 0,
+            "pixels_sent": 0, "scores": '{"class": {"drum": 0.9}, "condition": {}}', "scale": 1.0, "dx": 0.0, "dy": 0.0,
+        }  # fmt: skip
+        self._items = [{**item, "sequence": n, "time_ns": time} for n, time in enumerate(times, 1)]
+
+    def items(self):
+        return iter(self._items)
+
+
 def spool(*times):
-    """One item on the same place at each of the times."""
-    samples = [{"sequence": n, "time_ns": t, "scale": 1.0, "dx": 0.0, "dy": 0.0} for n, t in enumerate(times, 1)]
-    item = {
-        "item": 1, "x1": 11.0, "y1": 9.0, "x2": 61.0, "y2": 60.0, "opinion": "", "verdict": "", "answered_ns": None,
-        "decided_ns": 0, "track": 3, "label": "drum", "score": 0.9, "state": ItemState.PASSED.value, "reasons": "",
-        "into_item": "", "note": "", "evidence_bytes": 0, "maps_bytes": 0, "crop_bytes": 0, "pixels_sent": 0,
-        "scores": '{"class": {"drum": 0.9}, "condition": {}}',
-    }  # fmt: skip
-    items = [{**item, "sequence": n} for n in range(1, len(times) + 1)]
-    return SpoolRows(samples, items, [{"reason": f"no picture at position {n}", "count": 2} for n in (4, 9)], "d", "e")
+    return Rows(*times)
 
 
 def judged(*truths, times=(TOLD, UNTOLD)):
@@ -56,8 +66,21 @@ def test_no_truth_judges_nobody():
     assert judged() == [{}, {}]
 
 
-def test_reasons_of_gaps_are_counted_whatever_the_place():
-    assert spool(TOLD).gap_reasons() == {"no picture": 4}
+def test_reasons_of_gaps_are_counted_whatever_the_place(tmp_path):
+    path = tmp_path / "spool.db"
+    device = Spool.open(path, "d", "yard")
+    for number in (4, 9):
+        device.declare_gap(Gap(number, number + 1, f"no picture at position {number}"))
+    device.close()
+    with open_database(path) as db:
+        assert SpoolRows.of(db).gap_reasons() == {"no picture": 4}
+
+
+def test_items_without_reasons_or_answers_keep_both_apart():
+    """An empty tuple of reasons and no answers at all are different things, however values are shared."""
+    (item,) = item_results(YARD, spool(UNTOLD), TruthIndex([Truth(TOLD, (DRUM,))]))
+    assert item.reasons == ()
+    assert item.truth_answers == {}
 
 
 @pytest.mark.parametrize(("label", "expected"), [("drum", 1.0), ("car", None)])

@@ -18,7 +18,7 @@ from fusion.review import RowsError, load_reviewer
 from fusion.types import PixelCrop
 from replay.outputs import collect
 from replay.results.file import write_results
-from replay.results.gather import SpoolRows
+from replay.results.gather import SpoolRows, open_database
 from replay.running.folder import RunFolder
 from replay.running.models import LoadedModels
 from replay.running.plan import Job, Plan, Variant
@@ -94,7 +94,8 @@ def test_a_lane_that_is_told_is_charged_what_the_models_took(made):
     """Edge time holds the engines' part, also where another lane had them run."""
     plan, out, *_ = made
     for variant in plan.variants:
-        rows = SpoolRows.read(RunFolder.of(out, variant).spool("patrol")).samples
+        with open_database(RunFolder.of(out, variant).spool("patrol")) as db:
+            rows = list(SpoolRows.of(db).samples())
         assert len(rows) >= 5
         assert all(0 < row["engine_ns"] <= row["edge_ns"] for row in rows)
 
