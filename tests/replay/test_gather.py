@@ -7,7 +7,7 @@ import pytest
 from edge_node.spool import Spool
 from fusion.recording.truths import TruthIndex
 from fusion.task import Task
-from fusion.types import Box2D, Gap, ItemState, Truth, TruthObject
+from fusion.types import Box2D, Gap, ItemState, LedgerCounts, Truth, TruthObject
 from replay.results.gather import SpoolRows, item_results, open_database
 from replay.results.records import RecordingResults, RunResults, SampleResult
 from replay.results.rivals import RivalBytes
@@ -34,6 +34,9 @@ class Rows:
 
     def items(self):
         return iter(self._items)
+
+    def counts(self):
+        return LedgerCounts(len(self._items), 0, {ItemState.PASSED: len(self._items)})
 
 
 def spool(*times):
