@@ -28,7 +28,7 @@ def test_the_walk_answers_its_question(
     missed = {name: re.search(rf"^{name}: missed (\d+) of (\d+) defects", told, re.MULTILINE) for name in grid[2:4]}
     assert all(missed.values()), told
     assert {found[2] for found in missed.values() if found} == {"7"}
-    sent = re.search(r"half-link: .*sent ([\d.]+) KB instead of ([\d.]+) KB", told, re.DOTALL)
+    sent = re.search(r"half-link: .*sent ([\d.]+)\sKB instead of ([\d.]+)\sKB", told, re.DOTALL)
     assert sent
     assert float(sent[1]) < float(sent[2])
     assert (tmp_path / "out/half/grid.html").stat().st_size > 10_000
