@@ -47,8 +47,9 @@ from replay import cli
 from replay.running import run as running
 real = running.run
 def timed(*words, **named):
-    real(*words, **named)
+    failures = real(*words, **named)
     print(f"run {time.perf_counter() - began:.3f}", flush=True)
+    return failures
 running.run = timed
 code = cli.main(sys.argv[1:])
 print(f"all {time.perf_counter() - began:.3f}")
