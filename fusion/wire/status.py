@@ -15,11 +15,13 @@ from google.rpc import error_details_pb2, status_pb2
 
 from fusion.errors import (
     ConfigError,
+    DamagedError,
     EvidenceError,
     FusionError,
     InputError,
     ModelError,
     OverloadedError,
+    PartialError,
     ProtocolError,
     RecordingError,
     SensorError,
@@ -45,6 +47,8 @@ _CODES: dict[type[FusionError], grpc.StatusCode] = {
     ConfigError: grpc.StatusCode.INTERNAL,
     ModelError: grpc.StatusCode.INTERNAL,
     SpoolError: grpc.StatusCode.INTERNAL,
+    DamagedError: grpc.StatusCode.UNKNOWN,
+    PartialError: grpc.StatusCode.UNKNOWN,
     FusionError: grpc.StatusCode.UNKNOWN,
 }
 _CLASS_OF_NAME = {kind.__name__: kind for kind in _CODES}

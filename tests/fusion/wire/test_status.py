@@ -20,6 +20,8 @@ EVERY = [
     errors.OverloadedError("o", retry_after_s=2.5),
     errors.ProtocolError("x"),
     errors.SpoolError("s"),
+    errors.DamagedError("d"),
+    errors.PartialError("p"),
     errors.FusionError("f"),
 ]
 
