@@ -141,7 +141,7 @@ def one_pass(task_name: str, recording: Path, folder: Path, rounds: int) -> dict
     opened = openers(plan.task, plan.jobs)
     reported = timed(lambda: collect(plan.task, plan.jobs, variant, RunFolder.of(out, variant)))
     with redirect_stdout(io.StringIO()):
-        parts["gathering and report"].append(reported + timed(lambda: write_outputs(results, opened, out, scene=False)))
+        parts["gathering and report"].append(reported + timed(lambda: write_outputs(results, opened, out, exports=())))
     ratios = [(d + m) / r for r, d, m in zip(parts["run"], parts["decoding"], parts["models"], strict=True)]
     print(f"| one pass over {seconds:.1f} s of {recording.name} | seconds | x real time |\n|---|---|---|")
     for name, found in parts.items():
