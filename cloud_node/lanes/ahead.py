@@ -1,7 +1,8 @@
 """Rows made ready for their batch while the batch before them is scored.
 
-Decoding and checking a row costs a tenth to a fifth of its review on a processor, and all of what a graphics card does
-not do. Only so many rows are prepared ahead as the next batches can hold: what will be given up is not decoded.
+For a reviewer that leaves the processor free: a graphics card's, or another machine's. One that scores on it has
+nothing to gain: on two cores its thread and this one took turns so often that half as many were reviewed under
+overload. Only so many rows are prepared ahead as the next batches can hold: what will be given up is not decoded.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from cloud_node.lanes.warmup import TimedBatch, warm_up
 from cloud_node.metrics import Metrics
 from fusion.clock import Clock
 from fusion.errors import ModelError
-from fusion.review import ANY_PROFILE, Reviewer, replicated
+from fusion.review import ANY_PROFILE, Reviewer, replicated, scores_here
 from fusion.review.rationale import Explains
 from fusion.types import Evidence, ItemId
 
@@ -80,7 +80,8 @@ class Lane:
         self._clock = clock
         self._metrics = metrics
         self._jobs: dict[ItemId, Job] = {}
-        self._ahead = None if replicated(reviewer) else Ahead(self._pricing.prepare, 2 * settings.items)
+        here = replicated(reviewer) or scores_here(reviewer)
+        self._ahead = None if here else Ahead(self._pricing.prepare, 2 * settings.items)
         self._explainer = Explainer(rationale_tokens, executor, clock, self.cost.predict_ns)
         self._writing: set[asyncio.Task[None]] = set()
         self._written: list[tuple[Worker, Written]] = []

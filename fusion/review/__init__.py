@@ -7,6 +7,7 @@ from fusion.review.base import (
     RowsError,
     check_answers,
     load_reviewer,
+    scores_here,
     serves,
     waits_elsewhere,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "check_answers",
     "load_reviewer",
     "replicated",
+    "scores_here",
     "serves",
     "waits_elsewhere",
 ]

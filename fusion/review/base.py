@@ -121,6 +121,11 @@ def waits_elsewhere(reviewer: Reviewer) -> bool:
     return bool(getattr(reviewer, "elsewhere", False))
 
 
+def scores_here(reviewer: Reviewer) -> bool:
+    """Whether scoring takes this machine's processor: not where `reviewer` waits elsewhere, or has `on_gpu` true."""
+    return not (waits_elsewhere(reviewer) or getattr(reviewer, "on_gpu", False))
+
+
 def slot_answers(
     task: Task, tables: Sequence[NDArray[np.floating]], chosen: NDArray[np.int64]
 ) -> list[dict[str, SlotAnswer]]:

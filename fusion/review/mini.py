@@ -64,6 +64,11 @@ class MiniReviewer:
         return frozenset(self._files.profiles)
 
     @property
+    def on_gpu(self) -> bool:
+        """See `scores_here`."""
+        return self._device != "cpu"
+
+    @property
     def files(self) -> ReviewerFiles:
         """The loaded parts."""
         return self._files

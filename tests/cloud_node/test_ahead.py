@@ -1,14 +1,20 @@
 """Rows are prepared while the batch before them is scored, and only as many as the next batches hold."""
 
+import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from cloud_node.config import BatchSettings
 from cloud_node.job import Job, Listener
 from cloud_node.lanes.ahead import Ahead
+from cloud_node.lanes.lane import Lane, LaneEvents
 from cloud_node.lanes.reviewer import BatchReviewer, Poisoned
+from cloud_node.metrics import Metrics
+from fusion.clock import ManualClock
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import EvidenceError
 from fusion.review import load_reviewer
@@ -129,3 +135,55 @@ def test_a_row_that_cannot_be_prepared_is_told_like_any_other(reviewer):
     assert isinstance(row, Poisoned)
     assert "torn" in row.reason
     ahead.close()
+
+
+class Told:
+    """The reviewer, remembering in which threads it prepared; what it says of where it computes is given."""
+
+    def __init__(self, reviewer, **says):
+        self.reviewer, self.threads = reviewer, set()
+        vars(self).update(says)
+
+    def prepare(self, evidence):
+        self.threads.add(threading.current_thread().name.split("_")[0])
+        return self.reviewer.prepare(evidence)
+
+    def __getattr__(self, name):
+        if name == "replicas":
+            raise AttributeError(name)
+        return getattr(self.reviewer, name)
+
+
+@pytest.mark.parametrize(
+    ("says", "where"), [({}, {"score"}), ({"on_gpu": False}, {"score"}), ({"on_gpu": True}, {"prepare"}),
+                        ({"elsewhere": True}, {"prepare"})],
+)  # fmt: skip
+def test_nothing_is_prepared_ahead_on_the_processor_that_scores(reviewer, says, where):
+    """Would fail if the two took turns: half as many were reviewed under overload."""
+    told, done = Told(reviewer, **says), []
+
+    async def go():
+        pool = ThreadPoolExecutor(1, thread_name_prefix="score")
+        lane = Lane(told, BatchSettings(items=2, max_delay_ms=0), pool, ManualClock(1), Metrics())
+        jobs, enough = [job_of(reviewer, seed) for seed in range(6)], asyncio.Event()
+        for job in jobs:
+            job.tokens = lane.price(job.evidence)
+            lane.add(job)
+        if where == {"prepare"}:  # all that the lane has room for, before a batch begins
+            await asyncio.to_thread(lane._ahead._thread.submit(lambda: None).result, WAIT_S)
+
+        def ended(rows):
+            done.extend(job.item for job, _ in rows)
+            if len(done) >= len(jobs):
+                enough.set()
+
+        running = asyncio.create_task(lane.run(LaneEvents(lambda _: None, ended, lambda *_: None)))
+        async with asyncio.timeout(WAIT_S):
+            await enough.wait()
+        running.cancel()
+        pool.shutdown()
+
+    asyncio.run(go())
+    assert len(done) == 6
+    assert where <= told.threads
+    assert where == {"prepare"} or told.threads == where

@@ -9,26 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from fusion.review.hub.packed import attend_packed
 
 NAME = "fusion_shared_prefix"
 Prefix: TypeAlias = Sequence[tuple[Tensor, Tensor]]
 """Keys and values (1, heads, P, width) a layer."""
 
-_prefix: ContextVar[Prefix | None] = ContextVar("prefix", default=None)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    prefix: Prefix
+    packed: BlockMask | None
+
+
+_shared: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
-def shared(prefix: Prefix) -> Iterator[None]:
-    """Within it, text layers whose attention is `NAME` see `prefix`, which may be empty, before their own row."""
-    token = _prefix.set(prefix)
+def shared(prefix: Prefix, packed: BlockMask | None = None) -> Iterator[None]:
+    """Within it, text layers whose attention is `NAME` see `prefix`, which may be empty, before their own row.
+
+    Rows `packed` into one see by that mask, and the mask that transformers hands on is not looked at.
+    """
+    token = _shared.set(_Shared(prefix, packed))
     try:
         yield
     finally:
-        _prefix.reset(token)
+        _shared.reset(token)
 
 
 def register() -> None:
@@ -44,16 +58,20 @@ def attend(
     """As transformers calls it: `query` (B, H, Q, D), `key` and `value` (B, G, K, D), the mask (B, 1, Q, K) bool, True
     where a query sees a key. Returns (B, Q, H, D). Every query sees the whole prefix.
     """
-    prefix = _prefix.get()
-    if prefix is None:
+    given = _shared.get()
+    if given is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         alone, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return alone, None
+    prefix, scale = given.prefix, _scale(options, query.shape[-1])
+    if given.packed is not None:
+        before = prefix[module.layer_idx] if prefix else None
+        return attend_packed(query, key, value, before, block_mask=given.packed, scale=scale), None
     keys, values = prefix[module.layer_idx] if prefix else (key[:1, :, :0], value[:1, :, :0])
     rows, heads, queries, width = query.shape
     groups = key.shape[1]
-    grouped = query.reshape(rows, groups, heads // groups, queries, width) * _scale(options, width)
+    grouped = query.reshape(rows, groups, heads // groups, queries, width) * scale
     own = grouped.flatten(2, 3) @ key.transpose(2, 3)  # (B, G, heads a group * Q, K)
     own = own.reshape(rows, groups, -1, queries, key.shape[2])
     if attention_mask is not None:

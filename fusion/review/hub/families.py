@@ -106,8 +106,9 @@ class Family:
 
 
 def _stacked(features: Any, pictures: int) -> Tensor:
-    if isinstance(features, Tensor) and features.ndim == 3:
-        return features
+    """(P, n, width), whatever a version of transformers gives: that, all pictures' rows in one, or a list of them."""
+    if isinstance(features, Tensor):
+        return features if features.ndim == 3 else features.reshape(pictures, -1, features.shape[-1])
     parts = list(features)
     if len(parts) != pictures:
         raise ModelError(f"the vision tower made features of {len(parts)} pictures from {pictures}")

@@ -31,8 +31,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelTree:
-    """N tokens. `ids`, `parents` (-1 for the first of a branch) and `depths` (from 0) are (N,) int64.
+    """N tokens in the order in which they are met going down every branch in turn: what lies below one follows it.
 
+    `ids`, `parents` (-1 for the first of a branch) and `depths` (from 0) are (N,) int64.
     `labels` has a tuple of steps for every option of every slot, in the task's order.
     """
 
@@ -48,6 +49,14 @@ class LabelTree:
             if parent >= 0:
                 seen[index] |= seen[parent]
         return seen
+
+    def ends(self) -> NDArray[np.int64]:
+        """(N,): where what lies below a token ends, so that token i sees j just where j <= i < ends[j]."""
+        ends = np.arange(1, len(self.ids) + 1)
+        for index in range(len(self.ids) - 1, -1, -1):
+            if (parent := self.parents[index]) >= 0:
+                ends[parent] = max(ends[parent], ends[index])
+        return ends
 
     def read_at(self) -> NDArray[np.int64]:
         """The tokens at which something is read, in order."""
@@ -67,7 +76,8 @@ def build_tree(stems: Sequence[str], options: Sequence[Sequence[str]], tokenize:
         if not shared:
             raise ModelError(f"the tokenizer writes the answers {list(choices)} with nothing in common before them")
         root = growing.chain(-1, written[0][:shared])
-        labels.append(tuple(growing.label(root, ids[shared:]) for ids in written))
+        steps = {ids: growing.label(root, ids[shared:]) for ids in sorted(map(tuple, written))}
+        labels.append(tuple(steps[tuple(ids)] for ids in written))
     return growing.done(tuple(labels))
 
 
@@ -111,7 +121,7 @@ class _Growing:
         return parent
 
     def label(self, root: int, ids: Sequence[int]) -> tuple[Step, ...]:
-        """The steps of a label, whose tokens but the last are in the tree from now on."""
+        """The steps of a label, whose tokens but the last are in the tree from now on; labels come sorted."""
         steps, at = [], root
         for place, token in enumerate(ids):
             steps.append(Step(at, token, first=place == 0))

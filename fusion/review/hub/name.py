@@ -18,7 +18,8 @@ class HubName(Settings):
     `where` is a folder, or a name of the hub that is in the local cache or can be fetched. `projector` is what
     `fusion train projector` made for this very model; it knows its task, its crops' size and
     its calibration. `calibration` is a file that `fusion calibrate reviewer` made. Without a projector `side` pixels
-    a side is what crops are scaled to before the model's own processor sees them.
+    a side is what crops are scaled to before the model's own processor sees them. `compile` says whether layers are
+    compiled and rows packed, None that they are on a GPU; answers are the same but for rounding.
     """
 
     where: str = Field(min_length=1)
@@ -28,6 +29,7 @@ class HubName(Settings):
     side: int = Field(default=224, ge=28, le=1024)
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool | None = None
 
     @classmethod
     def parse(cls, argument: str) -> Self:
@@ -44,6 +46,11 @@ class HubName(Settings):
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             raise ConfigError(f"reviewer hf:{argument}: {field}: {first['msg']}") from None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether layers are compiled and rows packed."""
+        return self.device != "cpu" if self.compile is None else self.compile
 
     @property
     def folder(self) -> Path | None:

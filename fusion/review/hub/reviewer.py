@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,7 @@ from fusion.review.base import ANY_PROFILE, PreparedItem, slot_answers
 from fusion.review.batch import EvidenceBatch, collate, to_pixels
 from fusion.review.crop import decode_crop
 from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.hub.compiled import as_written, compile_layers
 from fusion.review.hub.families import CROSS
 from fusion.review.hub.model import HubModel, open_model, told_of
 from fusion.review.hub.name import HubName
@@ -54,9 +56,12 @@ class HubReviewer:
         self._fitted = load_temperatures(called.calibration, task, self.name)
         self.name += self._fitted.mark
         with told_of(called), torch.inference_mode():
-            self.network = network_of(task, opened, self._side, projected)
+            self.network = network_of(task, opened, self._side, projected, packs=called.compiled)
             self._crop_tokens = self.network.crop_tokens(self._side)
             self._prefix = self.network.prefix_cache()
+            self._compiled = called.compiled and not self.network.crosses
+            if self._compiled:
+                compile_layers(self.network.text)
         self._writer: RationaleWriter | None = None
 
     @classmethod
@@ -78,6 +83,11 @@ class HubReviewer:
     def temperatures(self) -> tuple[float, ...]:
         """What scores are divided by, slot by slot."""
         return self._fitted.values if self.files is None else self.files.temperatures
+
+    @property
+    def on_gpu(self) -> bool:
+        """See `scores_here`."""
+        return self.network.device.type != "cpu"
 
     def example(self, seed: int) -> Evidence:
         """A made-up item: with a picture, or of a trunk that its projector reads."""
@@ -140,7 +150,8 @@ class HubReviewer:
             self._writer = RationaleWriter(self.network)
         with torch.inference_mode():
             batch = self._batch([row.payload])
-        return self._writer.write(batch, self._prefix, answers, max_tokens, carry_on)
+        with as_written() if self._compiled else nullcontext():
+            return self._writer.write(batch, self._prefix, answers, max_tokens, carry_on)
 
     def _batch(self, rows: Sequence[ReviewFeatures]) -> EvidenceBatch:
         if self.files is not None:
@@ -158,9 +169,11 @@ class HubReviewer:
         ).to(self.network.device)
 
 
-def network_of(task: Task, opened: HubModel, side: int, projected: Projected | None = None) -> HubNetwork:
+def network_of(
+    task: Task, opened: HubModel, side: int, projected: Projected | None = None, *, packs: bool = False
+) -> HubNetwork:
     """The model with its prompt, for crops of `side` pixels. Raises `ModelError`."""
     family = opened.family
     prompt = build_prompt(task, family.processor, family.image_token, side, image_first=family.kind in CROSS)
     projector = None if projected is None else projected.files.projector.to(family.head.weight.device)
-    return HubNetwork(family, prompt, projector).eval()
+    return HubNetwork(family, prompt, projector, packs=packs).eval()

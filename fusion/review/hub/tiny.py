@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,19 @@ _PICTURES_FIRST = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Width and depth of the text model, and what its tokenizer learns: at most `vocabulary` tokens, from `words`."""
+    """Width and depth of the text model, and what its tokenizer learns: at most `vocabulary` tokens, from `words`.
+
+    `more` says otherwise what else a configuration has, in its own names.
+    """
 
     hidden: int = 48
     layers: int = 3
     vocabulary: int = 340
     words: str = _WORDS
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def text(self) -> dict[str, int]:
+    def text(self) -> dict[str, Any]:
         """As configurations of text models name it; heads of 12 numbers at 48, of 64 at 256 and more."""
         heads = max(4, self.hidden // 64)
         return {
@@ -52,6 +57,7 @@ class Shape:
             "bos_token_id": 1,
             "eos_token_id": 2,
             "pad_token_id": 0,
+            **self.more,
         }
 
     @property
@@ -64,6 +70,14 @@ class Shape:
 
 def save_tiny(family: str, folder: Path, seed: int = 0, shape: Shape = Shape()) -> Path:
     """Write a model and its processor; returns the folder."""
+    model, processor = make_random(family, seed, shape)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def make_random(family: str, seed: int = 0, shape: Shape = Shape()) -> tuple[Any, Any]:
+    """A model, on torch's default device and in its default type, and its processor."""
     torch.manual_seed(seed)
     model, processor = {
         "llava": _llava, "idefics3": _idefics3, "smolvlm": _smolvlm, "qwen2_5_vl": _qwen2_5_vl,
@@ -74,9 +88,7 @@ def save_tiny(family: str, folder: Path, seed: int = 0, shape: Shape = Shape()) 
             torch.nn.init.normal_(parameter, std=0.15 * (48 / shape.hidden) ** 0.5)
         elif name.endswith("_gate"):
             torch.nn.init.ones_(parameter)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return model, processor
 
 
 def tokenizer(shape: Shape, *special: str) -> Any:
@@ -113,9 +125,10 @@ def _llava(shape: Shape) -> tuple[Any, Any]:
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=TINY_SIDE,
         patch_size=14, vision_use_head=False,
     )  # fmt: skip
+    text = LlamaConfig(**{"vocab_size": len(words), **shape.text})
     config = LlavaConfig(
-        vision_config=vision, text_config=LlamaConfig(vocab_size=len(words), **shape.text), image_token_index=image,
-        image_seq_length=16, vision_feature_select_strategy="full", vision_feature_layer=-1,
+        vision_config=vision, text_config=text, image_token_index=image, image_seq_length=16,
+        vision_feature_select_strategy="full", vision_feature_layer=-1,
     )  # fmt: skip
     processor = LlavaProcessor(
         image_processor=CLIPImageProcessor(

@@ -33,6 +33,8 @@ def test_every_label_is_read_behind_its_own_beginning(asked, size) -> None:
     except ModelError:  # a piece may end inside two labels alike
         return
     sees = tree.sees()
+    order = np.arange(len(sees))
+    assert (sees == ((order <= order[:, None]) & (order[:, None] < tree.ends()))).all()
     for (stem, options), steps_of in zip(asked, tree.labels, strict=True):
         assert len({steps[0].at for steps in steps_of}) == 1
         for option, steps in zip(options, steps_of, strict=True):

@@ -13,13 +13,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusion.codec.synthetic import synthetic_profile
 from fusion.review.batch import EvidenceBatch, collate, to_pixels
-from fusion.review.features import extract_features
+from fusion.review.features import ReviewFeatures, extract_features
 from fusion.review.hub.families import CROSS, Family
 from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import new_projector
 from fusion.review.hub.prompt import build_prompt, special_tokens, stems
 from fusion.review.hub.tiny import TINY_FAMILIES, save_tiny
 from fusion.review.hub.tiny import TINY_SIDE as SIDE
+from fusion.review.layout import FeatureLayout
 from fusion.review.questions import question
 from fusion.review.synthetic import synthetic_evidence, synthetic_layout
 from fusion.task import Task
@@ -103,24 +104,48 @@ def test_what_rows_share_is_the_longer_part(network: HubNetwork, task: Task) -> 
     assert shared_first is not (network.vlm.config.model_type in CROSS)
 
 
-def test_rows_of_different_lanes_do_not_depend_on_their_batch_mates(folder: Path, task: Task) -> None:
+@pytest.fixture(scope="module", params=[False, True], ids=["padded", "packed"])
+def mixed(request: pytest.FixtureRequest, folder: Path, task: Task) -> HubNetwork:
+    """One that reads every lane."""
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     family = Family(model, AutoProcessor.from_pretrained(folder))
     prompt = build_prompt(task, family.processor, family.image_token, SIDE, image_first=family.kind in CROSS)
-    profile = synthetic_profile(task="yard")
-    layout = synthetic_layout(task, profile)
+    layout = synthetic_layout(task, synthetic_profile(task="yard"))
     torch.manual_seed(0)
-    mixed = HubNetwork(family, prompt, new_projector(family, layout, 32))
+    return HubNetwork(family, prompt, new_projector(family, layout, 32), packs=request.param)
+
+
+def rows_of_many_lengths(task: Task, layout: FeatureLayout, count: int = 5) -> list[ReviewFeatures]:
+    profile = synthetic_profile(task="yard")
     rows = [
-        extract_features(synthetic_evidence(task, profile, seed, pixels=True)[0], profile, layout) for seed in range(5)
+        extract_features(synthetic_evidence(task, profile, seed, pixels=True)[0], profile, layout)
+        for seed in range(count)
     ]
-    rows = [replace(rows[0], crop=None), replace(rows[1], maps=None, crop=None, tokens=None), rows[2],
-            replace(rows[3], maps=None), replace(rows[4], tokens=None)]  # fmt: skip
+    less = [{"crop": None}, {"maps": None, "crop": None, "tokens": None}, {}, {"maps": None}, {"tokens": None}]
+    return [replace(row, **less[number % len(less)]) for number, row in enumerate(rows)]
+
+
+def test_rows_of_different_lanes_do_not_depend_on_their_batch_mates(mixed: HubNetwork, task: Task) -> None:
+    layout = mixed.projector.layout
+    rows = rows_of_many_lengths(task, layout)
     with torch.inference_mode():
         together = [torch.softmax(scores, 1) for scores in mixed(collate(rows, layout))]
         for place, row in enumerate(rows):
             for whole, single in zip(together, mixed(collate([row], layout)), strict=True):
                 assert torch.allclose(whole[place], torch.softmax(single, 1)[0], atol=TOLERANCE)
+
+
+@torch.inference_mode()
+def test_packed_rows_are_answered_as_padded_ones(folder: Path, mixed: HubNetwork, task: Task) -> None:
+    """Over many blocks of attention, rows lying across their edges."""
+    layout = mixed.projector.layout
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    family = Family(model, AutoProcessor.from_pretrained(folder))
+    padded = HubNetwork(family, mixed.prompt, mixed.projector)
+    batch = collate(rows_of_many_lengths(task, layout, 23), layout)
+    for one, other in zip(mixed(batch), padded(batch), strict=True):
+        assert torch.allclose(torch.softmax(one, 1), torch.softmax(other, 1), atol=TOLERANCE)
+    assert not torch.allclose(mixed(batch)[0][0], mixed(batch)[0][5], atol=100 * TOLERANCE)
 
 
 def test_a_row_does_not_depend_on_its_batch_mates(network: HubNetwork) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ConfigError, EvidenceError, ModelError
 from fusion.review.base import check_answers
+from fusion.review.hub.name import HubName
 from fusion.review.hub.reviewer import HubReviewer
 from fusion.review.hub.tiny import save_tiny
 from fusion.review.synthetic import synthetic_evidence
@@ -99,3 +100,29 @@ def test_names_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     with pytest.raises(ModelError, match="cannot be loaded"):
         HubReviewer.load(f"{tmp_path}?task=yard")
+
+
+def test_compiled_and_packed_it_answers_the_same(folder: Path, reviewer: HubReviewer) -> None:
+    """As on a GPU, whose layers are compiled; here by the compiler for the processor."""
+    served = HubReviewer.load(f"{folder}?task=yard&side=56&compile=yes")
+    rows = [served.prepare(item(seed, pixels=seed != 2)) for seed in range(5)]
+    usual = reviewer.score(rows)
+    for answered, expected in zip(served.score(rows), usual, strict=True):
+        for name, answer in answered.items():
+            assert answer.probabilities == pytest.approx(expected[name].probabilities, abs=1e-5)
+    assert served.name == reviewer.name
+    assert served.explain(rows[0], usual[0], 8) == reviewer.explain(rows[0], usual[0], 8)
+
+
+def test_without_a_compiler_it_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(ModelError, match="install gcc, or add compile=no"):
+        HubReviewer.load(f"{folder}?task=yard&side=56&compile=yes")
+
+
+@pytest.mark.parametrize(
+    ("asked", "compiled"), [("", False), ("&device=cuda", True), ("&device=cuda&compile=no", False)]
+)
+def test_layers_are_compiled_on_a_gpu(asked: str, compiled: bool) -> None:
+    assert HubName.parse(f"somewhere?task=yard{asked}").compiled is compiled
