@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusion.console import guarded
+from fusion.errors import ConfigError
 from replay.commands.compare import add_compare_commands
 from replay.commands.export import add_export_command
 from replay.commands.grid import add_grid_commands
@@ -40,7 +41,10 @@ def _demo(arguments: argparse.Namespace) -> None:
     from replay.commands.headlines import tell
     from replay.live.demo import demo
 
-    pace = arguments.pace if arguments.pace in ("realtime", "flat-out") else float(arguments.pace)
+    try:
+        pace = arguments.pace if arguments.pace in ("realtime", "flat-out") else float(arguments.pace)
+    except ValueError:
+        raise ConfigError(f"--pace {arguments.pace}: give a factor, realtime or flat-out") from None
     results = demo(arguments.recording, arguments.out, task_name=arguments.task, pace=pace)
     tell(results.summary)
 

@@ -11,14 +11,17 @@ Whose turn it is, is decided in three steps:
 
 No batch costs more than its budget, or is predicted to end after the deadline of one of its entries. What cannot
 make its deadline even alone is reported as expired; so is what a full batch would make late, while others fill one.
+When that goes on (`Overload`), only what fills the next batch of every replica and one more is kept of what has a
+deadline: as many are done, sooner after they came, and who is given up learns it earlier.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from cloud_node.lanes.overload import Overload
 from fusion.types import ItemId
 
 PATIENCE_NS = 5_000_000_000
@@ -47,7 +50,9 @@ class Decision:
 
 
 class Batcher:
-    """Waiting entries of one reviewer. `predict_ns` says how long a batch of so many tokens takes."""
+    """Waiting entries of one reviewer. `predict_ns` says how long a batch of so many tokens takes, `replicas` how many
+    are at work at once.
+    """
 
     def __init__(
         self,
@@ -57,12 +62,15 @@ class Batcher:
         max_delay_ns: int,
         predict_ns: Callable[[int], int],
         patience_ns: int = PATIENCE_NS,
+        replicas: Callable[[], int] = lambda: 1,
     ) -> None:
         self._max_tokens = max_tokens
         self._max_items = max_items
         self._max_delay_ns = max_delay_ns
         self._predict_ns = predict_ns
         self._patience_ns = patience_ns
+        self._replicas = replicas
+        self._overload = Overload()
         self._quantum = max(1, max_tokens // 8)
         self._waiting: dict[ItemId, Entry] = {}
         self._order: dict[ItemId, int] = {}
@@ -106,6 +114,9 @@ class Batcher:
         """What to do at `now_ns`, given that the reviewer, or one of its replicas, is free."""
         expired = self._drop(e for e in self._waiting.values() if self._late(e, now_ns))
         expired += self._drop(self._in_the_way(now_ns))
+        self._overload.observe(now_ns, (e.arrival_ns for e in expired), backlog=self._full(self._waiting.values()))
+        if self._overload.standing:
+            expired += self._drop(self._beyond_use())
         wake_ns = self._wake_ns(now_ns)
         if wake_ns is None or wake_ns > now_ns:
             return Decision((), expired, wake_ns)
@@ -145,7 +156,24 @@ class Batcher:
         given_up = {p for p in {e.priority for e in tight} if self._full([o for o in others if o.priority >= p])}
         return [entry for entry in tight if entry.priority in given_up]
 
-    def _full(self, entries: Sequence[Entry]) -> bool:
+    def _beyond_use(self) -> list[Entry]:
+        """Entries with a deadline beyond those that fill a batch for everybody and one more: the least of priority, and
+        of those the most urgent.
+        """
+        batches = max(1, self._replicas()) + 1
+        items, tokens = batches * self._max_items, batches * self._max_tokens
+        ranked = sorted(
+            (e for e in self._waiting.values() if e.deadline_ns is not None),
+            key=lambda e: (-e.priority, -(e.deadline_ns or 0)),
+        )
+        beyond = []
+        for entry in ranked:
+            items, tokens = items - 1, tokens - entry.tokens
+            if items < 0 or tokens < 0:
+                beyond.append(entry)
+        return beyond
+
+    def _full(self, entries: Collection[Entry]) -> bool:
         """Whether they are a whole batch at least."""
         return len(entries) >= self._max_items or sum(entry.tokens for entry in entries) >= self._max_tokens
 

@@ -378,6 +378,7 @@ class Lane:
             max_items=items,
             max_delay_ns=max_delay_ns,
             predict_ns=self._crew.predict_ns,
+            replicas=lambda: self._crew.size,
         )
 
     def _show(self) -> None:

@@ -17,6 +17,7 @@ from fusion.review.base import PreparedItem, slot_answers
 from fusion.review.batch import collate
 from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
 from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.folder import DESCRIPTION
 from fusion.review.price import MiniPrice
 from fusion.review.synthetic import example_evidence
 from fusion.review.together import Combinations, choose
@@ -40,10 +41,14 @@ class MiniReviewer:
 
     @classmethod
     def load(cls, argument: str, *, device: str = "cpu") -> Self:
-        """The reviewer of a bundled task (`yard`) or of a folder. Raises `ModelError` in one line."""
+        """The reviewer of a bundled task (`yard`) or of a folder. Raises `ModelError` in one line.
+
+        A folder of the same name as a task is meant where a reviewer is in it.
+        """
         folder = Path(argument)
-        if not folder.is_dir():
-            folder = Path(str(resources.files("fusion").joinpath("weights", argument, "reviewer")))
+        bundled = Path(str(resources.files("fusion").joinpath("weights", argument, "reviewer")))
+        if not folder.is_dir() or (bundled.is_dir() and not (folder / DESCRIPTION).is_file()):
+            folder = bundled
         if not folder.is_dir():
             raise ModelError(f"reviewer mini:{argument}: neither a folder nor a task with a bundled reviewer")
         return cls(load_reviewer_files(folder, device=device), device=device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from replay.export.options import NAMES, names_of
 
 if TYPE_CHECKING:
     from replay.running.folder import RunFolder
+    from replay.running.plan import Job
 
 
 def add_export_command(commands: Any) -> None:
@@ -34,9 +37,21 @@ def _export(arguments: argparse.Namespace) -> None:
     for folder in _folders(arguments.run_folder):
         manifest = folder.manifest()
         task = Task.load(manifest.task)
-        results = collect(task, manifest.jobs, manifest.variant, folder)
-        for line in export(names, results, openers(task, manifest.jobs), folder.path):
+        jobs = _ended(folder, manifest.jobs)
+        results = collect(task, jobs, manifest.variant, folder)
+        for line in export(names, results, openers(task, jobs), folder.path):
             print(line)
+
+
+def _ended(folder: RunFolder, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Those that were run to their end; the others are told. Raises `InputError` where there are none."""
+    ended = tuple(job for job in jobs if folder.done(job.name))
+    if not ended:
+        raise InputError(f"{folder.path}: none of its recordings was run to its end; run it first")
+    for job in jobs:
+        if job not in ended:
+            print(f"{job.name}: was not run to its end, so it is left out", file=sys.stderr)
+    return ended
 
 
 def _folders(path: Path) -> list[RunFolder]:

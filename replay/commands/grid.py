@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.console import add_overrides
+from fusion.errors import ConfigError
 from replay.running.workers.options import add_engine_options, engine_of
 from replay.sources.options import SourceOptions, add_source_options
 
@@ -57,6 +58,8 @@ def _grid(arguments: argparse.Namespace) -> None:
     from replay.whatif.grid.run import run_grid
     from replay.whatif.grid.wording import sentence, table
 
+    if "://" in str(arguments.out):
+        raise ConfigError(f"--out {arguments.out}: a grid needs a folder on a disk; copy it from there afterwards")
     task = Task.load(arguments.task)
     common = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     choices = choices_of(task, common, arguments)
@@ -87,7 +90,11 @@ def choices_of(task: Task, common: Variant, arguments: argparse.Namespace) -> li
     base = Choice(common.model_copy(update={"name": BASE}))
     found = [base]
     check_choice(task, base, "")
-    varied = dict(map(read_axis, arguments.vary))
+    varied: dict[str, list[Any]] = {}
+    for key, values in map(read_axis, arguments.vary):
+        if key in varied:
+            raise ConfigError(f"--vary {key}: given twice; give all its values in one, as {key}=A,B,C")
+        varied[key] = values
     if arguments.only or arguments.scenarios or not varied:
         file = Scenarios.load(arguments.scenarios) if arguments.scenarios else Scenarios.bundled()
         found += picked(file.choices(task, common, arguments.most or MOST), arguments.only, str(file.path.name))

@@ -9,7 +9,7 @@ from fusion.console import add_overrides
 from replay.export.options import add_export_options, exports_of
 from replay.running.modes.options import add_mode_options, mode_of
 from replay.running.workers.options import add_engine_options, engine_of
-from replay.sources.options import SourceOptions, add_source_options
+from replay.sources.options import SourceOptions, add_source_options, refuse_source_options
 
 
 def add_run_command(commands: Any) -> None:
@@ -46,6 +46,7 @@ def _run(arguments: argparse.Namespace) -> None:
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     exports, options, (mode, live) = exports_of(arguments), SourceOptions.of(arguments), mode_of(arguments)
     if mode is Mode.CLOUD_ONLY:
+        refuse_source_options(arguments, "recorded evidence is reviewed as it is with --cloud-only")
         jobs = jobs_of_evidence(arguments.sources, arguments.task)
     else:
         jobs = jobs_of(arguments.sources, options=options, task=Task.load(arguments.task))

@@ -41,7 +41,7 @@ def failure(node: Node) -> FusionError | None:
 def _state(spool: Path) -> tuple[int, int, int]:
     """Samples processed, items waiting, items reviewed; zeros while the spool cannot be read yet."""
     try:
-        db = sqlite3.connect(f"file:{spool}?mode=ro", uri=True, timeout=1.0)
+        db = sqlite3.connect(f"{spool.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
         try:
             (samples,) = db.execute("SELECT count(*) FROM samples").fetchone()
             (waiting,) = db.execute("SELECT count(*) FROM outbox").fetchone()

@@ -29,6 +29,7 @@ from replay.running.folder import RunFolder, write_json
 from replay.running.lane import epoch_of, remove_database
 from replay.running.modes.mode import LiveLink
 from replay.running.plan import Job, Plan, Prepared
+from replay.running.stamp import Stamps
 from replay.sources.jobs import open_job
 
 LIVE_NAME, TOLD_NAME, CONFIG_NAME, LOG_NAME = "live.json", "edge.json", "edge.toml", "edge.log"
@@ -89,11 +90,14 @@ def _play(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink
         raise
     if error := failure(node):
         raise error
+    (place / LIVE_NAME).unlink(missing_ok=True)  # it is through: whoever runs it again begins anew
 
 
 def _prepare(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> None:
     """A spool of its own for the daemon; what an earlier run of the very same left is gone on with."""
-    place, spool, key = folder.job(job.name), folder.spool(job.name), plan.key(job, one.variant)
+    place, spool = folder.job(job.name), folder.spool(job.name)
+    content = open_job(job, plan.task).info().content_sha256
+    key = Stamps(plan).of(job, one.variant).with_recording(content).key
     remove_database(folder.ledger(job.name))
     if _read(place / LIVE_NAME).get("key") == key and spool.exists():
         return

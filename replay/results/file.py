@@ -35,9 +35,11 @@ def write_results(results: RunResults, path: Path) -> str:
     for piece in _pieces(_content(results), partial(json.dumps, sort_keys=True, separators=(",", ":")), "", ":"):
         told.update(piece.encode())
     content = _content(results) | {"sha256": told.hexdigest()}
-    with path.open("w", encoding="utf-8") as file:
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
         file.writelines(_pieces(content, partial(json.dumps, sort_keys=True, indent=0), "\n", ": "))
         file.write("\n")
+    part.replace(path)
     return told.hexdigest()
 
 

@@ -47,7 +47,7 @@ _PLACE = re.compile(r" at position \d+$")
 def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     """A node's database, read only. Raises `SpoolError` naming the file."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             yield db
     except sqlite3.Error as error:
         raise SpoolError(f"{path}: cannot be read ({error}); run the recording first") from None

@@ -52,17 +52,18 @@ class RunFolder:
         """What was noted of this recording when it was run to its end; empty where it was not."""
         try:
             found = json.loads((self.job(name) / DONE_NAME).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        sound = isinstance(found, dict) and isinstance(found.get("stamp", {}), dict)
+        return found if sound else {}
 
     def forget(self, name: str) -> None:
         """It is going to be run again, and is not done until it was. Raises `InputError` naming the file."""
-        path = self.job(name) / DONE_NAME
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
+        for path in (self.job(name) / DONE_NAME, self.job(name) / FACTS_NAME):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
 
     def mark_done(self, name: str, key: str, **facts: Any) -> None:
         """Note that it was, with what else is to be known of it."""
@@ -112,7 +113,7 @@ class RunFolder:
             return Manifest(found["task"], found["mode"], Variant.model_validate(found["variant"]), jobs)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a run") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: not the manifest of a run ({error}); run it again") from None
 
 

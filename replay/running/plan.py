@@ -97,7 +97,8 @@ class Plan:
         parts = [self.task_name, job.source, job.split, str(job.from_s), str(job.to_s), variant.model_dump_json()]
         parts += [*job.mapping, "salvage"] if job.salvage else job.mapping
         if self.mode is not Mode.BOTH:
-            parts += [self.mode, job.evidence, self.live.address if self.live else ""]
+            live = [self.live.address, f"{self.live.pace:g}"] if self.live else [""]
+            parts += [self.mode, job.evidence, *live]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

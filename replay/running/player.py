@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from stat import S_ISREG
 
 from edge_node.sources import RecordingSource
 from edge_node.spool import Spool
 from fusion.clock import SystemClock
+from fusion.errors import RecordingError
 from fusion.types import Reading
 from replay.live.paced import play_live
 from replay.running.folder import RunFolder
@@ -41,7 +43,7 @@ def play(
 
     The SHA-256 of what the recording holds. Raises `FusionError` naming the key or file that is wrong.
     """
-    watch = watch or Watch(job.name)
+    watch, before = watch or Watch(job.name), _state(job)
 
     def together(variants: Sequence[Prepared], to: Path) -> None:
         for one in passes(variants):
@@ -54,7 +56,18 @@ def play(
             play_live(plan, job, out)
         case Mode.BOTH | Mode.EDGE_ONLY:
             together(with_rates(job, plan.prepared(job), together), out)
+    if _state(job) != before:
+        raise RecordingError(f"{job.source}: changed while it was run; run it again when it is whole")
     return open_job(job, plan.task).info().content_sha256
+
+
+def _state(job: Job) -> tuple[int, int]:
+    """Size and time of change of a recording that is a file here; of others a run holds a copy, or many files."""
+    try:
+        stat = Path(job.source).stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return (stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else (0, 0)
 
 
 def passes(variants: Sequence[Prepared]) -> list[list[Prepared]]:

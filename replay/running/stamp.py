@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -18,11 +19,13 @@ FORMAT = 2
 """Of the databases a run writes and the code that fills them: raise it when older ones must not be taken up."""
 WHOLE_BYTES = 256 << 20
 """Larger files of models stand for themselves by size and time of change, not by content."""
+_OPTIONS = re.compile(r"[?&](?:projector|calibration)=([^&\]]+)")
 _PROGRAMS = ("fusion-stack", "numpy", "onnxruntime", "openvino", "torch")
 _WORDS = {
     "recording": "the recording",
     "evidence": "the recorded evidence",
     "settings": "the settings",
+    "task": "the task's file",
     "models": "the device's models",
     "reviewers": "the reviewer",
     "calibration": "the calibration",
@@ -65,6 +68,7 @@ class Stamps:
         return Stamp(
             {
                 "settings": self.plan.key(job, variant),
+                "task": self._digest(Path(self.plan.task_name)) if Path(self.plan.task_name).is_file() else "",
                 "models": self._digest(model_folder(self.plan.task, prepared.edge.models), deep=False),
                 "reviewers": "\n".join(reviewers),
                 "evidence": self._digest(Path(job.evidence)) if job.evidence else "",
@@ -74,13 +78,16 @@ class Stamps:
         )
 
     def _of_reviewer(self, name: str) -> str:
-        """Of the folder a reviewer's name tells, as far as it tells one."""
+        """Of the folder a reviewer's name tells, as far as it tells one, and of the files that its options do."""
         argument = name.partition(":")[2].lstrip("[").partition("?")[0].rstrip("]")
         argument = argument.rpartition(":")[2] if not Path(argument).exists() else argument
-        if argument and Path(argument).exists():
-            return self._digest(Path(argument))
+        told = [self._digest(Path(one)) for one in _OPTIONS.findall(name) if Path(one).exists()]
         bundled = Path(str(resources.files("fusion").joinpath("weights", argument or "-", "reviewer")))
-        return self._digest(bundled) if bundled.is_dir() else ""
+        if bundled.is_dir() and not (Path(argument) / "reviewer.json").is_file():
+            told.append(self._digest(bundled))
+        elif argument and Path(argument).exists():
+            told.append(self._digest(Path(argument)))
+        return " ".join(told)
 
     def _digest(self, path: Path, *, deep: bool = True) -> str:
         key = f"{path}\n{deep}"

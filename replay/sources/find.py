@@ -55,17 +55,22 @@ def _of_pattern(pattern: str, tell: Tell) -> Iterator[str]:
         raise InputError(f"{pattern}: nothing fits this pattern")
     passed: list[str] = []
     taken: list[str] = []
+    found = 0
     for match in matches:
         if match.startswith(tuple(f"{folder.rstrip('/')}/" for folder in taken)):
             continue
         if _is_recording(Path(match)):
             taken += [match] if Path(match).is_dir() else []
+            found += 1
             yield match
         elif Path(match).is_dir():
-            if "**" not in pattern:
-                yield from _in_folder(Path(match), tell)
+            below = [] if "**" in pattern else list(_below(Path(match), passed, {os.path.realpath(match)}))
+            found += len(below)
+            yield from below
         else:
             passed.append(match)
+    if not found:
+        raise InputError(f"{pattern}: no recording fits this pattern; {_how_many(len(passed))} looked at")
     _tell_passed(pattern, passed, tell)
 
 

@@ -64,6 +64,17 @@ class SourceOptions:
         )  # fmt: skip
 
 
+def refuse_source_options(arguments: argparse.Namespace, why: str) -> None:
+    """Raise `ConfigError` for what was told about sources where it would change nothing."""
+    told = {
+        "--split": arguments.split, "--from": arguments.from_time, "--to": arguments.to_time,
+        "--shard": arguments.shard is not None, "--map": arguments.mapping, "--salvage": arguments.salvage,
+    }  # fmt: skip
+    for option, given in told.items():
+        if given:
+            raise ConfigError(f"{option}: {why}; leave it out")
+
+
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """The options of a command that takes SOURCEs."""
     parser.add_argument(

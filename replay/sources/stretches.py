@@ -26,8 +26,9 @@ def cut(
 ) -> tuple[Job, ...]:
     """The jobs, each restricted to the stretch that is asked for and cut in shards.
 
-    A recording without anything in the stretch is passed over and told, one that cannot be read is left as it is: the
-    run tells what is wrong with it. Raises `InputError` when no recording has anything in the stretch.
+    A recording without anything in the stretch is passed over and told, one that cannot be read is left uncut: the run
+    tells what is wrong with it. Raises `InputError` when no recording has anything in the stretch, `UnavailableError`
+    for one that is away while times of day must be found in it.
     """
     begin, end = options.begin, options.end
     absolute = begin.unix_ns is not None or (end is not None and end.unix_ns is not None)
@@ -39,8 +40,11 @@ def cut(
             reader = opened(job)
             bounds = _bounds(reader.info(), begin, end)
             mine = _shards(job, reader, *bounds, options.shard_s) if bounds else []
-        except (RecordingError, UnavailableError):
-            found.append(job)
+        except (RecordingError, UnavailableError) as error:
+            if absolute and isinstance(error, UnavailableError):
+                raise
+            seconds = end.seconds if end is not None and end.unix_ns is None else None
+            found.append(replace(job, from_s=begin.seconds, to_s=seconds))
             continue
         if not mine:
             tell(f"{job.source}: nothing of it is in the stretch that is asked for; passed over")

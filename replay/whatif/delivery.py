@@ -20,6 +20,7 @@ from replay.whatif.outages import Outages
 from replay.whatif.service import TimedService
 from replay.whatif.timing import VirtualTime
 
+FOREVER_NS = 86_400 * 10**9
 STEP_S = 0.25
 """How often, in virtual time, it is looked at whether all is answered."""
 T = TypeVar("T")
@@ -115,24 +116,31 @@ class InTime:
     def _wait(self) -> str:
         """Until all is answered or there is no point in waiting; why what is left has no answer."""
         clock, after_s = self._time.clock, self._link.after_s
-        began_ns = since_ns = clock.now_ns
-        waiting = self._spool.waiting()
+        began_ns = before_ns = clock.now_ns
+        silent_ns, waiting = 0, self._spool.waiting()
         while not self._running.done():
             self._service.check()
             past_s = (clock.now_ns - began_ns) / 1e9
             if after_s is not None and past_s >= after_s:
                 return f"no answer {after_s:g} s after the recording"
             left = self._spool.waiting()
-            if left != waiting or self._away():
-                waiting, since_ns = left, clock.now_ns
-            elif (clock.now_ns - since_ns) / 1e9 > self._answers_s:
+            if (back_ns := self._back_ns()) > clock.now_ns + FOREVER_NS:
+                return "no answer: it is out for more than a day after the recording"
+            if left != waiting:
+                silent_ns, waiting = 0, left
+            elif back_ns <= clock.now_ns:  # what is out does not answer
+                silent_ns += clock.now_ns - before_ns
+            before_ns = clock.now_ns
+            if silent_ns / 1e9 > self._answers_s:
                 return f"no answer for {self._answers_s:g} s after the recording"
             self._time.wait(STEP_S if after_s is None else min(STEP_S, max(after_s - past_s, 1e-6)))
         return "not served"
 
-    def _away(self) -> bool:
+    def _back_ns(self) -> int:
+        """When link and service are there again; now or earlier when they are."""
         now_ns = self._time.clock.now_ns
-        return self._outages.is_out(now_ns) or self._cloud_outages.is_out(now_ns)
+        coming = [outages.next(now_ns) for outages in (self._outages, self._cloud_outages)]
+        return max((out[1] for out in coming if out is not None and out[0] <= now_ns), default=now_ns)
 
 
 async def _offline(address: str, tls: object, fault: str) -> Diagnosis:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fusion.config import from_overrides
 from fusion.types import ItemState
 from replay.results.records import ItemResult, Number
 from replay.results.summary import percentile
 from replay.running.plan import Variant
+from replay.whatif.world import WorldSettings
 
 HEADLINES = (
     ("expired", "expired"),
@@ -27,7 +29,7 @@ HEADLINES = (
 
 def loses_readings(variant: Variant) -> bool:
     """Whether frames of the recording may never have reached the device."""
-    return any(override.startswith("sensors.") for override in variant.split()["world"])
+    return bool(from_overrides(WorldSettings, variant.split()["world"]).sensors)
 
 
 def told(summary: Mapping[str, Number]) -> tuple[tuple[str, str], ...]:

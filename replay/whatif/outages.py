@@ -16,6 +16,7 @@ class Outages:
     def __init__(self, settings: OutageSettings) -> None:
         listed = sorted((_ns(begin), _ns(end)) for begin, end in settings.outages)
         self._listed = list(_joined(listed))
+        self._listed_until_ns = max((end for _, end in self._listed), default=0)
         self._every_ns, self._for_ns = _ns(settings.every_s), _ns(settings.for_s)
 
     def next(self, now_ns: int) -> Span | None:
@@ -36,6 +37,10 @@ class Outages:
     def finish_ns(self, begin_ns: int, work_ns: int) -> int:
         """When `work_ns` of working time are over that begin at `begin_ns`; at the end of an outage at the earliest."""
         now_ns, left_ns = begin_ns, work_ns
+        if self._every_ns and now_ns >= self._listed_until_ns:
+            cycles = max(0, left_ns // (self._every_ns - self._for_ns) - 1)
+            now_ns += cycles * self._every_ns
+            left_ns -= cycles * (self._every_ns - self._for_ns)
         while (out := self.next(now_ns)) is not None and out[0] < now_ns + max(left_ns, 1):
             left_ns -= max(0, out[0] - now_ns)
             now_ns = out[1]
@@ -44,6 +49,9 @@ class Outages:
     def worked_ns(self, begin_ns: int, end_ns: int) -> int:
         """How much of a stretch it worked."""
         out_ns, now_ns = 0, begin_ns
+        if self._every_ns and now_ns >= self._listed_until_ns:
+            cycles = max(0, (end_ns - now_ns) // self._every_ns - 1)
+            out_ns, now_ns = cycles * self._for_ns, now_ns + cycles * self._every_ns
         while (out := self.next(now_ns)) is not None and out[0] < end_ns:
             out_ns += min(out[1], end_ns) - max(out[0], now_ns)
             now_ns = out[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from edge_node.config import EdgeSettings, Share
 from fusion.config import Settings
@@ -20,10 +20,18 @@ from fusion.types import Modality
 
 Vector = tuple[float, float, float]
 Stretch = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+SHORTEST_S = 0.001
+"""Between outages that come again and again."""
 NOWHERE: Vector = (0.0, 0.0, 0.0)
 
 
-class SensorFault(Settings):
+class _Finite(Settings):
+    """Numbers that time can be counted with."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class SensorFault(_Finite):
     """What is wrong with one sensor.
 
     Any sensor: `removed`; `late_ms` its readings arrive later than recorded, with their own stamps; `clock_ms` its
@@ -56,7 +64,7 @@ class SensorFault(Settings):
         return self.turned_deg != NOWHERE or self.moved_m != NOWHERE
 
 
-class OutageSettings(Settings):
+class OutageSettings(_Finite):
     """When something does not work, in seconds of the recording: `outages` are [from, to] each; and, with `every_s`,
     the last `for_s` of each so many seconds.
     """
@@ -72,6 +80,8 @@ class OutageSettings(Settings):
                 raise ValueError(f"outages: [{begin:g}, {end:g}] ends before it begins; give [from, to] in seconds")
         if bool(self.every_s) != bool(self.for_s) or self.for_s > self.every_s or self.for_s == self.every_s > 0:
             raise ValueError("every_s and for_s belong together, and for_s is the shorter")
+        if self.every_s and self.every_s - self.for_s < SHORTEST_S:
+            raise ValueError(f"every_s and for_s leave less than {SHORTEST_S:g} s between outages")
         return self
 
     @property
@@ -126,7 +136,7 @@ class ServiceSettings(OutageSettings):
         return (self.batch_ms + self.item_ms * items) / 1e3
 
 
-class DrawSettings(Settings):
+class DrawSettings(_Finite):
     """What the device draws: `idle_w` watts always, and `joules_per_sample`, one figure or one for each gear."""
 
     idle_w: float = Field(default=0.0, ge=0)
@@ -138,7 +148,7 @@ class DrawSettings(Settings):
         return each[gear] if isinstance(each, tuple) else each
 
 
-class WorldSettings(Settings):
+class WorldSettings(_Finite):
     """The world around the nodes."""
 
     seed: int = Field(default=0, ge=0)

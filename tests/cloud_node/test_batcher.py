@@ -67,8 +67,9 @@ def test_budget_deadlines_and_conservation(arrivals):
         assert len(decision.batch) <= 8
         for entry in decision.batch:
             assert entry.deadline_ns is None or now + predict(tokens) <= entry.deadline_ns
+        filled = tokens + BUDGET // 2 > BUDGET or len(decision.batch) == 8
         for entry in decision.expired:
-            assert now + predict(entry.tokens) > entry.deadline_ns
+            assert filled or now + predict(entry.tokens) > entry.deadline_ns
         ended.update(entry.item for entry in (*decision.batch, *decision.expired))
     assert ended == Counter(range(len(entries)))
 
@@ -223,6 +224,66 @@ def test_overload_does_not_make_batches_small():
     assert sum(map(len, batches)) / len(batches) > 7.5
     shares = Counter(entry.device for batch in batches for entry in batch)
     assert min(shares.values()) > 0.8 * done / 10
+
+
+def waits(batches_at, skip_ms):
+    """How long rows waited for their batch, in ms, in order, without those of the first `skip_ms`."""
+    return sorted((at - e.arrival_ns) / MS for at, batch in batches_at for e in batch if at >= skip_ms * MS)
+
+
+@pytest.mark.parametrize("load", [1.2, 2.0])
+def test_under_load_that_stays_nobody_waits_in_vain(load):
+    """As many are done as before, in a third of the time that their deadline allows."""
+    full_ns = predict(80)
+    gap_ns = round(full_ns / 8 / load)
+    entries = [Entry(n, f"d{n % 10}", 10, n * gap_ns, n * gap_ns + 300 * MS) for n in range(20_000 * MS // gap_ns)]
+    batches = [(now, decision.batch) for now, decision in run(entries, batcher()) if decision.batch]
+    told = waits(batches, 4000)  # by then a queue of all that deadlines allow has grown, and was seen to stay
+    assert len(told) > 0.97 * 16_000 * MS / full_ns * 8
+    assert told[-1] < 3 * full_ns / MS
+    shares = Counter(entry.device for _, batch in batches for entry in batch)
+    assert min(shares.values()) > 0.8 * max(shares.values())
+
+
+def test_a_burst_is_done_as_far_as_deadlines_allow():
+    """Would fail if it were cut short like load that stays: all that can be made is made."""
+    full_ns = predict(80)
+    entries = [Entry(n, f"d{n % 10}", 10, 0, 10 * full_ns) for n in range(200)]
+    done = sum(len(decision.batch) for _, decision in run(entries, batcher()))
+    assert done == 80
+
+
+def test_what_has_no_deadline_is_never_given_up_and_takes_nobodys_place():
+    full_ns = predict(80)
+    patient = [Entry(("p", n), "slow", 10, 0) for n in range(40)]
+    urgent = [Entry(n, f"d{n % 5}", 10, n * full_ns // 16, n * full_ns // 16 + 100 * MS) for n in range(2000)]
+    entries = sorted([*patient, *urgent], key=lambda e: e.arrival_ns)
+    seen = [decision for _, decision in run(entries, batcher())]
+    assert not [e for decision in seen for e in decision.expired if e.deadline_ns is None]
+    assert sum(e.device == "slow" for decision in seen for e in decision.batch) == 40
+
+
+def test_of_too_much_the_higher_priority_is_kept():
+    full_ns = predict(80)
+    entries = [
+        Entry(n, f"d{n % 7}", 10, at := n * full_ns // 16, at + 100 * MS, priority=int(n % 4 == 0)) for n in range(4000)
+    ]
+    given_up = [e for _, decision in run(entries, batcher()) for e in decision.expired]
+    assert sum(e.priority for e in given_up) < 0.02 * len(given_up)
+
+
+def test_replicas_keep_a_batch_each():
+    """Would fail if two batches were kept for all of them: most would find nothing to do."""
+    made = batcher(replicas=lambda: 4)
+    full_ns = predict(80)
+    entries = [Entry(n, f"d{n % 10}", 10, at := n * full_ns // 64, at + 100 * MS) for n in range(6000)]
+    now, sizes = 0, []
+    while entries:
+        while entries and entries[0].arrival_ns <= now:
+            made.add(entries.pop(0))
+        sizes += [len(made.decide(now).batch) for _ in range(4)]
+        now += full_ns
+    assert sum(sizes) / len(sizes) > 7.5
 
 
 def test_a_tight_one_is_given_up_only_while_others_fill_a_batch():

@@ -117,7 +117,7 @@ class Head(Facts):
     device: Name
     epoch: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     task: Name
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,200}$")]
     source: Text
     split: Name = ""
     from_s: Number = 0.0

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusion.errors import FusionError
+from fusion.errors import FusionError, RecordingError
 from fusion.recording.base import RecordingInfo, RecordingReader
 from fusion.types import Reading, Truth
 from replay.running.evidence.reading import EvidenceFile
+from replay.running.folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,16 @@ def origin(evidence: Path, source: str, original: Callable[[], RecordingReader])
     """The recording that `evidence` is of. `original` opens it at `source`, and counts only with the same content.
 
     A file may name any place as its source: only files and folders of this machine are looked at.
-    Raises `RecordingError` for evidence that cannot be read; that of a run's folder needs the original.
+    Raises `RecordingError` for evidence that cannot be read; that of a run's folder needs the original as it was.
     """
     if evidence.is_dir():
-        return original()
+        found = original()
+        was = RunFolder(evidence.parent.parent).done(evidence.name).get("stamp") or {}
+        if was.get("recording", _content(found)) != _content(found):
+            raise RecordingError(f"{source}: is not what {evidence} was made of any more; run it again")
+        return found
     file = EvidenceFile.open(evidence)
-    if not (Path(source).is_file() or Path(source).is_dir()):
+    if not _is_there(source):
         return EvidenceRecording(file)
     try:
         found = original()
@@ -61,6 +66,13 @@ def origin(evidence: Path, source: str, original: Callable[[], RecordingReader])
     except FusionError:
         return EvidenceRecording(file)
     return found if same else EvidenceRecording(file)
+
+
+def _is_there(source: str) -> bool:
+    try:
+        return Path(source).is_file() or Path(source).is_dir()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 _CONTENTS: dict[tuple[Path, int], str] = {}

@@ -137,8 +137,10 @@ def _left(folder: RunFolder, job: Job, mode: str) -> Path:
     """Where a run of `mode` left a job's evidence. Raises `InputError` when it did not get that far."""
     place = folder.job(job.name)
     needed = place / (NAME if mode == Mode.EDGE_ONLY else LEDGER_NAME)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", job.name) or not needed.is_file():
+    if not re.fullmatch(r"[A-Za-z0-9_.@-]+", job.name) or not needed.is_file():
         raise InputError(f"{needed}: not there; let the run end first")
+    if not folder.done(job.name):
+        raise InputError(f"{place}: was not run to its end; let the run end first")
     return needed if mode == Mode.EDGE_ONLY else place
 
 

@@ -160,12 +160,23 @@ class RayCrew:
 
     def _fetched(self, worker: int, files: Files) -> Done | Failure:
         try:
+            self._clear({(self._work.out / name).parent for name in files.names})
             for name in files.names:
                 self._fetch(self._actors[worker], name)
         except FusionError as error:
             return Failure.of(error)
         self._ray.get(self._actors[worker].remove.options(concurrency_group=WORK).remote(files.names))
         return Done()
+
+    def _clear(self, folders: set[Path]) -> None:
+        """What an earlier run left there is not taken for this one's: not done any more first, then all else."""
+        for folder in folders:
+            try:
+                left = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+                for path in sorted(left, key=lambda one: one.name != DONE_NAME):
+                    path.unlink()
+            except OSError as error:
+                raise InputError(f"{folder}: cannot be cleared ({error.strerror})") from None
 
     def _fetch(self, actor: Any, name: str) -> None:
         path = self._work.out / name

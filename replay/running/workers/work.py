@@ -16,6 +16,7 @@ from replay.running.plan import Job, Plan, Prepared
 from replay.running.player import play
 from replay.running.stamp import Stamp
 from replay.running.workers.watch import Tell, Watch
+from replay.sources.jobs import open_job
 
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -38,6 +39,8 @@ def do(work: Work, job: Job, models: LoadedModels, tell: Tell | None = None) -> 
     """Run `job` under every variant that is to be run, and mark it done. Raises `FusionError`."""
     variants = tuple(variant for variant in work.plan.variants if (job.name, variant.name) in work.stamps)
     plan, folders = replace(work.plan, variants=variants), {one.name: RunFolder.of(work.out, one) for one in variants}
+    if any(folder.done(job.name) for folder in folders.values()):
+        open_job(job, plan.task)  # where it cannot be had, what is done stays
     for folder in folders.values():
         folder.forget(job.name)
     with pinned(work.threads):
