@@ -24,7 +24,7 @@ def add_grid_commands(commands: Any) -> None:
     grid.add_argument("sources", nargs="*", metavar="SOURCE", help="default: the task's bundled recording")
     grid.add_argument("--task", default="yard")
     add_source_options(grid)
-    grid.add_argument("--out", type=Path, default=Path("out/grid"))
+    grid.add_argument("--out", default="out/grid")
     add_grid_options(grid)
     add_overrides(grid)
     add_engine_options(grid)
@@ -58,16 +58,16 @@ def _grid(arguments: argparse.Namespace) -> None:
     from replay.whatif.grid.run import run_grid
     from replay.whatif.grid.wording import sentence, table
 
-    if "://" in str(arguments.out):
+    if "://" in arguments.out:
         raise ConfigError(f"--out {arguments.out}: a grid needs a folder on a disk; copy it from there afterwards")
-    task = Task.load(arguments.task)
+    task, out = Task.load(arguments.task), Path(arguments.out)
     common = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
     choices = choices_of(task, common, arguments)
     sources = arguments.sources or [str(bundled_recording(task.name))]
     jobs = jobs_of(sources, options=SourceOptions.of(arguments), task=task)
     plan = Plan(task.name, jobs, tuple(choice.variant for choice in choices))
-    grid, check = run_grid(plan, choices, arguments.out, engine_of(arguments), reports=arguments.reports)
-    written = write_grid(grid, arguments.out) + write_page(grid, arguments.out, reports=arguments.reports)
+    grid, check = run_grid(plan, choices, out, engine_of(arguments), reports=arguments.reports)
+    written = write_grid(grid, out) + write_page(grid, out, reports=arguments.reports)
     print(table(grid))
     print()
     for row in grid.rows:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from fusion.review import load_reviewer
 from replay.running.plan import Job, Plan, Variant
 from replay.running.stamp import Stamps, digest_of
 
 JOB = Job("a", "a.mcap")
+MODELS = str(resources.files("fusion").joinpath("weights", "yard"))
 
 
 @pytest.fixture
@@ -65,6 +67,40 @@ def test_a_changed_calibration_is_noticed(tmp_path: Path) -> None:
     before = stamp(setting)
     path.write_text("{ }")
     assert stamp(setting).differences(before.parts) == "the calibration"
+
+
+def test_a_changed_task_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    shutil.copy(str(resources.files("fusion").joinpath("tasks", "yard.toml")), path)
+
+    def of():
+        return Stamps(Plan(str(path), (JOB,), (Variant(models=MODELS, reviewer="fixed:yard"),))).of(
+            JOB, Variant(models=MODELS, reviewer="fixed:yard")
+        )
+
+    before = of()
+    path.write_text(path.read_text() + "\n# changed\n")
+    assert of().differences(before.parts) == "the task's file"
+
+
+@pytest.mark.parametrize("option", ["projector", "calibration"])
+def test_what_a_reviewers_options_name_is_looked_at(option: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/weights").write_text("a")
+    for name in (f"hf:{tmp_path}/model?task=yard&{option}={tmp_path}/more", f"ray:[hf:x?{option}={tmp_path}/more]"):
+        before = stamp(reviewer=name)
+        (tmp_path / "more/weights").write_text((tmp_path / "more/weights").read_text() + "b")
+        assert stamp(reviewer=name).differences(before.parts) == "the reviewer"
+
+
+def test_a_folder_called_like_the_task_is_not_its_reviewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = stamp()
+    (tmp_path / "yard").mkdir()
+    (tmp_path / "yard/a.mcap").write_text("a recording")
+    monkeypatch.chdir(tmp_path)
+    assert stamp().parts["reviewers"] == usual.parts["reviewers"]
+    assert load_reviewer("mini:yard").name.startswith("mini:yard@")
 
 
 def test_names_count_in_a_folder_and_not_where_it_lies(tmp_path: Path) -> None:

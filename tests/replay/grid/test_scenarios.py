@@ -13,6 +13,7 @@ from fusion.errors import ConfigError
 from fusion.task import Task
 from replay.cli import main
 from replay.running.plan import Job, Prepared, Variant
+from replay.whatif.figures import loses_readings
 from replay.whatif.product import named_product, read_axis, toml
 from replay.whatif.scenarios import Scenarios, picked
 
@@ -153,6 +154,7 @@ def test_an_axis_from_the_command_line():
         (["--only", "nobody"], 2, "--only nobody: scenarios.toml has no such variant; it has: thin-link"),
         (["--vary", "edge.screening.budget=1,2"], 2, "--vary edge.screening.budget=1: unknown key"),
         (["--vary", "edge.screening.seed=1,2,3", "--most", "2"], 2, "3 points, more than 2"),
+        (["--vary", "edge.screening.seed=1,2", "--vary", "edge.screening.seed=3"], 2, "seed: given twice"),
         (["--set", "edge.screening.alpah=1"], 2, "--set edge.screening.alpah=1: unknown key"),
         (["--models", "/nonexistent"], 4, "/nonexistent"),
         (["nowhere.mcap"], 3, "nowhere.mcap"),
@@ -173,3 +175,16 @@ def test_scenarios_are_listed(capsys, tmp_path):
     told = capsys.readouterr().out
     assert "boards (only pcb)" in told
     assert "grid: edge.screening.finest_rate = full, least" in told
+
+
+def test_a_grid_does_not_go_to_an_object_store(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["grid", "--out", "s3://bucket/grid"]) == 2
+    assert "--out s3://bucket/grid: a grid needs a folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sensor_set_as_a_whole_may_lose_readings_too():
+    for sets in (("world.sensors.front.drop=0.3",), ("world.sensors={front={drop=0.3}}",)):
+        assert loses_readings(Variant(sets=sets))
+    assert not loses_readings(Variant(sets=("world.link.bytes_per_s=9",)))

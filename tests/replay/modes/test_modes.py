@@ -3,8 +3,12 @@
 import json
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
+
+from replay.cli import main
+from replay.running import player
 
 
 def verdicts(results):
@@ -95,6 +99,8 @@ def test_a_mode_runs_anew_what_another_mode_ran_and_not_what_it_ran_itself(ways,
         (["{evidence}", "--cloud-only", "--models", "there"], 2, "--models there: the device does not run"),
         (["{evidence}", "--cloud-only", "--task", "pcb"], 3, "give --task yard"),
         (["{recording}", "--cloud-only"], 3, "holds no evidence"),
+        (["{evidence}", "--cloud-only", "--from", "1"], 2, "--from: recorded evidence is reviewed as it is"),
+        (["{evidence}", "--cloud-only", "--shard", "1"], 2, "--shard: recorded evidence is reviewed as it is"),
         (["nowhere.mcap", "--cloud-only"], 3, "nowhere.mcap: no such file"),
         (["{tmp}", "--cloud-only"], 3, "not the folder of a run"),
         (["{edge}", "--cloud-only", "--out", "{edge}"], 3, "give another --out"),
@@ -133,3 +139,46 @@ def test_a_run_that_kept_no_evidence_says_what_to_do(ways, both, tmp_path, capsy
     (old / "run.json").write_text(json.dumps(manifest | {"mode": "live"}))
     assert ways.run(old, "--cloud-only", "--out", tmp_path / "new") == 3
     assert "went to its service" in capsys.readouterr().err
+
+
+def test_shards_have_evidence_too(ways, recording, tmp_path):
+    """And the folder's name may have any character that a URL gives a meaning."""
+    edge, cloud = tmp_path / "a#1?b%41", tmp_path / "cloud"
+    assert ways.run(recording, "--edge-only", "--shard", "0.5", "--out", edge) == 0
+    assert [one.name for one in sorted((edge / "recordings").iterdir())] == ["second@0", "second@1"]
+    assert ways.run(edge, "--cloud-only", "--out", cloud) == 0
+    waiting, summary = ways.read(edge, "summary.json")["waiting"], ways.read(cloud, "summary.json")
+    assert summary["reviewed"] == waiting > 0
+
+
+def test_what_was_not_run_to_its_end_is_not_taken_for_a_whole(ways, both, tmp_path, capsys):
+    cut = tmp_path / "cut"
+    shutil.copytree(both, cut)
+    (cut / "recordings/second/done.json").unlink()
+    assert ways.run(cut, "--cloud-only", "--out", tmp_path / "new") == 3
+    assert "was not run to its end" in capsys.readouterr().err
+    assert main(["export", str(cut), "--as", "parquet"]) == 3
+    assert "none of its recordings was run to its end" in capsys.readouterr().err
+
+
+def test_a_recording_that_was_replaced_has_not_the_truth_of_a_runs_evidence(ways, recording, cut, tmp_path, capsys):
+    there = Path(shutil.copy(recording, tmp_path / "there.mcap"))
+    assert ways.run(there, "--out", tmp_path / "run") == 0
+    cut(there, 3, 4)
+    assert ways.run(tmp_path / "run", "--cloud-only", "--out", tmp_path / "new") != 0
+    assert "is not what" in capsys.readouterr().err
+
+
+def test_a_recording_that_changes_while_it_is_run_is_not_done(ways, recording, tmp_path, capsys, monkeypatch):
+    there = Path(shutil.copy(recording, tmp_path / "there.mcap"))
+    real = player.with_rates
+
+    def replaced(*given):
+        shutil.copy(there, tmp_path / "same")
+        (tmp_path / "same").replace(there)
+        return real(*given)
+
+    monkeypatch.setattr(player, "with_rates", replaced)
+    assert ways.run(there, "--out", tmp_path / "run") != 0
+    assert "changed while it was run" in capsys.readouterr().err
+    assert not (tmp_path / "run/recordings/there/done.json").exists()

@@ -100,6 +100,7 @@ def test_folders_that_lead_in_circles_end(tmp_path, made, told):
         ("missing.mcap", "missing.mcap: no such file or folder"),
         ("*.bag", r"\*.bag: nothing fits this pattern"),
         ("empty", "empty: no recording, and none in it; 1 file looked at"),
+        ("emp*", r"emp\*: no recording fits this pattern; 1 file looked at"),
     ],
 )
 def test_a_source_without_recordings_is_one_line(tmp_path, told, given, match):
@@ -122,3 +123,10 @@ def test_a_file_of_no_known_format_is_told_where_it_is_read(tmp_path):
 def test_pictures_are_read_in_their_test_split_unless_another_is_given(tree):
     assert [job.split for job in jobs_of([str(tree)])] == ["", "", "test"]
     assert [job.split for job in jobs_of([str(tree / "boards")], "train")] == ["train"]
+
+
+def test_a_folder_without_recordings_does_not_end_a_pattern(tree, told):
+    (tree / "c").mkdir()
+    (tree / "c/log.txt").write_text("nothing")
+    assert relative(tree, find_recordings([f"{tree}/[abc]"], told.append)) == ["a/drive/run.mcap", "b/drive/run.mcap"]
+    assert any("c/log.txt" in line or "2 files" in line for line in told)

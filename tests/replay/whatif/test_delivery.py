@@ -254,3 +254,21 @@ def test_every_item_ends_once_and_every_run_the_same(tmp_path_factory, world, lo
     assert facts["bytes"] <= world["world.link.bytes_per_s"] * facts["seconds"] + 1
     second, again, _ = deliver(folder, loads, *sets)
     assert (second, again) == (first, facts)
+
+
+@pytest.mark.parametrize("outage", ["world.link.outages=[[2,1e9]]", "world.cloud.outages=[[2,1e9]]"])
+def test_what_is_out_for_ever_is_not_waited_for(tmp_path, outage):
+    items, _, outcomes = deliver(tmp_path, EVENT, "world.link.bytes_per_s=1e6", outage)
+    assert {ItemState.REVIEWED, ItemState.EXPIRED} == set(states(items))
+    assert len(outcomes) >= states(items).count(ItemState.REVIEWED)
+    assert all("more than a day" in note for state, *_, note in items if state is ItemState.EXPIRED)
+
+
+def test_outages_that_come_again_do_not_keep_a_starved_link_waiting(tmp_path):
+    """Would not end if every outage were a reason to wait anew."""
+    items, facts, _ = deliver(
+        tmp_path, [[250]] * 3, "world.link.bytes_per_s=2", "world.link.every_s=30", "world.link.for_s=1"
+    )
+    assert ItemState.EXPIRED in states(items)
+    assert any("no answer for" in note for *_, note in items)
+    assert facts["waiting_at_end"] == 3

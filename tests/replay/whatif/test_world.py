@@ -36,6 +36,10 @@ def prepared(*sets, name=""):
         (["edge.power.gears=[{},{rate_hz=2}]", "edge.power.limit_c=80"], "temperature"),
         (["edge.power.gears=[{},{models='other'}]", "world.power.idle_w=5"], "rate_hz alone"),
         (["world.weather=rain"], "weather"),
+        (["world.link.latency_ms=inf"], "finite"),
+        (["world.link.outages=[[2,inf]]"], "finite"),
+        (["world.sensors.roof.late_ms=nan"], "finite"),
+        (["world.link.every_s=1", "world.link.for_s=0.9999"], "between outages"),
     ],
 )
 def test_what_cannot_be_meant_is_told(sets, words):
