@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from replay.results.gather import Source, gather
 from replay.results.records import Number, RunResults
 from replay.results.rivals import RivalBytes, rival_bytes
 from replay.results.summary import summarize
-from replay.running.folder import RunFolder
+from replay.running.folder import RunFolder, write_json
 from replay.running.modes.mode import Mode
 from replay.running.plan import Job, Variant
 from replay.sources.jobs import open_job
@@ -68,8 +67,7 @@ def collect(
 
 def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: Sequence[str] = (SCENE,)) -> None:
     """Write everything under `out` and say where; `exports` are names of exporters."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "summary.json").write_text(json.dumps(dict(results.summary), indent=1) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", dict(results.summary))
     file.write_results(results, out / file.NAME)
     shown = {}
     for one in results.recordings:

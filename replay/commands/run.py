@@ -39,8 +39,9 @@ def _run(arguments: argparse.Namespace) -> None:
     from replay.running.folder import RunFolder
     from replay.running.modes.mode import Mode
     from replay.running.modes.recorded import jobs_of_evidence
-    from replay.running.plan import Plan, Variant
+    from replay.running.plan import Plan, Variant, check
     from replay.running.run import run
+    from replay.running.workers.lock import locked
     from replay.sources.jobs import jobs_of
 
     variant = Variant(models=arguments.models, reviewer=arguments.reviewer, sets=tuple(arguments.overrides))
@@ -51,10 +52,13 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         jobs = jobs_of(arguments.sources, options=options, task=Task.load(arguments.task))
     plan, out = Plan(arguments.task, jobs, (variant,), mode, live), Destination.of(arguments.out)
-    failures = run(plan, out.folder, engine_of(arguments))
-    ran, folder = failures.ran(jobs), RunFolder.of(out.folder, variant)
-    results = collect(plan.task, ran, variant, folder, facts(plan, folder))
-    write_outputs(results, openers(plan.task, ran), out.folder, exports=exports)
-    tell(results.summary)
-    out.upload()
+    engine = engine_of(arguments)
+    check(plan)  # before there is a folder
+    with locked(out.folder) as held:
+        failures = run(plan, out.folder, engine, held)
+        ran, folder = failures.ran(jobs), RunFolder.of(out.folder, variant)
+        results = collect(plan.task, ran, variant, folder, facts(plan, folder))
+        write_outputs(results, openers(plan.task, ran), out.folder, exports=exports)
+        tell(results.summary)
+        out.upload()
     failures.check(results.recordings)

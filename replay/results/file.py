@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
+from fusion.recording.part_file import part_file
 from replay.results.records import DefectResult, ItemResult, RecordingResults, RunResults
 
 FORMAT = 2
@@ -30,16 +31,17 @@ NAME = "results.json"
 
 
 def write_results(results: RunResults, path: Path) -> str:
-    """Write the file, an item at a time; its digest, of everything but the digest in JSON without blanks."""
+    """Write the file, an item at a time, whole or not at all; its digest, of everything but the digest in JSON without
+    blanks. Raises `RecordingError` naming the file.
+    """
     told = hashlib.sha256()
     for piece in _pieces(_content(results), partial(json.dumps, sort_keys=True, separators=(",", ":")), "", ":"):
         told.update(piece.encode())
     content = _content(results) | {"sha256": told.hexdigest()}
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(_pieces(content, partial(json.dumps, sort_keys=True, indent=0), "\n", ": "))
-        file.write("\n")
-    part.replace(path)
+    pieces = _pieces(content, partial(json.dumps, sort_keys=True, indent=0), "\n", ": ")
+    with part_file(path) as file:
+        file.writelines(piece.encode() for piece in pieces)
+        file.write(b"\n")
     return told.hexdigest()
 
 

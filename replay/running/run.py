@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -41,13 +41,14 @@ class Engine:
     quiet: bool = False
 
 
-def run(plan: Plan, out: Path, engine: Engine = Engine()) -> Failures:
+def run(plan: Plan, out: Path, engine: Engine = Engine(), held: Held | None = None) -> Failures:
     """Run what is not done in `out` yet; what of it failed, which keeps nothing else from being run.
 
+    Whoever goes on with what lies there afterwards has `out` `locked` before and gives what it `held`.
     Raises `FusionError` where every recording would fail; `KeyboardInterrupt` on SIGTERM, too.
     """
     check(plan)
-    with locked(out) as held, _terminable():
+    with nullcontext(held) if held else locked(out) as mine, _terminable():
         for variant in plan.variants:
             RunFolder.of(out, variant).write_manifest(plan, variant, plan.mode)
         todo = Todo.of(plan, out, again=engine.again)
@@ -55,7 +56,7 @@ def run(plan: Plan, out: Path, engine: Engine = Engine()) -> Failures:
             for remark in todo.remarks:
                 shown.remark(remark)
             try:
-                failures = _run(Work(plan, out, todo.stamps), todo.jobs, engine, held, shown) if todo.jobs else {}
+                failures = _run(Work(plan, out, todo.stamps), todo.jobs, engine, mine, shown) if todo.jobs else {}
             except KeyboardInterrupt:
                 shown.note("ended before its time; the same command goes on with what is not done")
                 raise

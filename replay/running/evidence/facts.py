@@ -43,13 +43,25 @@ class DetectorScores(Facts):
     condition: Scores
 
 
+class Solid(Facts):
+    """A box in the ego frame, as `Box3D`."""
+
+    x: Number
+    y: Number
+    z: Number
+    length: Number
+    width: Number
+    height: Number
+    yaw: Number
+
+
 class Opinion(Facts):
     """What the device's fused heads said; nothing where the task has none."""
 
-    label: Scores | None = None
-    condition: Scores | None = None
+    label: Scores = Field(default_factory=dict)
+    condition: Scores = Field(default_factory=dict)
     asked: Number | None = None
-    box3d: Annotated[dict[Name, Number], Field(max_length=7)] | None = None
+    box3d: Solid | None = None
 
 
 class ItemFacts(Facts):

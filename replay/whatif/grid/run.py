@@ -13,9 +13,11 @@ from replay.outputs import collect, openers, write_outputs
 from replay.report.wording import count
 from replay.results import file
 from replay.results.records import RunResults
+from replay.running.failures import Failures
 from replay.running.folder import RunFolder
 from replay.running.plan import Plan, Variant, check
 from replay.running.run import Engine, run
+from replay.running.workers.lock import locked
 from replay.whatif.grid.differences import differences
 from replay.whatif.grid.measures import row_of
 from replay.whatif.grid.records import Grid, GridRow
@@ -37,7 +39,13 @@ def run_grid(
     check(plan)
     for variant in plan.variants:
         model_folder(plan.task, variant.models)
-    failures = run(plan, out, engine)
+    with locked(out) as held:
+        return _ran(plan, choices, out, run(plan, out, engine, held), reports=reports)
+
+
+def _ran(
+    plan: Plan, choices: Sequence[Choice], out: Path, failures: Failures, *, reports: bool
+) -> tuple[Grid, Callable[[], None]]:
     plan = replace(plan, jobs=failures.ran(plan.jobs))
     base, rows = None, []
     for choice in choices:

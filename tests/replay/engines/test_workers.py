@@ -12,6 +12,9 @@ import psutil
 import pytest
 
 from fusion.errors import UnavailableError
+from replay import outputs
+from replay.cli import main
+from replay.running.workers import work
 from replay.running.workers.lock import locked
 
 FIXED = ("--reviewer", "fixed:yard")
@@ -78,13 +81,22 @@ def test_the_dead_and_the_broken_do_not_stop_the_others(parts, deadly, replay_ru
     assert done(tmp_path / "out") == {"part2", "once"}
 
 
-def test_what_is_begun_again_is_not_done_until_it_is(deadly, parts, replay_run, tmp_path, capfd) -> None:
+def test_what_is_begun_again_is_not_done_until_it_is(deadly, parts, replay_run, tmp_path, capfd, monkeypatch) -> None:
+    """But nothing is begun before the recording could be opened: until then what is done stays."""
     out, source = tmp_path / "out", deadly("late", 0)
     assert replay_run([source], out, *FIXED) == 0
     assert done(out) == {"late"}
     source.write_text(f"9 {parts[0]}")
     assert replay_run([source], out, "--again", "--workers", "2", *FIXED) == 5
     assert "killed by SIGKILL" in capfd.readouterr().err
+    assert done(out) == {"late"}
+    source.write_text(f"0 {parts[0]}")
+
+    def broken_off(*_given, **_named):
+        raise UnavailableError("the link broke")
+
+    monkeypatch.setattr(work, "play", broken_off)
+    assert replay_run([source], out, "--again", *FIXED) == 5
     assert done(out) == set()
 
 
@@ -148,3 +160,17 @@ def test_a_folder_belongs_to_one_run_at_a_time(tmp_path) -> None:
 def test_wrong_options_are_one_line(words, told, parts, replay_run, tmp_path, capfd) -> None:
     assert replay_run(parts, tmp_path, *words) == 2
     assert told in capfd.readouterr().err
+
+
+def test_a_run_is_not_over_before_its_report_is_written(tmp_path, cut, monkeypatch):
+    """Would fail if another run could begin in the folder while this one gathers what lies there."""
+    recording, tried = cut(tmp_path / "a.mcap", 1, 1.3), []
+
+    def told(*_given, **_named):
+        with pytest.raises(UnavailableError), locked(tmp_path / "out", 0):
+            pass
+        tried.append(True)
+
+    monkeypatch.setattr(outputs, "write_outputs", told)
+    assert main(["run", str(recording), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert tried
