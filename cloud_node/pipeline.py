@@ -239,7 +239,9 @@ class Pipeline:
         """What to leave out of a job that would wait now."""
         assert job.lane is not None
         slack_ns = None if job.deadline_ns is None else job.deadline_ns - self._clock.monotonic_ns()
-        return self._thinning.decide(self._admission.fill, job.lane.drain_ns(), slack_ns)
+        return self._thinning.decide(
+            self._admission.fill, job.lane.drain_ns(), slack_ns, overloaded=job.lane.overloaded
+        )
 
     def _expired(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

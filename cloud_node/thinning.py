@@ -42,11 +42,12 @@ class Thinning:
         self.level = Level.ALL
         self._enabled = enabled
 
-    def decide(self, fill: float, drain_ns: int = 0, slack_ns: int | None = None) -> Level:
+    def decide(self, fill: float, drain_ns: int = 0, slack_ns: int | None = None, *, overloaded: bool = False) -> Level:
         """The level for an item that would wait now.
 
         `fill` is the share of the queue that is taken, 0..1, and moves `level`. An item whose `slack_ns` to its
-        deadline is short against the `drain_ns` that what waits will take gets a higher one for itself.
+        deadline is short against the `drain_ns` that what waits will take gets a higher one for itself; so does every
+        item with a deadline while the reviewer is `overloaded`, whose queue is then kept short.
         """
         if not self._enabled:
             return Level.ALL
@@ -56,6 +57,8 @@ class Thinning:
             self.level = Level(self.level - 1)
         if slack_ns is None:
             return self.level
+        if overloaded:
+            return Level.NO_MAPS
         pressed = drain_ns / max(1, slack_ns)
         return max(self.level, Level(sum(pressed >= rise for rise in _RISES)))
 

@@ -87,6 +87,11 @@ class Batcher:
         """Cost of everything that waits."""
         return self._tokens
 
+    @property
+    def overloaded(self) -> bool:
+        """See `Overload`."""
+        return self._overload.standing
+
     def items(self) -> tuple[ItemId, ...]:
         """Everything that waits."""
         return tuple(self._waiting)

@@ -158,6 +158,11 @@ class Lane:
         self._leave(job.item)
         return True
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether more comes than can be done, for longer than any queue would help."""
+        return self._batcher.overloaded
+
     def drain_ns(self) -> int:
         """How long what waits will take all replicas together, as far as is known."""
         tokens = self._batcher.tokens + self._alone.tokens

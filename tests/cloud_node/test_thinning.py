@@ -173,3 +173,12 @@ def test_a_light_load_is_read_whole(thinning):
     got = thinning.simulate(0.7, 2.0, thins=True)
     assert set(got.levels) == {Level.ALL}
     assert got.ends["shed"] == got.ends["expired"] == 0
+
+
+def test_while_the_reviewer_is_overloaded_the_least_is_read_of_what_has_a_deadline():
+    """Its queue is kept short then, so that fill and drain tell of no load."""
+    thinning = Thinning()
+    assert thinning.decide(0.1, 0, 10**9, overloaded=True) is Level.NO_MAPS
+    assert thinning.decide(0.1, 0, 10**9) is Level.ALL
+    assert thinning.decide(0.1, 0, None, overloaded=True) is Level.ALL
+    assert Thinning(enabled=False).decide(0.1, 0, 10**9, overloaded=True) is Level.ALL
