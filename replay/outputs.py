@@ -62,7 +62,8 @@ def collect(
         recordings.append(one)
     items = [item for one in recordings for item in one.items]
     known = world_figures([folder.facts(job.name) for job in jobs], items) | dict(measured)
-    return RunResults(task, tuple(recordings), summarize(task, recordings, pictures, known), variant.settings)
+    summary = summarize(task, recordings, pictures, known)
+    return RunResults(task, tuple(recordings), summary, variant.settings, variant.name)
 
 
 def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: Sequence[str] = (SCENE,)) -> None:

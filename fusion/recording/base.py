@@ -141,10 +141,13 @@ class PosedReader(Protocol):
 
 @runtime_checkable
 class NamedReader(Protocol):
-    """A reader whose data set has names of its own for its moments."""
+    """A reader whose data set may have names of its own for its moments."""
 
     def names(self) -> Mapping[int, str]:
-        """By time: a picture's file (COCO, image folders), a frame (KITTI), a keyframe's sample token (nuScenes)."""
+        """By time: a picture's file (COCO, image folders), a frame (KITTI), a keyframe's sample token (nuScenes).
+
+        Empty when it has none.
+        """
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from pathlib import Path
 from fusion.errors import ConfigError, RecordingError
 from fusion.geometry import Rig
 from fusion.recording.base import EgoPose, RecordingInfo, RecordingReader
-from fusion.recording.ranged import between, poses_between, truth_between
+from fusion.recording.ranged import between, names_between, poses_between, truth_between
 from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.task import Task
 from fusion.types import Reading, Truth
@@ -104,6 +104,10 @@ class MappedReader:
     def poses(self) -> Iterator[EgoPose]:
         """The recording's; nothing when it tells none."""
         return poses_between(self._reader, ALWAYS)
+
+    def names(self) -> Mapping[int, str]:
+        """The recording's, by time; empty when it has none."""
+        return names_between(self._reader, ALWAYS)
 
 
 def _find(info: RecordingInfo, topic: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fusion.errors import RecordingError
 from fusion.recording.base import EgoPose, RecordingInfo, RecordingReader
 from fusion.recording.damage import DamageLog
-from fusion.recording.ranged import between, poses_between, sensors_between, truth_between
+from fusion.recording.ranged import between, names_between, poses_between, sensors_between, truth_between
 from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.types import Reading, Truth
 
@@ -102,6 +102,10 @@ class OrderedReader:
     def poses(self) -> Iterator[EgoPose]:
         """The recording's; nothing when it tells none."""
         return poses_between(self._reader, ALWAYS)
+
+    def names(self) -> Mapping[int, str]:
+        """The recording's, by time; empty when it has none."""
+        return names_between(self._reader, ALWAYS)
 
 
 @dataclass(slots=True)

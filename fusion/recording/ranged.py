@@ -6,7 +6,16 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fusion.recording.base import EMPTY, EgoPose, PosedReader, RangedReader, RecordingInfo, RecordingReader, SensorInfo
+from fusion.recording.base import (
+    EMPTY,
+    EgoPose,
+    NamedReader,
+    PosedReader,
+    RangedReader,
+    RecordingInfo,
+    RecordingReader,
+    SensorInfo,
+)
 from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.types import Reading, Truth
 
@@ -34,6 +43,12 @@ def poses_between(reader: RecordingReader, times: TimeRange) -> Iterator[EgoPose
     """The poses of a reader in `times`; nothing when it tells none."""
     if isinstance(reader, PosedReader):
         yield from (pose for pose in reader.poses() if times.covers(pose.time_ns))
+
+
+def names_between(reader: RecordingReader, times: TimeRange) -> Mapping[int, str]:
+    """The names that a reader has for moments in `times`; empty when it has none."""
+    names = reader.names() if isinstance(reader, NamedReader) else {}
+    return {time_ns: name for time_ns, name in names.items() if times.covers(time_ns)}
 
 
 def sensors_between(

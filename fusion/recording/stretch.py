@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fusion.recording.base import EgoPose, RecordingInfo, RecordingReader
-from fusion.recording.ranged import between, first_ns, poses_between, sensors_between, truth_between
+from fusion.recording.ranged import between, first_ns, names_between, poses_between, sensors_between, truth_between
 from fusion.recording.time_range import TimeRange
 from fusion.types import Reading, Truth
 
@@ -73,3 +73,7 @@ class Stretch:
     def poses(self) -> Iterator[EgoPose]:
         """The poses of the stretch; nothing when the recording tells none."""
         return poses_between(self._reader, self._times)
+
+    def names(self) -> Mapping[int, str]:
+        """The names of the stretch's moments; empty when the recording has none."""
+        return names_between(self._reader, self._times)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -14,7 +15,6 @@ import numpy as np
 
 from fusion.errors import InputError
 from fusion.recording.base import RecordingReader
-from fusion.task import Task
 from fusion.types import Box2D, Image, Modality, Truth
 from replay.export.base import EPOCH_NS, Exported, Openers, file_of
 from replay.report.wording import reason_words
@@ -52,18 +52,31 @@ def export(results: RunResults, opened: Openers, out: Path) -> Exported:
     """A file each recording, `scene.rrd`. See `replay.export.base.Exporter`."""
     files = [file_of(results, one, out, NAME) for one in results.recordings]
     for one, path in zip(results.recordings, files, strict=True):
-        write_rerun(results.task, one, opened[one.name](), path)
+        write_rerun(results, one, opened[one.name](), path)
     return Exported(tuple(files))
 
 
-def write_rerun(task: Task, results: RecordingResults, reader: RecordingReader, out_rrd: Path) -> None:
-    """Write every sample of one recording's run to `out_rrd`. Raises `InputError` when the file cannot be written.
+def recording_id(run: RunResults, one: RecordingResults) -> str:
+    """What the viewer knows a file by: it shows those that share it as one recording.
+
+    Task, name in the run, variant and stretch to be read, then a digest with the source and what was set.
+    """
+    to = "end" if one.to_s is None else f"{one.to_s:g}s"
+    stretch = "" if one.from_s == 0 and one.to_s is None else f"{one.from_s:g}s-{to}"
+    told = [run.task.name, one.name, run.variant, stretch]
+    exact = [*told, repr((one.from_s, one.to_s)), one.source, one.split, repr(sorted(run.settings.items()))]
+    return "-".join([*filter(None, told), hashlib.sha256("\n".join(exact).encode()).hexdigest()[:12]])
+
+
+def write_rerun(run: RunResults, results: RecordingResults, reader: RecordingReader, out_rrd: Path) -> None:
+    """Write every sample of one recording of `run` to `out_rrd`. Raises `InputError` when the file cannot be written.
 
     Frames are read once, forward; what is in memory is a fraction of a second and Rerun's own batch.
     """
     import rerun as rr
 
-    stream = rr.RecordingStream(APPLICATION, recording_id=f"{task.name}-{PurePath(results.source).stem}")
+    task = run.task
+    stream = rr.RecordingStream(APPLICATION, recording_id=recording_id(run, results))
     camera = next(iter(task.of_modality(Modality.CAMERA)), "")
     part = out_rrd.with_name(f"{out_rrd.name}.part")
     try:

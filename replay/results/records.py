@@ -151,12 +151,16 @@ class RecordingResults:
 
 @dataclass(frozen=True, eq=False)
 class RunResults:
-    """All recordings of a run. `settings` are the keys that were changed for it, with their values as text."""
+    """All recordings of a run. `settings` are the keys that were changed for it, with their values as text.
+
+    `variant` is its name in a run of several, empty in a run of one.
+    """
 
     task: Task
     recordings: tuple[RecordingResults, ...]
     summary: Mapping[str, Number]
     settings: Mapping[str, str] = field(default_factory=dict)
+    variant: str = ""
 
     @cached_property
     def samples(self) -> tuple[SampleResult, ...]:

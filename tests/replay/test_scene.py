@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fusion.errors import InputError
 from fusion.task import Task
 from fusion.types import Image
-from replay.export.rerun import encoded, verdict_words, write_rerun
+from replay.export.rerun import encoded, export, verdict_words, write_rerun
 from replay.results.answers import Outcome, outcome
 
 chunks = pytest.importorskip("rerun.chunk")
@@ -36,17 +37,45 @@ class Scene:
 @pytest.fixture
 def scene(drawn_run, drawn_recording, tmp_path):
     path = tmp_path / "deep" / "scene.rrd"
-    write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, path)
+    write_rerun(drawn_run, drawn_run.recordings[0], drawn_recording, path)
     return Scene(path)
 
 
 def test_rerun_verifies_the_file(drawn_run, drawn_recording, tmp_path):
     path = tmp_path / "scene.rrd"
-    write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, path)
+    write_rerun(drawn_run, drawn_run.recordings[0], drawn_recording, path)
     command = [sys.executable, "-m", "rerun", "rrd", "verify", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "verified without error" in done.stdout + done.stderr
+
+
+def test_the_viewer_tells_runs_variants_recordings_and_stretches_apart(drawn_run, drawn_recording, tmp_path):
+    one = drawn_run.recordings[0]
+
+    def shards(*sources):
+        return tuple(replace(one, name=f"{number}", source=source) for number, source in enumerate(sources))
+
+    runs = [
+        replace(drawn_run, variant="strict"),
+        replace(drawn_run, variant="loose"),
+        replace(drawn_run, settings={"edge.engine.threads": "2"}),
+        replace(drawn_run, recordings=(replace(one, source="other/held-out.mcap"),)),
+        replace(drawn_run, recordings=(replace(one, from_s=0.3),)),
+        replace(drawn_run, recordings=(replace(one, to_s=0.3),)),
+        replace(drawn_run, recordings=shards("a/held-out.mcap", "b/held-out.mcap")),
+        drawn_run,
+    ]
+    found = []
+    for number, run in enumerate(runs):
+        opened = {one.name: lambda: drawn_recording for one in run.recordings}
+        for path in export(run, opened, tmp_path / str(number)).files:
+            found += [entry.recording_id for entry in chunks.RrdReader(path).recordings()]
+    assert len(set(found)) == len(found) == 9
+    assert found[0].startswith("yard-drawn-strict-")
+    assert found[4].startswith("yard-drawn-0.3s-end-")
+    (again,) = export(drawn_run, {"drawn": lambda: drawn_recording}, tmp_path / "again").files
+    assert [entry.recording_id for entry in chunks.RrdReader(again).recordings()] == found[-1:]
 
 
 def test_every_sample_is_on_the_recordings_timeline(scene, drawn_run):
@@ -88,7 +117,7 @@ def test_an_utterance_is_told_once(scene):
 
 def test_points_are_thinned_to_the_budget(drawn_run, drawn_recording, tmp_path, monkeypatch):
     monkeypatch.setattr("replay.export.rerun.POINT_BUDGET", 12_000)
-    write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, tmp_path / "s.rrd")
+    write_rerun(drawn_run, drawn_run.recordings[0], drawn_recording, tmp_path / "s.rrd")
     sweeps = Scene(tmp_path / "s.rrd").column("/world/lidar", "positions")
     assert 4_000 < sum(map(len, sweeps)) <= 12_000 + len(sweeps)
 
@@ -98,7 +127,7 @@ def test_a_camera_alone_makes_a_scene(draw, drawn_run, tmp_path):
     recording = draw.recording(3, lidar=False, speech=False)
     task = Task.model_validate({**drawn_run.task.model_dump(), "sensors": sensors})
     run = draw.run(recording, task)
-    write_rerun(run.task, run.recordings[0], recording, tmp_path / "s.rrd")
+    write_rerun(run, run.recordings[0], recording, tmp_path / "s.rrd")
     scene = Scene(tmp_path / "s.rrd")
     assert "/world/lidar" not in scene.batches or not scene.column("/world/lidar", "positions")
     assert len(scene.column("/world/front/picture", "blob")) == 3
@@ -115,4 +144,4 @@ def test_a_picture_rerun_cannot_show_becomes_a_jpeg(drawn_recording):
 def test_a_place_that_cannot_be_written_is_one_clear_line(drawn_run, drawn_recording, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"s\.rrd: the scene cannot be written"):
-        write_rerun(drawn_run.task, drawn_run.recordings[0], drawn_recording, tmp_path / "file" / "s.rrd")
+        write_rerun(drawn_run, drawn_run.recordings[0], drawn_recording, tmp_path / "file" / "s.rrd")

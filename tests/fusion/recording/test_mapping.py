@@ -1,5 +1,6 @@
 """A recording's sensors under the task's names: everything that has a name is renamed, nothing else changes."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -67,6 +68,21 @@ def test_wrong_names_are_one_line_that_says_what_there_is(reader):
         MappedReader(reader, {"front": "/rear"}, yard)
     with pytest.raises(RecordingError, match=r"/lidar/roof is a lidar, and front of task yard a camera"):
         MappedReader(reader, {"front": "/lidar/roof"}, yard)
+
+
+def test_moments_keep_their_names(tmp_path):
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"images/{number:02}.png"), np.full((8, 8, 3), number, np.uint8))
+    pictures = open_recording(tmp_path, Task.load("pcb"))
+    mapped = MappedReader(pictures, {"front": "line"}, Task.load("yard"))
+    assert mapped.names() == pictures.names()
+    assert list(mapped.names().values()) == ["00.png", "01.png", "02.png"]
+
+
+def test_a_recording_without_names_has_none(reader):
+    assert MappedReader(reader, {"front": "front"}, Task.load("yard")).names() == {}
 
 
 @pytest.mark.parametrize(

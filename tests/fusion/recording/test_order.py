@@ -91,6 +91,20 @@ def test_what_is_left_out_is_left_out_wherever_reading_begins():
     assert [r.capture_time_ns // 10**9 for _, r in reader.between(times)] == [3, 4]
 
 
+@pytest.mark.parametrize("salvage", [False, True])
+def test_moments_keep_their_names(salvage):
+    class Named(Told):
+        def names(self):
+            return {second * 10**9: name for name, second in self.readings_s}
+
+    assert OrderedReader(Named([1, 2], [3]), salvage=salvage).names() == {
+        10**9: "front",
+        2 * 10**9: "front",
+        3 * 10**9: "rear",
+    }
+    assert OrderedReader(Told([1, 2]), salvage=salvage).names() == {}
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 3 * LONGEST_PAUSE_NS // 10**9), min_size=1, max_size=25))
 def test_sound_times_are_left_alone_and_others_are_told(times):

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from fusion.geometry import Rig
 from fusion.recording import open_recording
-from fusion.recording.base import EgoPose, IndexedReader, PosedReader, RangedReader, RecordingInfo, SensorInfo
+from fusion.recording.base import (
+    EgoPose,
+    IndexedReader,
+    NamedReader,
+    PosedReader,
+    RangedReader,
+    RecordingInfo,
+    SensorInfo,
+)
 from fusion.recording.native import stream, writer
 from fusion.recording.native.synthetic import write_synthetic
 from fusion.recording.stretch import Stretch
@@ -193,6 +201,16 @@ def test_poses_are_those_of_the_stretch(tmp_path):
     assert list(Stretch.of_seconds(Told([1, 2]), 0, None).poses()) == []
     assert isinstance(part, PosedReader)
     assert isinstance(part, IndexedReader)
+
+
+def test_names_are_those_of_the_stretch(readers):
+    whole = readers["pictures"].names()
+    times = sorted(whole)
+    part = Stretch(readers["pictures"], TimeRange(times[3], times[6]))
+    assert isinstance(part, NamedReader)
+    assert part.names() == {time_ns: whole[time_ns] for time_ns in times[3:6]}
+    assert list(part.names().values()) == ["03.png", "04.png", "05.png"]
+    assert Stretch(Told([1, 2]), TimeRange()).names() == {}
 
 
 def test_who_reads_stretches_cheaply_says_so(readers):

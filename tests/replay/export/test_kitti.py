@@ -18,6 +18,8 @@ from fusion.types import Box2D, ItemState, Modality
 from replay.export.base import UnsuitedError
 from replay.export.boxes import kitti
 from replay.results.records import ItemResult, SampleResult
+from replay.running.plan import Job
+from replay.sources.jobs import open_job
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 RENAMED = {
@@ -185,6 +187,36 @@ def test_a_raw_drives_frames_keep_their_numbers(draw, tmp_path):
     kitti.export(run, {"drawn": lambda: reader}, tmp_path)
     names = {path.stem for path in (tmp_path / "kitti" / "drawn" / "data").iterdir()}
     assert names == {path.stem for path in (drive / "image_02" / "data").iterdir()}
+
+
+def test_a_run_of_frames_from_somewhere_on_keeps_their_numbers_and_calibrations(draw, tmp_path):
+    data, task = DATA / "kitti_object" / "training", Task.load("kitti")
+    if not data.is_dir():
+        pytest.skip("KITTI object is not in ../shared/data")
+    written = []
+    for from_s in (0.0, 0.05):
+        reader = open_job(Job("drawn", str(data), from_s=from_s), task)
+        out = tmp_path / str(from_s)
+        kitti.export(told_by_truth(draw, task, reader), {"drawn": lambda reader=reader: reader}, out)
+        folder = out / "kitti" / "drawn"
+        written.append({path.relative_to(folder): path.read_text() for path in folder.glob("*/*.txt")})
+    whole, part = written
+    assert {path.stem for path in whole} - {path.stem for path in part} == {"000000"}
+    assert part == {path: text for path, text in whole.items() if path.stem != "000000"}
+    assert part[Path("data/000001.txt")].endswith(" 0.5\n")
+
+
+@pytest.mark.parametrize("from_s", [0.0, 0.15])
+def test_so_does_a_run_of_a_raw_drive(draw, tmp_path, from_s):
+    drive, task = DATA / "kitti_raw" / "2011_09_26" / "2011_09_26_drive_0052_sync", Task.load("kitti")
+    if not drive.is_dir():
+        pytest.skip("the KITTI drive is not in ../shared/data")
+    reader = open_job(Job("drawn", str(drive), from_s=from_s), task)
+    kitti.export(told_by_truth(draw, task, reader), {"drawn": lambda: reader}, tmp_path)
+    names = sorted(path.stem for path in (tmp_path / "kitti" / "drawn" / "data").iterdir())
+    frames = sorted(path.stem for path in (drive / "image_02" / "data").iterdir())
+    assert names == frames[len(frames) - len(names) :]
+    assert (len(names) == len(frames)) == (from_s == 0)
 
 
 def told_by_truth(draw, task, reader):

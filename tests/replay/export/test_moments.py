@@ -6,6 +6,7 @@ import pytest
 
 from fusion.recording import open_recording
 from fusion.recording.base import NamedReader
+from fusion.recording.stretch import Stretch
 from fusion.task import Task
 from replay.export.boxes.moments import Moments, picture_sizes
 
@@ -42,3 +43,4 @@ def test_a_moment_is_found_within_what_is_allowed():
 
 def test_a_recording_without_names_has_none(drawn_recording):
     assert Moments.of(drawn_recording).names == []
+    assert Moments.of(Stretch.of_seconds(drawn_recording, 0, None)).names == []

@@ -12,12 +12,14 @@ from fusion.evaluation.nuscenes_boxes import CLASSES
 from fusion.evaluation.nuscenes_files import read_nuscenes_boxes
 from fusion.geometry import rigid, rotation_z
 from fusion.recording import open_recording
-from fusion.recording.base import EgoPose, RecordingInfo
+from fusion.recording.base import EMPTY, EgoPose, RecordingInfo, SensorInfo
 from fusion.task import Task
-from fusion.types import Box2D, Box3D, ItemState
+from fusion.types import Box2D, Box3D, ItemState, Modality, Reading
 from replay.export.base import UnsuitedError
 from replay.export.boxes import nuscenes
 from replay.results.records import ItemResult, SampleResult
+from replay.running.plan import Job
+from replay.sources import jobs
 
 ROOT = Path(__file__).parents[3]
 KEYFRAME = ROOT / "../shared/data/nuscenes_keyframe"
@@ -147,6 +149,31 @@ def test_every_keyframe_is_there_and_samples_between_are_not(draw, tmp_path):
     written = json.loads(done.files[0].read_text())["results"]
     assert {token: len(boxes) for token, boxes in written.items()} == {"one": 1, "two": 0, "three": 1}
     assert done.notes == ("1 of 3 keyframes have no sample near them, and so no box",)
+
+
+@pytest.mark.parametrize(("from_s", "tokens"), [(0.0, ["one", "two", "three"]), (0.4, ["two", "three"])])
+def test_so_it_is_of_a_scene_as_a_run_reads_it(draw, tmp_path, monkeypatch, from_s, tokens):
+    """A scene of the tables is continuous: its times are checked, and it may be cut."""
+
+    class Scene(Posed):
+        def info(self):
+            sweeps = SensorInfo.of_times(Modality.LIDAR, "LIDAR_TOP", sorted(self.tokens))
+            return replace(super().info(), sensors={"lidar-top": sweeps})
+
+        def readings(self, start_cursor=0):
+            for cursor, time_ns in enumerate(sorted(self.tokens), 1):
+                if cursor > start_cursor:
+                    yield cursor, Reading("lidar-top", Modality.LIDAR, time_ns, EMPTY[Modality.LIDAR])
+
+    scene = Scene({1_000_000_000: "one", 1_500_000_000: "two", 2_000_000_000: "three"})
+    monkeypatch.setattr(jobs, "open_recording", lambda *_, **__: scene)
+    task = Task.load("nuscenes")
+    reader = jobs.open_job(Job("drawn", "scene", from_s=from_s), task)
+    run = a_run(draw, *(time_ns for time_ns, token in scene.tokens.items() if token in tokens))
+    done = nuscenes.export(run, {"drawn": lambda: reader}, tmp_path)
+    written = json.loads(done.files[0].read_text())["results"]
+    assert {token: len(boxes) for token, boxes in written.items()} == dict.fromkeys(tokens, 1)
+    assert done.notes == ()
 
 
 def test_only_the_best_boxes_are_sent(draw, tmp_path, monkeypatch):

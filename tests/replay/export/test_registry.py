@@ -1,8 +1,11 @@
 """Exports are found by name, and told what they cannot do in one line."""
 
+import json
+import shutil
 from importlib.metadata import EntryPoint
 
 import pytest
+from rerun.chunk import RrdReader
 
 from fusion.errors import ConfigError
 from replay.cli import main
@@ -97,9 +100,14 @@ def test_a_run_writes_what_it_was_asked_for_and_can_be_exported_later(short_run,
 def test_each_variant_of_a_run_is_exported(short_run, tmp_path, capsys):
     out, _ = short_run
     for name in ("a", "b"):
-        (tmp_path / name).symlink_to(out)
+        shutil.copytree(out, tmp_path / name)
+        manifest = json.loads((out / "run.json").read_text())
+        manifest["variant"]["name"] = name
+        (tmp_path / name / "run.json").write_text(json.dumps(manifest))
     assert main(["export", str(tmp_path), "--as", "rerun"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line for line in told if line.startswith("wrote")] == [
         f"wrote {tmp_path / name / 'scene.rrd'}" for name in ("a", "b")
     ]
+    scenes = [RrdReader(tmp_path / name / "scene.rrd").recordings() for name in ("a", "b")]
+    assert len({entry.recording_id for entries in scenes for entry in entries}) == 2
