@@ -249,7 +249,7 @@ class Pipeline:
             if job.first is not None:
                 self._settle_without_pixels(job)
             else:
-                self._store(job, ItemState.EXPIRED, f"{job.item}: its deadline cannot be made")
+                self._store(job, ItemState.EXPIRED, f"{job.item}: its deadline cannot be made under this load")
 
     def _done(self, results: Sequence[tuple[Job, RowResult]]) -> None:
         for job, result in results:

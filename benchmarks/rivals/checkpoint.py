@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,8 +100,8 @@ def examples_of(reviewer: str) -> list[Evidence]:
     """Evidence that a reviewer of another name reads; for those that make their own (`mini:yard`)."""
     from fusion.review import load_reviewer
 
-    loaded = load_reviewer(reviewer)
-    return [loaded.example(seed) for seed in range(EXAMPLES)]  # type: ignore[attr-defined]
+    loaded: Any = load_reviewer(reviewer)
+    return [loaded.example(seed) for seed in range(EXAMPLES)]
 
 
 def write_blobs(path: Path, evidence: Iterable[Evidence]) -> str:

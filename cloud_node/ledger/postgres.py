@@ -185,7 +185,8 @@ class _Bounded(psycopg.Connection[Any]):
                     raise psycopg.OperationalError(f"no answer within {ANSWER_S:g} s")
                 waits_for = gen.send(ready)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            told: _R = end.value
+            return told
 
 
 def _connect(_dialect: object, _record: object, args: Sequence[Any], kwargs: dict[str, Any]) -> _Bounded:

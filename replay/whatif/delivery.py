@@ -21,6 +21,7 @@ from replay.whatif.service import TimedService
 from replay.whatif.timing import VirtualTime
 
 FOREVER_NS = 86_400 * 10**9
+"""Who is out for longer, in virtual time, is not waited for."""
 STEP_S = 0.25
 """How often, in virtual time, it is looked at whether all is answered."""
 T = TypeVar("T")

@@ -76,6 +76,12 @@ def test_an_actor_that_sees_no_folder_sends_its_files_and_one_that_dies_is_repla
     plan = Plan("yard", jobs_of([str(parts[1]), str(deadly("once", 1))]), (variant,))
     out, made = tmp_path / "out", Stamps(plan)
     work = Work(plan, out, {(job.name, ""): made.of(job, variant) for job in plan.jobs})
+    stale = ("done.json", "facts.json", "evidence.mcap", "spool.db-wal")  # of an earlier run, cut off
+    for job in plan.jobs:
+        place = RunFolder.of(out, variant).job(job.name)
+        place.mkdir(parents=True)
+        for name in stale:
+            (place / name).write_text('{"key": "old"}')
     with locked(out):
         crew = on_ray.RayCrew(1, work, "another folder's", "")
         try:
@@ -86,7 +92,9 @@ def test_an_actor_that_sees_no_folder_sends_its_files_and_one_that_dies_is_repla
     for job in plan.jobs:
         folder = RunFolder.of(out, variant)
         assert folder.done(job.name)["stamp"]["reviewers"].startswith("fixed:yard")
-        assert {path.name for path in folder.job(job.name).iterdir()} >= {"spool.db", "ledger.db", "done.json"}
+        left = {path.name for path in folder.job(job.name).iterdir()}
+        assert left >= {"spool.db", "ledger.db", "done.json"}
+        assert left.isdisjoint(stale[1:])
     RunFolder.of(out, variant).write_manifest(plan, variant, "both")
     sources = [job.source for job in plan.jobs]
     before = [path.stat().st_mtime_ns for path in sorted(out.rglob("ledger.db"))]

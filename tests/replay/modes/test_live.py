@@ -1,7 +1,9 @@
 """A real daemon against a real service: the same verdicts as in one process, and nothing dropped without a word."""
 
+import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -123,3 +125,17 @@ def test_what_is_too_late_is_a_declared_gap_and_known_ids_are_not_used_again(
     assert summary["gap_reasons"] == f"{summary['gaps']} more than 0.001 s behind"
     ids = [{item["id"].split("/")[1] for item in ways.read(place)["items"]} for place in (live, tmp_path)]
     assert ids[0].isdisjoint(ids[1])
+
+
+def test_another_recording_in_the_place_of_one_begins_anew(ways, recording, cut, tmp_path):
+    """Would fail if its samples came behind the others' in one spool."""
+    there, out = Path(shutil.copy(recording, tmp_path / "second.mcap")), tmp_path / "out"
+    quick = ["--pace", "flat-out", "--set", "edge.drain.answers_s=2"]
+    arguments = [there, "--live", free_address(), *quick, "--out", out]
+    ways.run(*arguments)
+    first, samples, _ = spool_of(out)
+    cut(there, 3, 3.4)
+    ways.run(*arguments)
+    second, fewer, _ = spool_of(out)
+    assert second != first
+    assert 0 < fewer < samples
