@@ -1,8 +1,15 @@
-"""What runs beside what: the tests of a group run in one process, so that what they share is made once."""
+"""What runs beside what: the tests of a group run in one process, so that what they share is made once.
+
+No example of a property has a time limit: how long one takes says how busy the machine is.
+"""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent
 TOGETHER = ("fusion/training/detection", "replay/compare")

@@ -95,8 +95,9 @@ def resampled(units: int, *, draws: int, seed: int = 0, together: int = 256) -> 
 def two_sided(drawn: Float64Array, units: int) -> float:
     """The two-sided p-value of a difference being zero, from its resamples (draws,), NaN left out.
 
-    Resamples cannot tell below one in their number; there the normal tail with their spread goes on. `units` that all
-    agree by chance do so once in 2 ** (units - 1), and no p-value is below that.
+    Resamples cannot tell below one in their number; there the normal tail with their spread goes on. `units` is how
+    many differ at all: all of those differ the same way by chance once in 2 ** (units - 1), and no p-value is below
+    that, as in a sign test.
     """
     told = drawn[np.isfinite(drawn)]
     if not len(told):

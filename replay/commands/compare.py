@@ -23,7 +23,7 @@ def add_compare_commands(commands: Any) -> None:
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page with pictures of what changed")
     parser.set_defaults(run=run_compare)
     golden: argparse.ArgumentParser = commands.add_parser("golden", help="keep a run's results as a small file")
-    golden.add_argument("folder", type=Path, metavar="RUN")
+    golden.add_argument("source", type=Path, metavar="RUN", help="a run's folder or its results.json")
     golden.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="gzipped when it ends with .gz")
     golden.set_defaults(run=run_golden)
 
@@ -54,5 +54,5 @@ def run_golden(arguments: argparse.Namespace) -> None:
     """Keep the file and say so."""
     from replay.compare.golden import write_golden
 
-    size = write_golden(arguments.folder, arguments.out)
+    size = write_golden(arguments.source, arguments.out)
     print(f"wrote {arguments.out}, {size} bytes")

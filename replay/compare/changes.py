@@ -9,7 +9,7 @@ from replay.compare.fields import FIELD_NAMES, FieldChange, compare_item
 from replay.compare.matching import Match, Matching
 from replay.compare.tolerances import DefectTolerances, FieldTolerances, Tolerances
 from replay.results.answers import Outcome, outcome
-from replay.results.records import DefectResult, Fate, ItemResult, RecordingResults
+from replay.results.records import DefectResult, ItemResult, RecordingResults
 
 NEW, GONE = "new", "gone"
 _TURNED, _PRESENCE, _SENT = 10.0, 3.0, 4.0
@@ -89,17 +89,17 @@ class DefectChange:
 
     @property
     def newly_missed(self) -> bool:
-        """Found before, and not now."""
-        return _found(self.before) and not _found(self.after)
+        """Not missed before, and now."""
+        return _held(self.before) and not _held(self.after)
 
     @property
     def newly_found(self) -> bool:
-        """Found now, and not before."""
-        return _found(self.after) and not _found(self.before)
+        """Not missed now, and before."""
+        return _held(self.after) and not _held(self.before)
 
 
-def _found(defect: DefectResult | None) -> bool:
-    return defect is not None and defect.fate is Fate.FOUND
+def _held(defect: DefectResult | None) -> bool:
+    return defect is not None and not defect.fate.missed
 
 
 def item_changes(matching: Matching, tolerances: FieldTolerances) -> tuple[list[Change], list[Tally]]:

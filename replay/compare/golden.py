@@ -10,19 +10,19 @@ from typing import Any
 from fusion.errors import InputError
 from replay.compare.sides import read_side
 from replay.results.file import NAME, digest
+from replay.results.reading import read_content
 
 DIGITS = {"box": 2, "score": 4, "margin": 4, "box3d": 3, "probabilities": 4}
 """Decimals that are kept: far below every tolerance, and a third of the bytes."""
 
 
 def write_golden(run: Path, out: Path) -> int:
-    """Keep the results of the run in folder `run` as `out`, gzipped when it ends with `.gz`; how many bytes.
+    """Keep results, of a run's folder or in a file, as `out`, gzipped when it ends with `.gz`; how many bytes.
 
     Raises `InputError` naming the file that cannot be used.
     """
     read_side(run)
-    content: dict[str, Any] = json.loads((run / NAME).read_text(encoding="utf-8"))
-    content.pop("sha256")
+    content = read_content(run / NAME if run.is_dir() else run)
     content["items"] = [_rounded(item) for item in content["items"]]
     text = json.dumps({"sha256": digest(content), **content}, sort_keys=True, separators=(",", ":")).encode()
     data = gzip.compress(text, 9, mtime=0) if out.suffix == ".gz" else text

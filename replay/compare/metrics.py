@@ -10,7 +10,7 @@ import numpy as np
 from fusion.task import Task
 from fusion.types import Float64Array, ItemState
 from replay.results.answers import Answerer, answers, right_slots
-from replay.results.records import DefectResult, Fate, ItemResult
+from replay.results.records import DefectResult, ItemResult
 
 _BINS = 10
 _SLOT = "slot_accuracy."
@@ -100,7 +100,7 @@ def item_metrics(task: Task) -> list[Metric]:
 
 def missed(defect: DefectResult) -> tuple[float, float]:
     """What a defect adds to the share of defects missed."""
-    return float(defect.fate is not Fate.FOUND), 1.0
+    return float(defect.fate.missed), 1.0
 
 
 def _judged(item: ItemResult) -> bool:

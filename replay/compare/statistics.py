@@ -7,8 +7,10 @@ What the slices of an item are is told by the first run, so that both runs are j
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 
 import numpy as np
 
@@ -19,11 +21,14 @@ from fusion.types import Float64Array
 from replay.compare.matching import Match, Matching
 from replay.compare.metrics import MISSED, Metric, item_metrics, mean, missed
 from replay.compare.slices import WHOLE, Slice, slices_of
+from replay.compare.sums import Sums
 from replay.compare.tolerances import MetricTolerances
 from replay.results.records import DefectResult, ItemResult
 
 _CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
 _Unit = tuple[str, str, int]
+_TOGETHER, _MOST_NUMBERS = 256, 1 << 24
+"""Resamples at a time, and how many numbers they may have together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +53,6 @@ class Difference:
     worse: bool = False
 
 
-@dataclass(slots=True)
-class _Table:
-    """Sums by unit and slice of one metric, of both runs."""
-
-    width: int
-    slices: dict[Slice, int] = field(default_factory=dict)
-    rows: list[tuple[int, int, int, tuple[float, ...]]] = field(default_factory=list)
-
-    def add(self, side: int, unit: int, slices: Iterable[Slice], sums: tuple[float, ...]) -> None:
-        for one in slices:
-            self.rows.append((side, unit, self.slices.setdefault(one, len(self.slices)), sums))
-
-    def arrays(self, units: int) -> Float64Array:
-        """(2, units, slices, width)."""
-        found = np.zeros((2, units, len(self.slices), self.width))
-        for side, unit, column, sums in self.rows:
-            found[side, unit, column] += sums
-        return found
-
-
 class _Units:
     """Numbers for units, in the order they are met."""
 
@@ -88,13 +73,11 @@ def differences(task: Task, matching: Matching, tolerances: MetricTolerances) ->
 
 def _of_items(task: Task, matching: Matching, tolerances: MetricTolerances) -> list[Difference]:
     metrics = [one for one in item_metrics(task) if one.name not in tolerances.ignore]
-    tables, units = [_Table(metric.width) for metric in metrics], _Units()
+    sums, units = Sums(sum(metric.width for metric in metrics)), _Units()
     for side, key, slices, item in _placed(matching):
-        unit = units(key)
-        for metric, table in zip(metrics, tables, strict=True):
-            if sums := metric.sums(item):
-                table.add(side, unit, slices, sums)
-    return _bootstrapped(metrics, tables, len(units.numbers), tolerances)
+        told = (metric.sums(item) or (0.0,) * metric.width for metric in metrics)
+        sums.add(side, units(key), slices, [*chain.from_iterable(told)])
+    return _bootstrapped(metrics, sums, len(units.numbers), tolerances)
 
 
 def _placed(matching: Matching) -> Iterable[tuple[int, _Unit, list[Slice], ItemResult]]:
@@ -129,15 +112,15 @@ def _unit_of(match: Match) -> Callable[[int, ItemResult], _Unit]:
 def _of_defects(matching: Matching, tolerances: MetricTolerances) -> list[Difference]:
     if MISSED in tolerances.ignore:
         return []
-    table, units = _Table(2), _Units()
+    sums, units = Sums(2), _Units()
     for one in matching.recordings:
         name = one.before.name
         for side, defects in enumerate((one.before.defects, one.after.defects)):
             for defect in defects:
                 unit = units((name, defect.name, 0))
-                table.add(side, unit, _slices_of_defect(name, defect), missed(defect))
+                sums.add(side, unit, _slices_of_defect(name, defect), missed(defect))
     metric = Metric(MISSED, "true defects missed", -1, "share", 2, lambda _: None, mean)
-    return _bootstrapped([metric], [table], len(units.numbers), tolerances)
+    return _bootstrapped([metric], sums, len(units.numbers), tolerances)
 
 
 def _slices_of_defect(recording: str, defect: DefectResult) -> list[Slice]:
@@ -145,25 +128,31 @@ def _slices_of_defect(recording: str, defect: DefectResult) -> list[Slice]:
     return [Slice(*WHOLE), *parts, *([Slice("condition", defect.condition)] if defect.condition else [])]
 
 
-def _bootstrapped(
-    metrics: Sequence[Metric], tables: Sequence[_Table], units: int, tolerances: MetricTolerances
-) -> list[Difference]:
-    """All metrics on the same resamples."""
+def _bootstrapped(metrics: Sequence[Metric], sums: Sums, units: int, tolerances: MetricTolerances) -> list[Difference]:
+    """All metrics, whose numbers lie side by side in `sums`, on the same resamples."""
     if not units:
         return []
-    sums = [table.arrays(units) for table in tables]
-    drawn: list[list[Float64Array]] = [[] for _ in metrics]
-    for times in resampled(units, draws=tolerances.draws, seed=tolerances.seed):
-        for place, (metric, told) in enumerate(zip(metrics, sums, strict=True)):
-            first, second = (np.tensordot(times, told[side], axes=1) for side in (0, 1))
-            drawn[place].append(metric.value(second) - metric.value(first))  # (draws, slices)
-    found = []
-    for metric, table, told, parts in zip(metrics, tables, sums, drawn, strict=True):
-        resamples = np.concatenate(parts)
-        found += [
-            _difference(metric, one, told[:, :, c], resamples[:, c], tolerances) for one, c in table.slices.items()
-        ]
+    parts, columns = sums.parts(), _columns(metrics)
+    drawn: dict[tuple[str, Slice], list[Float64Array]] = defaultdict(list)
+    together = max(1, min(_TOGETHER, _MOST_NUMBERS // units))
+    for times in resampled(units, draws=tolerances.draws, seed=tolerances.seed, together=together):
+        for part, told in parts.items():
+            mine = times if len(told.units) == units else times[:, told.units]
+            first, second = (mine @ told.sums[side] for side in (0, 1))  # (together, width)
+            for metric, own in zip(metrics, columns, strict=True):
+                drawn[metric.name, part].append(metric.value(second[:, own]) - metric.value(first[:, own]))
+    found = [
+        _difference(metric, part, told.sums[..., own], np.concatenate(drawn[metric.name, part]), tolerances)
+        for metric, own in zip(metrics, columns, strict=True)
+        for part, told in parts.items()
+    ]
     return [one for one in found if np.isfinite(one.before) and np.isfinite(one.after)]
+
+
+def _columns(metrics: Sequence[Metric]) -> list[slice]:
+    """Where each metric's numbers are."""
+    ends = [*accumulate(metric.width for metric in metrics)]
+    return [slice(end - metric.width, end) for metric, end in zip(metrics, ends, strict=True)]
 
 
 def _difference(
@@ -176,7 +165,8 @@ def _difference(
     low, high = np.quantile(usable, [tail, 1 - tail]) if len(usable) else (np.nan, np.nan)
     interval = Interval(after - before, float(low), float(high), len(usable))
     units = int((told != 0).any(axis=(0, 2)).sum())
-    p = two_sided(drawn, units) if units >= tolerances.least_units else None
+    differ = int((told[0] != told[1]).any(axis=1).sum())
+    p = two_sided(drawn, differ) if units >= tolerances.least_units else None
     return Difference(metric.name, metric.title, metric.unit, metric.better, part, before, after, interval, units, p)
 
 

@@ -20,6 +20,7 @@ WORST_FIRST = (
     Fate.QUARANTINED,
     Fate.EXPIRED,
     Fate.WAITING,
+    Fate.SENT,
     Fate.FOUND,
 )
 """What nobody would ever hear of comes before what was lost on the way with a word about it."""
@@ -64,7 +65,7 @@ def deciding(results: RunResults) -> dict[Unit, ItemResult]:
     for one in results.recordings:
         fates = {defect.name: defect.fate for defect in one.defects}
         for name, items in _about(one).items():
-            mine = [item for item in items if fate_of(results.task, item) is fates.get(name)]
+            mine = [item for item in items if fate_of(results.task, item, reviewed=one.reviewed) is fates.get(name)]
             if mine:
                 found[one.name, name] = min(mine, key=lambda item: (item.time_ns, item.id))
     return found
@@ -80,7 +81,7 @@ def _about(one: RecordingResults) -> Mapping[str, list[ItemResult]]:
 
 def missed_items(results: RunResults, decided: Mapping[Unit, ItemResult]) -> list[ItemResult]:
     """The deciding items of missed defects, the worst first."""
-    missed = worst_first(defect for defect in results.defects if defect.fate is not Fate.FOUND)
+    missed = worst_first(defect for defect in results.defects if defect.fate.missed)
     keys = ((defect.recording, defect.name) for defect in missed)
     return [decided[key] for key in keys if key in decided]
 

@@ -26,7 +26,7 @@ from replay.report.cards import anchor
 from replay.report.thumbnails import Shelf
 from replay.results.answers import outcome
 from replay.results.fates import unit_name
-from replay.results.records import Fate, ItemResult, RecordingResults, RunResults, SampleResult
+from replay.results.records import ItemResult, RecordingResults, RunResults, SampleResult
 
 MOST_SAMPLES = 6000
 MOST_ITEMS = 30_000
@@ -74,7 +74,7 @@ def choose(
 def _ranked(results: RunResults) -> list[_Named]:
     telling, sent, others = list[_Named](), list[_Named](), list[_Named]()
     for one in results.recordings:
-        missed = {defect.time_ns for defect in one.defects if defect.fate is not Fate.FOUND}
+        missed = {defect.time_ns for defect in one.defects if defect.fate.missed}
         asked = {item.sequence for item in one.items if item.evidence_bytes or item.verdict}
         for sample in one.samples:
             kind = telling if sample.time_ns in missed else sent if sample.sequence in asked else others

@@ -117,9 +117,11 @@ def _missed(results: RunResults) -> Tile:
     if found is None:
         told = any(sample.truths is not None for sample in results.samples)
         return Tile("Defects missed", UNKNOWN, "none came into clear view" if told else "no truth to count them by")
-    missed = sum(defect.fate is not Fate.FOUND for defect in results.defects)
+    missed = sum(defect.fate.missed for defect in results.defects)
+    sent = sum(defect.fate is Fate.SENT for defect in results.defects)
     apart = f"{share(found.value)}, interval {interval(found.low, found.high)}"
-    return Tile("Defects missed", count(missed), f"of {count(found.n)} that came into clear view; {apart}")
+    words = f"of {count(found.n)} that came into clear view; {apart}"
+    return Tile("Defects missed", count(missed), words + (f"; {count(sent)} wait for a reviewer" if sent else ""))
 
 
 def _detector(results: RunResults) -> Tile:

@@ -35,6 +35,7 @@ STATES = {
 }
 FATES = {
     Fate.FOUND: "reviewed, and not dismissed",
+    Fate.SENT: "sent, and no reviewer was part of the run",
     Fate.DISMISSED: "reviewed, and each time called fine",
     Fate.WAITING: "sent, no answer yet",
     Fate.EXPIRED: "no answer before the deadline",

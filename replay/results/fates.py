@@ -1,7 +1,8 @@
 """What became of each true defect: found, or missed, and where.
 
 A unit is what calibration counts, too: a thing with something wrong with it that came into clear view, in unrelated
-pictures a thing of one picture. All fates but `FOUND` are misses of the system as a whole.
+pictures a thing of one picture. All fates are misses of the system as a whole but `FOUND` and, where no service was
+part of the run, `SENT`.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ def defects(
     continuous: bool,
     visible: Visible | None = None,
     passed_over: Iterable[Truth] = (),
+    reviewed: bool = True,
 ) -> tuple[DefectResult, ...]:
     """Every defect that came into clear view in `samples`, in order of its first sight, with what became of it; then
-    those that did so only where frames were `passed_over`, which nobody saw.
+    those that did so only where frames were `passed_over`, which nobody saw. `reviewed` is False where no service was
+    part of the run.
     """
     shown, units = visible or Visible(), dict[tuple[int, int], _Unit]()
     for sample in samples:
@@ -63,15 +66,17 @@ def defects(
                 units[key] = _Unit(thing, truth.time_ns, 0)
     for item in items:
         if item.truth and (unit := units.get((item.truth.track, 0 if continuous else item.time_ns))):
-            unit.fate = min(unit.fate, fate_of(task, item), key=_ORDER.__getitem__)
+            unit.fate = min(unit.fate, fate_of(task, item, reviewed=reviewed), key=_ORDER.__getitem__)
     return tuple(
         DefectResult(unit_name(*key), recording, u.thing.label, u.thing.condition or "", u.time_ns, u.moments, u.fate)
         for key, u in units.items()
     )
 
 
-def fate_of(task: Task, item: ItemResult) -> Fate:
-    """What this item alone makes of the defect it is about."""
+def fate_of(task: Task, item: ItemResult, *, reviewed: bool = True) -> Fate:
+    """What this item alone makes of the defect it is about, in a run that a service was part of or not."""
+    if not reviewed and item.state is ItemState.PENDING:
+        return Fate.SENT
     if item.state is ItemState.REVIEWED:
         return Fate.DISMISSED if dismisses(task, item) else Fate.FOUND
     return _FATES[item.state]

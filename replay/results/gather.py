@@ -245,6 +245,7 @@ def gather(
         defects=defects(
             task, source.name, samples, items, continuous=info.continuous,
             passed_over=_passed_over(samples, truths, reader, whole=whole) if counts.gaps or source.lossy else [],
+            reviewed=reviewed,
         ),
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
         reviewed=reviewed, gap_reasons=gaps, ages_ms=median_ages(samples),

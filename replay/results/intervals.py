@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fusion.evaluation.bootstrap import mean_interval
 from fusion.types import Float64Array, ItemState
 from replay.results.answers import Answerer, answers, clusters, judged, right_slots
-from replay.results.records import DefectResult, Fate, ItemResult
+from replay.results.records import DefectResult, ItemResult
 
 DRAWS = 1000
 _Z = 1.959964
@@ -48,10 +48,10 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
 
 
 def missed_share(defects: Sequence[DefectResult]) -> Share | None:
-    """Share of the defects in clear view that were not found, however that came; None without any."""
+    """Share of the defects in clear view that were missed, however that came; None without any."""
     if not defects:
         return None
-    missed = sum(defect.fate is not Fate.FOUND for defect in defects)
+    missed = sum(defect.fate.missed for defect in defects)
     return Share(missed / len(defects), *wilson(missed, len(defects)), len(defects), "Wilson, a defect a trial")
 
 

@@ -92,7 +92,7 @@ class _File(_Part):
 
 def read_results(path: Path) -> RunResults:
     """The results in a file, plain or gzipped (`….gz`). Raises `InputError` naming the file and the key."""
-    content = _content(path)
+    content = read_content(path)
     try:
         found = _File.model_validate(content)
     except ValidationError as error:
@@ -112,8 +112,8 @@ def read_results(path: Path) -> RunResults:
     return RunResults(task, recordings, {}, found.settings)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """The file's JSON, with its digest and format checked."""
+def read_content(path: Path) -> dict[str, Any]:
+    """The file's JSON without its digest, which was checked, as the format was. Raises as `read_results` does."""
     try:
         data = path.read_bytes()
         content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)

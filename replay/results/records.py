@@ -19,9 +19,12 @@ class Fate(StrEnum):
     """What became of a defect. Of several items about it the one that comes first in this order tells."""
 
     FOUND = "found"
+    SENT = "sent"
+    """Sent, in a run without a service: whether it is found is for a reviewer to say."""
     DISMISSED = "dismissed"
     """Reviewed, and each time answered as nothing wrong."""
     WAITING = "waiting"
+    """Sent, and the service that was part of the run gave no answer."""
     EXPIRED = "expired"
     QUARANTINED = "quarantined"
     SHED = "shed"
@@ -30,6 +33,11 @@ class Fate(StrEnum):
     PASSED = "passed"
     UNSEEN = "unseen"
     """The detector never saw it."""
+
+    @property
+    def missed(self) -> bool:
+        """Whether the defect was missed, as far as the run went."""
+        return self not in (Fate.FOUND, Fate.SENT)
 
 
 @dataclass(frozen=True, slots=True)

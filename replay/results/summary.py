@@ -66,14 +66,12 @@ def _defects(run: RunResults) -> dict[str, Number]:
             ("defects", "defects_missed", "defects_dismissed", "defects_waiting", "defects_missed_share")
         )
     fates = Counter(defect.fate for defect in run.defects)
-    total = fates.total()
-    waiting = sum(d.fate is Fate.WAITING for one in run.recordings if not one.reviewed for d in one.defects)
-    missed = total - fates[Fate.FOUND] - waiting
+    total, missed = fates.total(), sum(defect.fate.missed for defect in run.defects)
     return {
         "defects": total,
         "defects_missed": missed,
         "defects_dismissed": fates[Fate.DISMISSED],
-        "defects_waiting": waiting,
+        "defects_waiting": fates[Fate.SENT],
         "defects_missed_share": round(missed / total, 4) if total else None,
     }
 

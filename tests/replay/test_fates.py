@@ -57,6 +57,13 @@ def test_an_item_that_was_not_reviewed_has_the_fate_of_its_state(state, fate):
     assert fates([sample(1, drum)], [item(1, drum, state)]) == {"7": fate}
 
 
+def test_without_a_service_what_waits_is_sent_and_not_missed():
+    drum, bare = thing(7), thing(8)
+    items = [item(1, drum, ItemState.PENDING), item(1, bare)]
+    found = defects(YARD, "r", [sample(1, drum, bare)], items, continuous=True, reviewed=False)
+    assert [(one.fate, one.fate.missed) for one in found] == [(Fate.SENT, False), (Fate.PASSED, True)]
+
+
 def test_a_defect_nothing_was_seen_of_is_unseen():
     assert fates([sample(1, thing(7))], [item(1, None)]) == {"7": Fate.UNSEEN}
 

@@ -27,7 +27,7 @@ from fusion.types import Box2D, Box3D, ItemState
 from replay.export.rerun import verdict_words
 from replay.report.wording import reason_words
 from replay.results.answers import Outcome, outcome
-from replay.results.records import DefectResult, Fate, ItemResult
+from replay.results.records import DefectResult, ItemResult
 
 _FONT_PX, _FONT_M = 12, 0.3
 _CLASSES = ((0.9, 0.3, 0.2), (0.2, 0.6, 0.9), (0.9, 0.7, 0.1), (0.3, 0.8, 0.3), (0.7, 0.4, 0.9), (0.9, 0.5, 0.7))
@@ -75,8 +75,8 @@ def log_line(item: ItemResult, time_ns: int) -> Any | None:
 
 
 def missed_line(defect: DefectResult, time_ns: int) -> Any | None:
-    """An error for a defect that was missed, None for one that was found."""
-    if defect.fate is Fate.FOUND:
+    """An error for a defect that was missed, None for one that was not."""
+    if not defect.fate.missed:
         return None
     told = f"missed ({defect.fate.value}): {defect.condition} {defect.label}".replace(":  ", ": ")
     return Log(timestamp=stamp(time_ns), level=Log.ERROR, message=told, name=f"defect {defect.name}")

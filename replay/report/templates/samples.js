@@ -18,9 +18,10 @@
   }));
   let shown = all, first = 0, open = 0, wanted = {};
 
+  const isMissed = (truth) => truth.fate && !["found", "sent"].includes(truth.fate);
   const kinds = {
     "": () => true,
-    missed: (sample) => sample.truths.some((truth) => truth.fate && truth.fate !== "found"),
+    missed: (sample) => sample.truths.some(isMissed),
     defect: (sample) => sample.truths.some((truth) => truth.fate),
     sent: (sample) => sample.items.some((item) => item.reasons.length),
     seen: (sample) => sample.items.length > 0,
@@ -66,7 +67,7 @@
       one.firstChild.textContent = words;
       made.append(one);
     };
-    for (const truth of sample.truths) box(truth.fate && truth.fate !== "found" ? "truth missed" : "truth", truth.box,
+    for (const truth of sample.truths) box(isMissed(truth) ? "truth missed" : "truth", truth.box,
       told(truth) + " (truth)" + (truth.fate && ": " + truth.fate));
     for (const item of sample.items) box(item.reasons.length ? "item" : "other", item.box, item.label);
     return made;
@@ -75,7 +76,7 @@
   const name = (sample) => `${sample.recording}, ${sample.seconds.toFixed(1)} s`;
   function summary(sample) {
     const sent = sample.items.filter((item) => item.reasons.length).length;
-    const missed = sample.truths.filter((truth) => truth.fate && truth.fate !== "found").length;
+    const missed = sample.truths.filter(isMissed).length;
     return `${sample.items.length} items` + (sent ? `, ${sent} sent` : "") + (missed ? `, ${missed} defects missed` : "");
   }
 

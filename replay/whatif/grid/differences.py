@@ -19,7 +19,7 @@ import numpy as np
 from fusion.evaluation.bootstrap import mean_interval
 from fusion.evaluation.proportion import sign_test
 from replay.results.answers import Answerer, judged, right_slots
-from replay.results.records import DefectResult, Fate, ItemResult, RecordingResults, RunResults
+from replay.results.records import DefectResult, ItemResult, RecordingResults, RunResults
 from replay.whatif.grid.measures import bytes_sent
 from replay.whatif.grid.records import Difference
 
@@ -59,7 +59,7 @@ def _of_defects(base: RunResults, other: RunResults) -> Difference | None:
 
 
 def _misses(defects: Sequence[DefectResult]) -> dict[Hashable, float]:
-    return {_defect(one): float(one.fate is not Fate.FOUND) for one in defects}
+    return {_defect(one): float(one.fate.missed) for one in defects}
 
 
 def _defect(one: DefectResult) -> Hashable:

@@ -20,7 +20,7 @@ def row_of(results: RunResults, name: str, about: str, digest: str, about_none: 
     summary = results.summary
     fates = Counter(defect.fate for defect in results.defects)
     total, accurate = fates.total(), answers.verdict_accuracy(results.items)
-    missed = Proportion.exact(total - fates[Fate.FOUND], total) if total else None
+    missed = Proportion.exact(sum(defect.fate.missed for defect in results.defects), total) if total else None
     right = None
     if accurate.reviewer is not None:
         right = Proportion.exact(round(accurate.reviewer * accurate.n), accurate.n)

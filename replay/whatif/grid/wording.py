@@ -11,6 +11,7 @@ from replay.whatif.grid.records import Difference, Grid, GridRow
 
 FATES: Mapping[Fate, str] = {
     Fate.FOUND: "found",
+    Fate.SENT: "sent",
     Fate.DISMISSED: "called fine by the reviewer",
     Fate.WAITING: "still unanswered",
     Fate.EXPIRED: "answered too late",
@@ -49,7 +50,7 @@ def _signed(count: float) -> str:
 
 def missing(fates: Mapping[Fate, int]) -> str:
     """`2 not sent, 1 not detected`."""
-    return ", ".join(f"{number} {FATES[fate]}" for fate, number in fates.items() if fate is not Fate.FOUND)
+    return ", ".join(f"{number} {FATES[fate]}" for fate, number in fates.items() if fate.missed)
 
 
 def _misses(row: GridRow, base: GridRow) -> str:

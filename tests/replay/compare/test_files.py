@@ -60,6 +60,15 @@ def test_a_golden_file_is_small_and_within_every_tolerance(written, name, capsys
     assert (folder / f"again-{name}").read_bytes() == golden.read_bytes()
 
 
+def test_a_golden_file_is_made_of_a_results_file_too(written):
+    folder, _ = written
+    assert main(["golden", str(folder), "-o", str(folder / "golden.json.gz")]) == 0
+    kept = (folder / "golden.json.gz").read_bytes()
+    for source in (folder / file.NAME, folder / "golden.json.gz"):
+        assert main(["golden", str(source), "-o", str(folder / "again.json.gz")]) == 0
+        assert (folder / "again.json.gz").read_bytes() == kept
+
+
 def test_the_kept_golden_runs_are_small():
     kept = Path(__file__).parents[1] / "golden"
     assert sum(path.stat().st_size for path in kept.iterdir()) < 300_000

@@ -1,5 +1,6 @@
 """Differences of metrics: what is chance and what is not, in the whole and in parts."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,36 @@ def test_defects_are_drawn_as_defects(many):
     found = whole(told(first, second))["defects_missed_share"]
     assert (found.before, found.after, found.units) == (0.0, 0.5, 30)
     assert found.worse
+
+
+@pytest.mark.parametrize("turned", [0, 1, 3, 12])
+def test_defects_that_fare_alike_in_both_runs_say_nothing_of_chance(many, turned):
+    """Of hundreds that are the same no p-value may draw strength; those that differ could all do so by chance."""
+    fates = [DefectResult(str(n), "drawn", "drum", "dented", n, 3, Fate.FOUND) for n in range(400)]
+    missed = [replace(one, fate=Fate.UNSEEN) if n < turned else one for n, one in enumerate(fates)]
+    first, second = (
+        RunResults(many.task, (replace(many.recordings[0], defects=tuple(one)),), {}) for one in (fates, missed)
+    )
+    found = whole(told(first, second))["defects_missed_share"]
+    assert found.units == 400
+    assert found.p >= min(1.0, 2.0 ** (1 - turned))
+    assert found.worse == (turned == 12)
+
+
+def test_memory_grows_with_what_was_run_and_not_with_its_square(many):
+    items = many.items[:60]
+    recordings = tuple(
+        replace(many.recordings[0], name=f"r{n}", items=tuple(replace(one, recording=f"r{n}") for one in items))
+        for n in range(200)
+    )
+    run = RunResults(many.task, recordings, {})
+    matching = match(run, run, MatchingSettings())
+    tracemalloc.start()
+    found = differences(run.task, matching, MetricTolerances(draws=200))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len({one.slice.value for one in found if one.slice.by == "recording"}) == 200
+    assert peak < 150e6
 
 
 def test_less_sent_is_told_of_bytes_and_reviews(many):
