@@ -14,6 +14,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, ChunkIndex, Footer, MessageIndex, Metadata, MetadataIndex, Schema, Statistics
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.chunk import FRAME, MAX_RECORD_BYTES, parsed, split_records
 from fusion.recording.native.stream import MAGIC, ChunkPlace, MessageScan, damage, opened
 
@@ -94,6 +95,17 @@ def peek_index(path: Path) -> Index:
             return _parse(file, size, tail) if len(tail) == _TAIL_BYTES and tail.endswith(MAGIC) else Index()
     except RecordingError:
         return Index()
+
+
+def scan_past_damage(path: Path, left_out: DamageLog) -> MessageScan:
+    """A pass over every sound message of a damaged file; what is left out is noted in `left_out`.
+
+    It still raises `RecordingError` where the file cannot be followed and its index tells of no chunk behind.
+    """
+    index = peek_index(path)
+    return MessageScan(
+        path, channels=dict(index.channels), schemas=dict(index.schemas), left_out=left_out, chunks=index.counts
+    )
 
 
 def count_sound(path: Path) -> int:
