@@ -74,6 +74,21 @@ def test_a_bag_that_was_never_closed_says_so(bag, tmp_path):
     assert "never closed" in open_recording(path, salvage=True).info().damage
 
 
+@pytest.mark.parametrize("offset", [0, 1 << 40, 1 << 63, (1 << 64) - 1])
+def test_an_index_that_points_out_of_the_bag_is_damage_and_salvage_does_without(bag, offset):
+    data = bytearray(bag.read_bytes())
+    at = data.index(b"chunk_pos=") + len(b"chunk_pos=")
+    struct.pack_into("<Q", data, at, offset)
+    path = bag.with_name("pointing.bag")
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=rf"pointing.bag: damaged at .* chunk at byte {offset} ") as caught:
+        list(open_recording(path).readings())
+    assert "12 messages before it are sound" in str(caught.value)
+    reader = open_recording(path, salvage=True)
+    assert len(list(reader.readings())) == 12
+    assert f"chunk at byte {offset} " in reader.info().damage
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
