@@ -14,8 +14,7 @@ from typing import Any
 import zstandard
 
 from fusion.errors import RecordingError
-from fusion.recording.compression import MAX_WINDOW_BYTES, unpack
-from fusion.recording.native.chunk import MAX_RECORD_BYTES
+from fusion.recording.compression import MAX_WINDOW_BYTES
 from fusion.recording.native.stream import RawMessage, Wanted
 from fusion.recording.optional import optional_module
 from fusion.recording.ros.mcap_bag import McapRosSource
@@ -27,8 +26,6 @@ _KEY = "rosbag2_bagfile_information"
 _STORAGES: Mapping[str, Callable[..., RosSource]] = {".db3": SqliteSource, ".mcap": McapRosSource}
 _MAX_METADATA_BYTES = 1 << 20
 _LAST_CURSOR = (1 << 63) - 1
-_ZSTD = b"\x28\xb5\x2f\xfd"
-"""What a zstd frame begins with. A CDR message begins with a zero byte, so the two cannot be mistaken."""
 
 
 def is_ros2_bag(path: Path) -> bool:
@@ -61,7 +58,8 @@ class _Part:
 class Ros2Bag:
     """A ROS 2 bag as a `RosSource`: its files one after the other.
 
-    Files and messages compressed with zstd are unpacked, files into a temporary folder that goes with the object.
+    Files compressed with zstd are unpacked, into a temporary folder that goes with the object; messages are so where
+    they are decoded.
     """
 
     format = "rosbag2"
@@ -107,7 +105,6 @@ class Ros2Bag:
                     message,
                     cursor=part.base + message.cursor,
                     channel=part.numbers[message.channel],
-                    data=_plain(part.source.path, message),
                 )
 
     def place(self, message: RawMessage) -> str:
@@ -151,19 +148,6 @@ class Ros2Bag:
         except OSError as error:
             raise RecordingError(f"{file}: cannot be unpacked to {out} ({error.strerror})") from None
         return out
-
-
-def _plain(path: Path, message: RawMessage) -> memoryview:
-    """The message's bytes, unpacked where the bag was recorded with compressed messages."""
-    if bytes(message.data[: len(_ZSTD)]) != _ZSTD:
-        return message.data
-    try:
-        data = unpack("zstd", bytes(message.data), MAX_RECORD_BYTES)
-    except RecordingError as error:
-        raise RecordingError(f"{path}: message {message.cursor}: {error}") from None
-    if len(data) > MAX_RECORD_BYTES:
-        raise RecordingError(f"{path}: message {message.cursor}: it unpacks to more than {MAX_RECORD_BYTES} bytes")
-    return memoryview(data)
 
 
 def _metadata(folder: Path) -> Mapping[str, Any]:

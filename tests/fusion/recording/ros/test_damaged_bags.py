@@ -264,6 +264,56 @@ def test_a_row_whose_bytes_are_damaged_is_left_out_alone_and_told(split, bags):
     assert "part_1.db3: row 6 of the messages is of topic 9, which the file does not declare; left out" in damage
 
 
+def break_packed(folder, *rows):
+    """Make the zstd frames of these messages be none behind their first bytes."""
+    with sqlite3.connect(next(folder.glob("*.db3"))) as database:
+        for row in rows:
+            ((data,),) = database.execute("SELECT data FROM messages WHERE id = ?", (row,))
+            broken = data[:4] + b"\xff" * (len(data) - 4)
+            database.execute("UPDATE messages SET data = ? WHERE id = ?", (broken, row))
+
+
+@pytest.mark.parametrize("rows", [(5,), (6,), (1, 2, 11, 12)])
+def test_of_a_bag_of_packed_messages_one_that_cannot_be_unpacked_is_left_out_alone(bags, rows):
+    folder = bags.write("folder-message-zstd", drive(bags.messages("folder"), bags.start))
+    whole = open_recording(folder)
+    full = [(c, r.sensor, r.capture_time_ns) for c, r in whole.readings()]
+    sizes = whole.sizes()
+    break_packed(folder, *rows)
+    reader = open_recording(folder)
+    assert list(reader.info().sensors) == ["cam-image", "points"]
+    first = rows[0]
+    topic, time = ("/cam/image", "/points")[(first + 1) % 2], bags.start + (first - 1) // 2 * 100_000_000
+    told = rf"drive: message {first} \(row {first} of drive.db3\), {topic}: stored at {time} ns: .*cannot unpack"
+    with pytest.raises(RecordingError, match=told):
+        list(reader.readings())
+    assert [c for c, _ in reader.readings(max(rows))] == [c for c, *_ in full if c > max(rows)]
+    saved = open_recording(folder, salvage=True)
+    kept = [(c, r.sensor, r.capture_time_ns) for c, r in saved.readings()]
+    assert kept == [one for one in full if one[0] not in rows]
+    info = saved.info()
+    assert sum(sensor.count for sensor in info.sensors.values()) == len(full) - len(rows)
+    assert all(f"message {row} (row {row} of drive.db3)" in info.damage for row in rows[:3])
+    assert info.damage.count("left out") == min(len(rows), 3)
+    bad = {name: sum((row - 1) % 2 == at for row in rows) for at, name in enumerate(("cam-image", "points"))}
+    assert saved.sizes() == {name: size * (6 - bad[name]) // 6 for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_packed_message_of_sound_that_cannot_be_unpacked_is_left_out_alone(bags, described):
+    m, chunk = bags.messages("folder"), np.arange(1600, dtype="<i2").tobytes()
+    about = [("/mic/audio_info", m.audio_info(), bags.start)] * (2 * described)
+    sound = [("/mic/audio", m.audio(chunk), bags.start + i * 100_000_000) for i in range(10)]
+    folder = bags.write("folder-message-zstd", [*about, *sound])
+    bad = 3 + len(about)
+    break_packed(folder, bad)
+    with pytest.raises(RecordingError, match=rf"message {bad} \(row {bad} of drive.db3\), /mic/audio: stored at "):
+        list(open_recording(folder).readings())
+    reader = open_recording(folder, salvage=True)
+    assert [c - len(about) for c, _ in reader.readings()] == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert f"message {bad} " in reader.info().damage
+
+
 def test_row_numbers_of_several_files_stay_within_64_bits(split, bags):
     with sqlite3.connect(split / "part_0.db3") as database:
         database.execute("UPDATE messages SET id = ? WHERE id = 8", ((1 << 63) - 1,))
