@@ -14,6 +14,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, ChunkIndex, Footer, MessageIndex, Metadata, MetadataIndex, Schema, Statistics
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.chunk import FRAME, MAX_RECORD_BYTES, parsed, split_records
 from fusion.recording.native.stream import MAGIC, ChunkPlace, MessageScan, damage, opened
 
@@ -96,6 +97,17 @@ def peek_index(path: Path) -> Index:
         return Index()
 
 
+def scan_past_damage(path: Path, left_out: DamageLog) -> MessageScan:
+    """A pass over every sound message of a damaged file; what is left out is noted in `left_out`.
+
+    It still raises `RecordingError` where the file cannot be followed and its index tells of no chunk behind.
+    """
+    index = peek_index(path)
+    return MessageScan(
+        path, channels=dict(index.channels), schemas=dict(index.schemas), left_out=left_out, chunks=index.counts
+    )
+
+
 def count_sound(path: Path) -> int:
     """How many messages can be read before the first damage."""
     scan = MessageScan(path)
@@ -111,27 +123,36 @@ def message_times(path: Path, index: Index) -> dict[int, array[int]]:
     """Log times by channel, from the message indexes; raises `RecordingError` when they are malformed."""
     times = {channel: array("Q") for channel in index.channels}
     with opened(path) as file:
+        size = file.seek(0, 2)
         for offset in sorted(index.chunks):
-            start = index.chunks[offset].index_start
-            file.seek(start)
+            entry = index.chunks[offset]
             try:
-                _add_times(times, file.read(index.chunks[offset].index_bytes))
+                _add_times(times, _read_at(file, size, entry.index_start, entry.index_bytes))
             except RecordingError as error:
-                raise damage(path, start, f"the message index: {error}", count_sound(path)) from None
+                at = min(entry.index_start, size)
+                raise damage(path, at, f"the message index: {error}", count_sound(path)) from None
     return times
 
 
 def indexed_metadata(path: Path, index: Index) -> Iterator[tuple[str, dict[str, str]]]:
     """Name and content of each metadata record; raises `RecordingError` where the index does not point at one."""
     with opened(path) as file:
+        size = file.seek(0, 2)
         for entry in index.metadata:
-            file.seek(entry.offset)
-            head = file.read(FRAME.size)
             try:
-                record = _read_metadata(head, file)
+                record = _read_metadata(_read_at(file, size, entry.offset, FRAME.size), file)
             except RecordingError as error:
-                raise damage(path, entry.offset, f"the metadata: {error}", count_sound(path)) from None
+                at = min(entry.offset, size)
+                raise damage(path, at, f"the metadata: {error}", count_sound(path)) from None
             yield record.name, record.metadata
+
+
+def _read_at(file: BinaryIO, size: int, at: int, length: int) -> bytes:
+    """What the index points at: `length` bytes from `at` on of a file of `size`, none of them outside it."""
+    if not len(MAGIC) <= at <= size - length:
+        raise RecordingError(f"the index points at byte {at} of {size}")
+    file.seek(at)
+    return file.read(length)
 
 
 def _add_times(times: dict[int, array[int]], indexes: bytes) -> None:
@@ -142,7 +163,7 @@ def _add_times(times: dict[int, array[int]], indexes: bytes) -> None:
 
 
 def _read_metadata(head: bytes, file: BinaryIO) -> Any:
-    opcode, length = FRAME.unpack(head.ljust(FRAME.size, b"\0"))
+    opcode, length = FRAME.unpack(head)
     if opcode != Opcode.METADATA or length > MAX_RECORD_BYTES:
         raise RecordingError("the index points elsewhere")
     return parsed(Metadata, file.read(length))

@@ -10,7 +10,7 @@ from mcap.writer import CompressionType, Writer
 
 from fusion.errors import RecordingError
 from fusion.recording.damage import DamageLog
-from fusion.recording.native.index import peek_index
+from fusion.recording.native.index import scan_past_damage
 from fusion.recording.native.stream import MessageScan
 from fusion.recording.native.writer import CHUNK_BYTES
 from fusion.recording.part_file import part_file
@@ -35,10 +35,8 @@ def recover_recording(source: Path, out: Path) -> Recovery:
     """
     if source.resolve() == out.resolve():
         raise RecordingError(f"{out}: is the damaged recording itself; give another name")
-    peeked, log, kept = peek_index(source), DamageLog(), 0
-    scan = MessageScan(
-        source, channels=dict(peeked.channels), schemas=dict(peeked.schemas), left_out=log, chunks=peeked.counts
-    )
+    log, kept = DamageLog(), 0
+    scan = scan_past_damage(source, log)
     schemas: dict[int, int] = {0: 0}
     channels: dict[int, int] = {}
     with part_file(out) as file:

@@ -161,7 +161,7 @@ class MessageScan:
         if frames.record_end == frames.at:
             what, at = "left out", frames.at
         else:
-            at = min((offset for offset in self.chunks if offset > start), default=0)
+            at = min((offset for offset in self.chunks if start < offset < frames.size), default=0)
             if not at:
                 return False
             what = f"left out up to byte {at}"
@@ -227,11 +227,13 @@ class MessageScan:
 class _Frames:
     """Exact reads of a file; `crc` is the CRC-32 of everything before `at`, None once something was skipped.
 
-    `record_end` is where the record ends that is being read.
+    `size` is the file's, `record_end` is where the record ends that is being read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.size = file.seek(0, 2)
+        file.seek(0)
         self.crc: int | None = 0
         self.at = 0
         self.record_end = UNKNOWN
@@ -263,6 +265,8 @@ class _Frames:
         self.at, self.crc = at, None
 
     def skip(self, length: int) -> None:
+        if length > self.size - self.at:
+            raise RecordingError("the file ends inside a record")
         self._file.seek(length, 1)
         self.at += length
         self.crc = None

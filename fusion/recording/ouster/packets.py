@@ -11,7 +11,8 @@ import numpy as np
 
 from fusion.errors import InputError, RecordingError
 from fusion.recording.capture.capture_file import check_capture
-from fusion.recording.native.stream import Wanted
+from fusion.recording.damage import DamageLog
+from fusion.recording.native.stream import RawMessage, Wanted
 from fusion.recording.ouster.scans import SDK_ERRORS, read_metadata, sdk
 from fusion.recording.ros.messages import CLOUD, COMPRESSED, IMAGE, PACKETS, TEXT, decoded, why_not
 from fusion.recording.ros.source import RosSource, first_messages
@@ -98,13 +99,16 @@ class CapturePackets:
 
 
 class BagPackets:
-    """Packets of a ROS bag that has one sensor's packets and metadata topics."""
+    """Packets of a ROS bag that has one sensor's packets and metadata topics.
 
-    def __init__(self, source: RosSource) -> None:
+    With `salvage` messages that cannot be decoded are left out, and `damage` says so once they were met.
+    """
+
+    def __init__(self, source: RosSource, *, salvage: bool = False) -> None:
         self.path = path = source.path
         self._core = sdk("core", path)
         self._source = source
-        self.files, self.damage = source.files, source.damage
+        self.files, self.damage, self._salvage = source.files, source.damage, salvage
         self._channel = _packet_channels(self._source)[0]
         channel = self._source.channels[self._channel]
         topics = {
@@ -119,18 +123,21 @@ class BagPackets:
         self.notes: Mapping[str, str] = {**self._source.notes, "metadata": topics[number]}
         others = (about for n, about in self._source.channels.items() if n not in {self._channel, number})
         self.unread = tuple(sorted(f"{about.topic} ({about.type})" for about in others))
-        self.info = read_metadata(decoded(self._source.channels[number], message.data).data, path)
+        self.info = read_metadata(self._decoded(message).data, path)
 
     def packets(self, others: Counter[str]) -> Iterator[Any]:
         """See `PacketSource`."""
-        channel = self._source.channels[self._channel]
+        log = DamageLog()
         layout = self._core.PacketFormat.from_info(self.info)
         for message in self._source.messages(Wanted(channels=frozenset({self._channel}))):
             try:
-                data = decoded(channel, message.data).buf
-            except InputError as error:
-                place = f"{self._source.place(message)}, {channel.topic}"
-                raise RecordingError(f"{self.path}: {place}: {error}") from None
+                data = self._decoded(message).buf
+            except RecordingError as error:
+                if not self._salvage:
+                    raise
+                log.add(f"{error}; left out")
+                self.damage = "; ".join(filter(None, (self._source.damage, str(log))))
+                continue
             packet = self._core.LidarPacket(layout)
             # Drivers before 2023 send one byte more than the sensor did.
             if len(data) - layout.lidar_packet_size not in {0, 1}:
@@ -142,6 +149,14 @@ class BagPackets:
                 others["another sensor's"] += 1
                 continue
             yield packet
+
+    def _decoded(self, message: RawMessage) -> Any:
+        channel = self._source.channels[message.channel]
+        try:
+            return decoded(channel, message.data)
+        except InputError as error:
+            place = f"{self._source.place(message)}, {channel.topic}"
+            raise RecordingError(f"{self.path}: {place}: {error}") from None
 
 
 def has_only_packets(source: RosSource) -> bool:

@@ -1,6 +1,6 @@
 """Image folders with box labels, in the DeepPCB and the YOLO form.
 
-A dataset is a folder with `images/`, `labels/` and one `SPLIT.txt` of stems a split:
+A dataset is a folder with `images/`, `labels/` and one `SPLIT.txt` of stems a split (other texts are let be):
 
     DeepPCB   `x1 y1 x2 y2 type`, integer pixels, types from 1, spaces or commas between
     YOLO      `class cx cy w h`, class from 0, the rest as shares of the image's size
@@ -29,6 +29,8 @@ from fusion.types import Box2D, Image
 T = TypeVar("T")
 _KINDS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _SUFFIXES = (*_KINDS, *map(str.upper, _KINDS))
+_LOOKED_AT_BYTES = 1 << 14
+"""How much of a text is looked at to see whether it lists pictures."""
 
 
 class LabelForm(StrEnum):
@@ -96,11 +98,21 @@ class ImageFolder:
     def _splits(self) -> set[str]:
         folders = {entry.name for entry in (self.root / "images").iterdir() if entry.is_dir()}
         named = {split for split in self._yaml.splits if self._sub_folder(split) is not None}
-        return {path.stem for path in self.root.glob("*.txt")} | folders | named
+        return {path.stem for path in self.root.glob("*.txt") if self._is_list(path)} | folders | named
+
+    def _is_list(self, path: Path) -> bool:
+        """Whether a text names pictures, by one that is there or has a picture's suffix: `classes.txt` does not."""
+        try:
+            with path.open("rb") as file:
+                entries = file.read(_LOOKED_AT_BYTES).decode(errors="replace").split()
+        except OSError:
+            return False
+        return any(PurePosixPath(entry).suffix in _SUFFIXES or self._picture_of(entry) for entry in entries)
 
     def _sub_folder(self, split: str) -> str | None:
         """The sub-folder of `images/` that is a split; None for a split by list, and for an unknown one."""
-        if is_file(self.root / f"{split}.txt"):
+        path = self.root / f"{split}.txt"
+        if is_file(path) and self._is_list(path):
             return None
         named = PurePosixPath(self._yaml.splits.get(split, ""))
         below = "/".join(named.parts[1:]) if named.parts[:1] == ("images",) else ""
@@ -141,11 +153,14 @@ class ImageFolder:
 
     def image_path(self, stem: str) -> Path:
         """The picture of a stem, whatever its suffix."""
-        for suffix in _SUFFIXES:
-            path = self.root / "images" / f"{stem}{suffix}"
-            if is_file(path):
-                return path
-        raise RecordingError(f"{self.root / 'images'}: no picture named {stem}.(jpg|png|webp|bmp)")
+        path = self._picture_of(stem)
+        if path is None:
+            raise RecordingError(f"{self.root / 'images'}: no picture named {stem}.(jpg|png|webp|bmp)")
+        return path
+
+    def _picture_of(self, stem: str) -> Path | None:
+        paths = (self.root / "images" / f"{stem}{suffix}" for suffix in _SUFFIXES)
+        return next(filter(is_file, paths), None)
 
     def label_path(self, stem: str) -> Path:
         """Where the labels of a stem are; a picture without boxes need not have the file."""

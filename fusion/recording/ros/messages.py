@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fusion.errors import InputError
+from fusion.errors import InputError, RecordingError
+from fusion.recording.compression import unpack
+from fusion.recording.native.chunk import MAX_RECORD_BYTES
 from fusion.recording.optional import optional_module
 from fusion.recording.ros.source import CDR, ROS1, RosChannel
 
@@ -37,6 +39,8 @@ _OWN = {
     AUDIO_INFO: "uint8 channels\nuint32 sample_rate\nstring sample_format\nuint32 bitrate\nstring coding_format",
 } | dict.fromkeys(PACKETS, "uint8[] buf")
 _KNOWN = frozenset({IMAGE, COMPRESSED, CLOUD, CAMERA_INFO, TEXT, *_OWN})
+_ZSTD = b"\x28\xb5\x2f\xfd"
+"""What a zstd frame begins with. A CDR message begins with a zero byte, so the two cannot be mistaken."""
 _STAMP = {ROS1: struct.Struct("<4xII"), CDR: struct.Struct("<4xiI")}
 
 
@@ -56,8 +60,24 @@ def why_not(channel: RosChannel) -> str:
     return ""
 
 
+def plain(channel: RosChannel, data: memoryview) -> memoryview:
+    """The message's own bytes: unpacked where a ROS 2 bag was recorded with compressed messages, else `data`.
+
+    Raises `InputError`.
+    """
+    if channel.encoding != CDR or bytes(data[: len(_ZSTD)]) != _ZSTD:
+        return data
+    try:
+        unpacked = unpack("zstd", bytes(data), MAX_RECORD_BYTES)
+    except RecordingError as error:
+        raise InputError(f"a compressed message: {error}") from None
+    if len(unpacked) > MAX_RECORD_BYTES:
+        raise InputError(f"a compressed message: it unpacks to more than {MAX_RECORD_BYTES} bytes")
+    return memoryview(unpacked)
+
+
 def decoded(channel: RosChannel, data: memoryview) -> Any:
-    """The message as an object with ROS's field names; arrays of numbers are views of `data`.
+    """The message as an object with ROS's field names; arrays of numbers are views of its bytes.
 
     Raises `InputError` when the bytes are none of the channel's type.
     """
@@ -65,6 +85,7 @@ def decoded(channel: RosChannel, data: memoryview) -> Any:
 
     store = _store(channel.encoding)
     decode = store.deserialize_ros1 if channel.encoding == ROS1 else store.deserialize_cdr
+    data = plain(channel, data)
     try:
         return decode(data, channel.type)
     except (SerdeError, IndexError, OverflowError) as error:
@@ -72,7 +93,10 @@ def decoded(channel: RosChannel, data: memoryview) -> Any:
 
 
 def stamp_ns(channel: RosChannel, data: memoryview) -> int:
-    """The time in a stamped message's header, 0 when it has none; raises `InputError` for one that is no time."""
+    """The time in the header of a stamped message's own bytes, 0 when it has none.
+
+    Raises `InputError` for one that is no time.
+    """
     layout = _STAMP[channel.encoding]
     if channel.type not in STAMPED:
         return 0

@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from fusion.recording.ouster.packets import BagPackets, has_only_packets
 from fusion.recording.ouster.reader import SENSOR as OUSTER
 from fusion.recording.ouster.reader import OusterReader
 from fusion.recording.ros.bags import is_bag, open_bag
-from fusion.recording.ros.messages import check_library
+from fusion.recording.ros.messages import check_library, plain
 from fusion.recording.ros.rig import RosRig, read_rig
 from fusion.recording.ros.source import RosSource
 from fusion.recording.ros.topics import RosTopic, RosTopics, capture_ns, find_topics, read_payload
@@ -75,7 +75,7 @@ class RosReader:
         source = open_bag(path, salvage=salvage)
         if has_only_packets(source):
             check_request(path, "a ROS bag", {OUSTER}, task, split)
-            return OusterReader(BagPackets(source))
+            return OusterReader(BagPackets(source, salvage=salvage))
         reader = cls(source, salvage=salvage)
         names = {topic.name for topic in reader.topics.sensors.values()} if task is not None else set[str]()
         check_request(path, "a ROS bag", names, task, split)
@@ -96,10 +96,9 @@ class RosReader:
         survey = _Survey()
         for message in self._messages(0):
             topic = self.topics.sensors[message.channel]
-            survey.stored[topic.name] += len(message.data)
             try:
                 with self._blaming(message):
-                    self._note(survey, message)
+                    self._note(survey, self._plain(message))
             except RecordingError as error:  # reading on from there will raise it
                 survey.bad[topic.name] += 1
                 survey.first_bad.setdefault(topic.name, str(error))
@@ -148,7 +147,8 @@ class RosReader:
         for message in self._messages(start_cursor):
             try:
                 with self._blaming(message):
-                    reading = self._reading(self.topics.sensors[message.channel], message, times, empty=empty)
+                    topic = self.topics.sensors[message.channel]
+                    reading = self._reading(topic, self._plain(message), times, empty=empty)
             except RecordingError:
                 if not self._salvage:
                     raise
@@ -176,6 +176,12 @@ class RosReader:
         self.dropped_points += dropped
         return Reading(topic.name, topic.modality, time_ns, payload)
 
+    def _plain(self, message: RawMessage) -> RawMessage:
+        try:
+            return replace(message, data=plain(self._source.channels[message.channel], message.data))
+        except InputError as error:
+            raise InputError(f"stored at {message.time_ns} ns: {error}") from None
+
     def _messages(self, after: int) -> Iterator[RawMessage]:
         return self._source.messages(Wanted(after, frozenset(self.topics.sensors)))
 
@@ -189,6 +195,7 @@ class RosReader:
 
     def _note(self, survey: _Survey, message: RawMessage) -> None:
         topic, channel = self.topics.sensors[message.channel], self._source.channels[message.channel]
+        survey.stored[topic.name] += len(message.data)
         time_ns, undated = capture_ns(channel, message)
         if topic.modality is not Modality.LIDAR and not self._salvage:
             survey.date(topic.name, time_ns, undated=undated)

@@ -232,7 +232,7 @@ def _collect(path: Path, stream: RecordStream, connections: int, chunks: int) ->
         if kind == Op.CONNECTION:
             define(channels, fields, stream.body(length))
         elif kind == Op.CHUNK_INFO:
-            places[number(fields, "chunk_pos", "<Q")] = _place(number(fields, "count", "<I"), stream.body(length))
+            places[_chunk_at(fields, stream.size)] = _place(number(fields, "count", "<I"), stream.body(length))
         else:
             stream.skip(length)
     if (len(channels), len(places)) != (connections, chunks):
@@ -240,6 +240,13 @@ def _collect(path: Path, stream: RecordStream, connections: int, chunks: int) ->
             f"its index tells {len(channels)} connections and {len(places)} chunks, not {connections} and {chunks}"
         )
     return _Scan(path, places, channels)
+
+
+def _chunk_at(fields: dict[str, bytes], size: int) -> int:
+    at = number(fields, "chunk_pos", "<Q")
+    if not len(MAGIC) <= at < size:
+        raise RecordingError(f"its index tells of a chunk at byte {at} of {size}")
+    return at
 
 
 def _place(count: int, data: bytes) -> ChunkPlace:

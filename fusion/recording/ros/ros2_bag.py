@@ -14,8 +14,7 @@ from typing import Any
 import zstandard
 
 from fusion.errors import RecordingError
-from fusion.recording.compression import MAX_WINDOW_BYTES, unpack
-from fusion.recording.native.chunk import MAX_RECORD_BYTES
+from fusion.recording.compression import MAX_WINDOW_BYTES
 from fusion.recording.native.stream import RawMessage, Wanted
 from fusion.recording.optional import optional_module
 from fusion.recording.ros.mcap_bag import McapRosSource
@@ -26,8 +25,7 @@ METADATA = "metadata.yaml"
 _KEY = "rosbag2_bagfile_information"
 _STORAGES: Mapping[str, Callable[..., RosSource]] = {".db3": SqliteSource, ".mcap": McapRosSource}
 _MAX_METADATA_BYTES = 1 << 20
-_ZSTD = b"\x28\xb5\x2f\xfd"
-"""What a zstd frame begins with. A CDR message begins with a zero byte, so the two cannot be mistaken."""
+_LAST_CURSOR = (1 << 63) - 1
 
 
 def is_ros2_bag(path: Path) -> bool:
@@ -45,17 +43,23 @@ def is_ros2_bag(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One file of the bag: `base` is added to its cursors, `numbers` gives its channels the bag's numbers."""
+    """One file of the bag: `base` is added to its cursors, `numbers` gives its channels the bag's numbers.
+
+    Messages numbered above `span` are not read.
+    """
 
     source: RosSource
     base: int
+    span: int
     numbers: Mapping[int, int]
+    damage: str
 
 
 class Ros2Bag:
     """A ROS 2 bag as a `RosSource`: its files one after the other.
 
-    Files and messages compressed with zstd are unpacked, files into a temporary folder that goes with the object.
+    Files compressed with zstd are unpacked, into a temporary folder that goes with the object; messages are so where
+    they are decoded.
     """
 
     format = "rosbag2"
@@ -77,11 +81,11 @@ class Ros2Bag:
             raise RecordingError(f"{path}: neither {METADATA} nor a file of a ROS 2 bag in it")
         self._numbers: dict[RosChannel, int] = {}
         self._parts = self._opened(salvage)
-        self.damage = "; ".join(part.source.damage for part in self._parts if part.source.damage)
+        self.damage = "; ".join(part.damage for part in self._parts if part.damage)
         self.channels = {number: channel for channel, number in self._numbers.items()}
         self.present = frozenset(part.numbers[n] for part in self._parts for n in part.source.present)
         self.count = sum(part.source.count for part in self._parts)
-        self.span = self._parts[-1].base + self._parts[-1].source.span
+        self.span = self._parts[-1].base + self._parts[-1].span
         if declared is not None and declared != self.count:
             notes["messages"] = f"{METADATA} tells {declared}, the files hold {self.count}"
         self.notes: Mapping[str, str] = notes
@@ -89,27 +93,28 @@ class Ros2Bag:
     def messages(self, wanted: Wanted) -> Iterator[RawMessage]:
         """The wanted messages; files before the cursor are not opened at all."""
         for part in self._parts:
-            if part.base + part.source.span <= wanted.after:
+            if part.base + part.span <= wanted.after:
                 continue
             channels = frozenset(
                 own for own, number in part.numbers.items() if wanted.channels is None or number in wanted.channels
             )
             for message in part.source.messages(Wanted(max(0, wanted.after - part.base), channels)):
+                if message.cursor > part.span:
+                    break
                 yield replace(
                     message,
                     cursor=part.base + message.cursor,
                     channel=part.numbers[message.channel],
-                    data=_plain(part.source.path, message),
                 )
 
     def place(self, message: RawMessage) -> str:
         """The message's number, and where in which file it is."""
-        part = next(part for part in self._parts if message.cursor <= part.base + part.source.span)
+        part = next(part for part in self._parts if message.cursor <= part.base + part.span)
         return f"message {message.cursor} ({part.source.place(message)})"
 
     def _opened(self, salvage: bool) -> list[_Part]:
         parts: list[_Part] = []
-        base = 0
+        base, most = 0, _LAST_CURSOR // len(self.files)
         for file in self.files:
             plain = self._unpacked(file) if file.suffix == ".zstd" else file
             if plain.suffix not in _STORAGES:
@@ -119,8 +124,14 @@ class Ros2Bag:
             numbers = {
                 own: self._numbers.setdefault(channel, len(self._numbers)) for own, channel in source.channels.items()
             }
-            parts.append(_Part(source, base, numbers))
-            base += source.span
+            damage = source.damage
+            if source.span > most:
+                beyond = f"{file}: row {source.span} of the messages; of a bag of {len(self.files)} files"
+                if not salvage:
+                    raise RecordingError(f"{beyond} those up to {most} can be read, others with salvage left out")
+                damage = "; ".join(filter(None, (damage, f"{beyond} rows above {most} are left out")))
+            parts.append(_Part(source, base, min(source.span, most), numbers, damage))
+            base += parts[-1].span
         return parts
 
     def _unpacked(self, file: Path) -> Path:
@@ -137,19 +148,6 @@ class Ros2Bag:
         except OSError as error:
             raise RecordingError(f"{file}: cannot be unpacked to {out} ({error.strerror})") from None
         return out
-
-
-def _plain(path: Path, message: RawMessage) -> memoryview:
-    """The message's bytes, unpacked where the bag was recorded with compressed messages."""
-    if bytes(message.data[: len(_ZSTD)]) != _ZSTD:
-        return message.data
-    try:
-        data = unpack("zstd", bytes(message.data), MAX_RECORD_BYTES)
-    except RecordingError as error:
-        raise RecordingError(f"{path}: message {message.cursor}: {error}") from None
-    if len(data) > MAX_RECORD_BYTES:
-        raise RecordingError(f"{path}: message {message.cursor}: it unpacks to more than {MAX_RECORD_BYTES} bytes")
-    return memoryview(data)
 
 
 def _metadata(folder: Path) -> Mapping[str, Any]:

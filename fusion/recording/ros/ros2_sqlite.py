@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,18 +12,27 @@ from typing import Any
 from urllib.parse import quote
 
 from fusion.errors import RecordingError
+from fusion.recording.damage import DamageLog
 from fusion.recording.native.stream import RawMessage, Wanted
 from fusion.recording.ros.source import RosChannel, normal_type
 
 _LIMIT_BYTES = 1 << 30
-_MESSAGES = (
-    "SELECT rowid, topic_id, timestamp, data FROM messages "
-    "WHERE rowid > ? AND topic_id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+_ROWS = (
+    "FROM messages WHERE rowid > ?1 AND (?2 IS NULL OR topic_id IN (SELECT value FROM json_each(?2))) ORDER BY rowid"
 )
+_MESSAGES = f"SELECT rowid, topic_id, timestamp, data {_ROWS}"
+_ONE = "SELECT rowid, topic_id, timestamp, data FROM messages WHERE rowid = ?"
+_NEXT = f"SELECT rowid {_ROWS} LIMIT 1"
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""SQLite's own messages may quote damaged text."""
+_COUNTED = "SELECT topic_id, COUNT(*), MAX(rowid) FROM messages GROUP BY topic_id"
 
 
 class SqliteSource:
-    """A `.db3` file as a `RosSource`: messages in the order of their row numbers, which are their cursors."""
+    """A `.db3` file as a `RosSource`: messages in the order of their row numbers, which are their cursors.
+
+    With `salvage` rows that cannot be read are left out, and what lies behind a damaged page of rows.
+    """
 
     format = "rosbag2"
 
@@ -34,15 +44,7 @@ class SqliteSource:
         with self._connected() as connection:
             topics = connection.execute("SELECT id, name, type, serialization_format FROM topics").fetchall()
             self.channels = {number: _channel(path, number, *rest) for number, *rest in topics}
-            try:
-                counted = connection.execute(
-                    "SELECT topic_id, COUNT(*), MAX(rowid) FROM messages GROUP BY topic_id"
-                ).fetchall()
-            except sqlite3.DatabaseError as error:
-                if not salvage:
-                    raise
-                self.damage = f"{path}: the messages are damaged ({error})"
-                counted = [(number, 0, (1 << 63) - 1) for number in self.channels]
+            counted = self._walk(connection) if salvage else connection.execute(_COUNTED).fetchall()
         self.present = frozenset(number for number, _, _ in counted if number in self.channels)
         self.count = sum(count for _, count, _ in counted)
         self.span = max((last for _, _, last in counted), default=0)
@@ -53,17 +55,82 @@ class SqliteSource:
     def messages(self, wanted: Wanted) -> Iterator[RawMessage]:
         """The wanted messages by row number; rows before are found by the table's key and never read."""
         channels = self.present if wanted.channels is None else wanted.channels & self.present
-        try:
-            with self._connected() as connection:
-                for row in connection.execute(_MESSAGES, (max(wanted.after, 0), json.dumps(sorted(channels)))):
-                    yield self._message(*row)
-        except RecordingError:
-            if not self._salvage:
-                raise
+        after, among = max(wanted.after, 0), json.dumps(sorted(channels))
+        with self._connected() as connection:
+            if self._salvage:
+                yield from self._sound(connection, after, among, DamageLog())
+                return
+            for row in connection.execute(_MESSAGES, (after, among)):
+                yield self._message(*row)
 
     def place(self, message: RawMessage) -> str:
         """The message's row."""
         return f"row {message.offset} of {self.path.name}"
+
+    def _walk(self, connection: sqlite3.Connection) -> list[tuple[int, int, int]]:
+        """What `_COUNTED` tells, of the rows that can be read; the others become `damage`."""
+        log, counts, last = DamageLog(), Counter[int](), dict[int, int]()
+        for message in self._sound(connection, 0, None, log):
+            counts[message.channel] += 1
+            last[message.channel] = message.cursor
+        self.damage = str(log)
+        return [(number, count, last[number]) for number, count in counts.items()]
+
+    def _sound(
+        self, connection: sqlite3.Connection, after: int, among: str | None, log: DamageLog
+    ) -> Iterator[RawMessage]:
+        """Messages behind the row `after` of the topics `among` (None: of all); rows left out are noted in `log`."""
+        for row in self._readable(connection, after, among, log):
+            try:
+                yield self._checked(after, row)
+            except RecordingError as error:
+                log.add(f"{error}; left out")
+            after = max(after, row[0])
+
+    def _readable(
+        self, connection: sqlite3.Connection, after: int, among: str | None, log: DamageLog
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of `_MESSAGES`: behind one whose bytes cannot be had it goes on, where none can be found it ends."""
+        while True:
+            try:
+                for row in connection.execute(_MESSAGES, (after, among)):
+                    yield row
+                    after = max(after, row[0])
+            except _SQLITE_ERRORS as error:
+                problem = error
+            else:
+                return
+            # The row before the one that failed may not have been handed out: sqlite3 looks one ahead.
+            found = self._next(connection, after, among)
+            if found <= after:
+                log.add(f"{self.path}: damaged behind row {after} ({problem}); left out")
+                return
+            after = found
+            try:
+                rows = connection.execute(_ONE, (after,)).fetchall()
+            except _SQLITE_ERRORS as error:
+                rows, problem = [], error
+            if not rows:
+                log.add(f"{self.path}: row {after} of the messages cannot be read ({problem}); left out")
+            yield from rows
+
+    def _next(self, connection: sqlite3.Connection, after: int, among: str | None) -> int:
+        """The next row of the topics `among`; 0 where it cannot be found."""
+        try:
+            row = connection.execute(_NEXT, (after, among)).fetchone()
+        except _SQLITE_ERRORS:
+            return 0
+        return int(row[0]) if row else 0
+
+    def _checked(self, after: int, row: tuple[Any, ...]) -> RawMessage:
+        number, topic = row[:2]
+        if number <= after:
+            raise RecordingError(f"{self.path}: row {number} of the messages comes behind row {after}")
+        if topic not in self.channels:
+            raise RecordingError(
+                f"{self.path}: row {number} of the messages is of topic {topic}, which the file does not declare"
+            )
+        return self._message(*row)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -75,7 +142,7 @@ class SqliteSource:
             with closing(sqlite3.connect(place, uri=True, check_same_thread=False)) as connection:
                 connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LIMIT_BYTES)
                 yield connection
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own messages may quote damaged text
+        except _SQLITE_ERRORS as error:
             raise RecordingError(f"{self.path}: not a sound SQLite file of a ROS 2 bag ({error})") from None
 
     def _message(self, row: Any, topic: Any, time_ns: Any, data: Any) -> RawMessage:

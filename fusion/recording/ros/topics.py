@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -151,9 +152,15 @@ def _objection(source: RosSource, number: int, first: RawMessage | None) -> str:
     info = _audio_info(source, channel.namespace)
     if info is not None:
         return why_no_sound(info, [])
-    some = islice(source.messages(Wanted(channels=frozenset({number}))), LOOKED_AT)
-    heard = [(raw.time_ns, sound_bytes(channel.type, decoded(channel, raw.data))) for raw in some]
-    return why_no_sound(None, [(time_ns, bytes(data)) for time_ns, data in heard])
+    return why_no_sound(None, list(_heard(source, number)))
+
+
+def _heard(source: RosSource, number: int) -> Iterator[tuple[int, bytes]]:
+    """Time in ns and data of the first messages of sound but those that are malformed, which are told where read."""
+    channel = source.channels[number]
+    for raw in islice(source.messages(Wanted(channels=frozenset({number}))), LOOKED_AT):
+        with suppress(InputError):
+            yield raw.time_ns, bytes(sound_bytes(channel.type, decoded(channel, raw.data)))
 
 
 def _audio_info(source: RosSource, namespace: str) -> Any | None:
@@ -163,7 +170,8 @@ def _audio_info(source: RosSource, namespace: str) -> Any | None:
         if channel.type == AUDIO_INFO and channel.namespace == namespace and not why_not(channel)
     }
     for number, message in first_messages(source, wanted).items():
-        return decoded(source.channels[number], message.data)
+        with suppress(InputError):
+            return decoded(source.channels[number], message.data)
     return None
 
 

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from fusion.errors import InputError, RecordingError
 from fusion.recording.base import EgoPose, PosedReader, RecordingInfo, RecordingReader
+from fusion.recording.damage import DamageLog
+from fusion.recording.native.index import scan_past_damage
 from fusion.recording.native.reader import McapReader
 from fusion.recording.native.rig_messages import calibration_message, pose_message, transform_messages
 from fusion.recording.native.schemas import EGO, FOLDERS, METADATA, NOT_CONTINUOUS, TRANSFORM_TOPIC, TRUTH_TOPIC
@@ -67,19 +69,19 @@ class McapSource:
     """Every message of the file byte for byte, in its order, but for topics that an earlier export added.
 
     Of a stretch, what was logged from its first reading to its last, and what placed the sensors before. Where the
-    results say that the recording is damaged, all that is sound before the damage.
+    results say that the recording is damaged, what is sound on both sides of the damage, as the run read it.
     """
 
     def __init__(self, reader: RecordingReader, one: RecordingResults) -> None:
         self._path, self._salvage = reader.path, bool(one.damage)
         whole = one.from_s == 0 and one.to_s is None
         self._window = None if whole else _span(reader.info())
-        self.profile = _ros_profile(reader.path) if speaks_ros(reader.path) else ""
+        self.profile = _ros_profile(reader.path, salvage=self._salvage) if speaks_ros(reader.path) else ""
         self.ego = "base_link" if self.profile else _base_frame(reader.path, salvage=self._salvage)
 
     def pour(self, writer: TopicWriter) -> Iterator[tuple[int, int]]:
         """See `RecordedSource.pour`."""
-        scan = MessageScan(self._path)
+        scan = _scan(self._path, salvage=self._salvage)
         try:
             for message in scan.messages():
                 channel = scan.channels[message.channel]
@@ -167,14 +169,22 @@ def _span(info: RecordingInfo) -> tuple[int, int]:
     return min((s.first_ns for s in spans), default=0), max((s.last_ns for s in spans), default=0)
 
 
-def _ros_profile(path: Path) -> str:
+def _scan(path: Path, *, salvage: bool) -> MessageScan:
+    return scan_past_damage(path, DamageLog()) if salvage else MessageScan(path)
+
+
+def _ros_profile(path: Path, *, salvage: bool) -> str:
     """The file's own profile, else that of its messages: it must say so once there are others beside them."""
     told = profile_of(path)
     if told:
         return told
-    scan = MessageScan(path)
-    for message in scan.messages():
-        return "ros1" if scan.channels[message.channel].message_encoding == "ros1" else "ros2"
+    scan = _scan(path, salvage=salvage)
+    try:
+        for message in scan.messages():
+            return "ros1" if scan.channels[message.channel].message_encoding == "ros1" else "ros2"
+    except RecordingError:
+        if not salvage:
+            raise
     return "ros2"
 
 

@@ -17,9 +17,11 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
 
 from fusion.errors import InputError, RecordingError
 from fusion.recording import open_recording
+from fusion.recording.native.index import peek_index
 from fusion.recording.native.schemas import stamp, time_of
 from fusion.recording.native.sensor_messages import cloud_message
 from fusion.recording.native.stream import MessageScan
@@ -256,6 +258,50 @@ def test_of_a_damaged_recording_what_is_sound(boxed, draw, drawn_scene, tmp_path
     whole = [m for m in stored(drawn_scene.path) if not m[0].startswith("/fusion/")]
     assert kept == whole[: len(kept)]
     assert len(saved.of("/fusion/latency")) == len(boxed.samples)
+
+
+@pytest.mark.parametrize(("at", "damage"), [(200, b"\xff\xff"), (0, b"\xff" * 9)])
+def test_of_a_recording_damaged_amid_its_chunks_what_lies_on_both_sides(
+    boxed, draw, drawn_recording, at, damage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("replay.export.foxglove.writer.CHUNK_BYTES", 1 << 17)
+    sound = write(boxed, drawn_recording, tmp_path).path
+    torn = damaged(sound, 2, at, damage)
+    with pytest.raises(RecordingError, match=r"torn\.mcap"):
+        write(boxed, SimpleReader(torn), tmp_path / "refused")
+    saved = write(draw.changed(boxed, damage="a chunk"), SimpleReader(torn), tmp_path / "saved")
+    kept, whole = ([m for m in stored(p) if not m[0].startswith("/fusion/")] for p in (saved.path, sound))
+    lost = len(whole) - len(kept)
+    before = next((i for i, (one, other) in enumerate(zip(kept, whole, strict=False)) if one != other), len(kept))
+    assert kept == whole[:before] + whole[before + lost :]
+    assert 0 < lost < len(whole) // 3
+    assert len(saved.of("/fusion/latency")) == len(boxed.samples)
+    assert saved.metadata.keys() >= {"fusion-recording", "fusion-replay"}
+
+
+def damaged(path, chunk, at, damage):
+    """A copy with `damage` in place of the bytes from `at` on of its `chunk`th."""
+    start = sorted(peek_index(path).chunks)[chunk] + at
+    data = path.read_bytes()
+    torn = path.with_name("torn.mcap")
+    torn.write_bytes(data[:start] + damage + data[start + len(damage) :])
+    return torn
+
+
+def test_of_ros_without_a_profile_it_is_told_from_behind_the_damage(boxed, draw, tmp_path):
+    sound = tmp_path / "ros.mcap"
+    with sound.open("wb") as file:
+        writer = Writer(file, chunk_size=1 << 10, compression=CompressionType.NONE)
+        writer.start(profile="")
+        schema = writer.register_schema("sensor_msgs/PointCloud2", "ros1msg", b"uint8[] data")
+        channel = writer.register_channel("/points", "ros1", schema)
+        for index in range(8):
+            writer.add_message(channel, index, bytes([index]) * 1024, index)
+        writer.finish()
+    torn = damaged(sound, 0, 200, b"\xff\xff")
+    saved = write(draw.changed(boxed, damage="a chunk"), SimpleReader(torn), tmp_path / "saved")
+    assert saved.header.profile == "ros1"
+    assert [m[1] for m in stored(saved.path) if m[0] == "/points"] == list(range(1, 8))
 
 
 class SimpleReader:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.data_stream import RecordBuilder
+from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, DataEnd, Footer, Header, Schema
 from mcap.writer import Writer
 
@@ -334,6 +336,59 @@ def test_an_index_that_miscounts_is_noticed(small, tmp_path):
     reader._index.places[offset] = type(place)(place.messages + 1, place.channels)
     with pytest.raises(RecordingError, match="where the index counts"):
         list(reader.readings())
+
+
+def summary_changed(source, path, opcode, at, value):
+    """A copy whose first record of `opcode` in the summary has `value` `at` bytes into it, with no checksum of that."""
+    data = bytearray(source.read_bytes())
+    (begin,) = struct.unpack_from("<Q", data, len(data) - len(MAGIC) - 20)
+    while data[begin] != opcode:
+        begin += 9 + struct.unpack_from("<Q", data, begin + 1)[0]
+    struct.pack_into("<Q", data, begin + 9 + at, value)
+    data[-len(MAGIC) - 4 : -len(MAGIC)] = bytes(4)
+    put(path, data)
+    return path
+
+
+@pytest.mark.parametrize("value", [0, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize(
+    ("opcode", "at", "what"), [(Opcode.CHUNK_INDEX, 16, "message index"), (Opcode.METADATA_INDEX, 0, "metadata")]
+)
+def test_an_index_that_points_out_of_the_file_is_damage_and_salvage_does_without(
+    tiny, tmp_path, opcode, at, what, value
+):
+    path = summary_changed(tiny, tmp_path / "pointing.mcap", opcode, at, value)
+    with pytest.raises(RecordingError, match=rf"pointing.mcap: damaged at byte \d+: the {what}: ") as caught:
+        everything(McapReader(path))
+    assert sound_messages(caught.value) == sum(1 for _ in MessageScan(tiny).messages())
+    assert contents(McapReader(path, salvage=True)) == contents(McapReader(tiny))
+
+
+@pytest.mark.parametrize("value", [1 << 40, 1 << 63, (1 << 64) - 1])
+def test_an_index_of_chunks_beyond_the_file_does_not_help_salvaging(small, tmp_path, value):
+    index = McapReader(small)._index
+    torn = max(index.chunks)
+    path = summary_changed(small, tmp_path / "pointing.mcap", Opcode.CHUNK_INDEX, 16, value)
+    data = bytearray(path.read_bytes())
+    data[torn : torn + 9] = b"\xff" * 9
+    put(path, data)
+    whole, _ = contents(McapReader(small))
+    reader = McapReader(path, salvage=True)
+    found, _ = contents(checked(reader))
+    before = index.messages - index.places[torn].messages
+    assert found == [one for one in whole if one[0] <= before]
+    assert f"damaged at byte {torn}" in reader.info().damage
+
+
+@pytest.mark.parametrize("length", [1 << 40, 1 << 63, (1 << 64) - 1])
+def test_a_chunk_that_is_passed_over_and_claims_too_much_is_damage(small, tmp_path, length):
+    offset = sorted(McapReader(small)._index.chunks)[1]
+    data = bytearray(small.read_bytes())
+    struct.pack_into("<Q", data, offset + 1, length)
+    put(tmp_path / "long.mcap", data)
+    reader = McapReader(tmp_path / "long.mcap")
+    with pytest.raises(RecordingError, match=rf"long.mcap: damaged at byte {offset}: the file ends inside a record"):
+        list(reader.readings(1 << 40))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x89MCAP1\r\n" + bytes(100)])

@@ -75,6 +75,39 @@ def test_a_wrong_data_yaml_is_named(root, text):
         open_recording(root, task("cat", "dog"), "val")
 
 
+@pytest.mark.parametrize("text", ["cat\ndog\n", "", "\n", "Traffic Light\n" * 9999, "caf\xe9\n", "\0\n", "n" * 9999])
+def test_a_text_of_other_words_than_pictures_is_no_split(root, text):
+    (root / "classes.txt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RecordingError, match=r"needs a split; splits here: train2017, val$"):
+        open_recording(root, task("cat", "dog"))
+    assert labels(open_recording(root, task("cat", "dog"), "val")) == [["dog"]]
+    for part in ("images", "labels"):
+        for entry in sorted((root / part).rglob("*.*")):
+            entry.rename(root / part / entry.name)
+        for entry in (root / part).iterdir():
+            if entry.is_dir():
+                entry.rmdir()
+    reader = open_recording(root, task("cat", "dog"))
+    assert labels(reader) == [["dog"]] * 3
+    assert reader.info().notes["split"] == "all"
+
+
+@pytest.mark.parametrize("text", ["gone\ntrain2017/a\n", "./images/train2017/a.JPG\n"])
+def test_a_text_of_which_one_entry_is_a_picture_is_a_split(root, text):
+    (root / "some.txt").write_text(text)
+    with pytest.raises(RecordingError, match="splits here: some, train2017, val"):
+        open_recording(root, task("cat", "dog"))
+    with pytest.raises(RecordingError, match=f"no picture named {text.split()[0]}"):
+        open_recording(root, task("cat", "dog"), "some").info()
+
+
+def test_a_sub_folder_is_a_split_beside_a_text_of_its_name_that_is_none(root):
+    (root / "val.txt").write_text("what was measured on val\n")
+    assert labels(open_recording(root, task("cat", "dog"), "val")) == [["dog"]]
+    (root / "val.txt").write_text("train2017/b\ntrain2017/a\n")
+    assert labels(open_recording(root, task("cat", "dog"), "val")) == [["dog"], ["dog"]]
+
+
 def test_a_folder_without_splits_is_read_as_a_whole(tmp_path):
     for part in ("images", "labels"):
         (tmp_path / part).mkdir()

@@ -1,5 +1,6 @@
 """Bags that are cut off, were never closed or were changed: one line that says where, and salvage up to there."""
 
+import sqlite3
 import struct
 from contextlib import suppress
 
@@ -72,6 +73,21 @@ def test_a_bag_that_was_never_closed_says_so(bag, tmp_path):
         open_recording(path)
     assert len(list(open_recording(path, salvage=True).readings())) == 12
     assert "never closed" in open_recording(path, salvage=True).info().damage
+
+
+@pytest.mark.parametrize("offset", [0, 1 << 40, 1 << 63, (1 << 64) - 1])
+def test_an_index_that_points_out_of_the_bag_is_damage_and_salvage_does_without(bag, offset):
+    data = bytearray(bag.read_bytes())
+    at = data.index(b"chunk_pos=") + len(b"chunk_pos=")
+    struct.pack_into("<Q", data, at, offset)
+    path = bag.with_name("pointing.bag")
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=rf"pointing.bag: damaged at .* chunk at byte {offset} ") as caught:
+        list(open_recording(path).readings())
+    assert "12 messages before it are sound" in str(caught.value)
+    reader = open_recording(path, salvage=True)
+    assert len(list(reader.readings())) == 12
+    assert f"chunk at byte {offset} " in reader.info().damage
 
 
 @pytest.mark.parametrize(
@@ -154,8 +170,6 @@ def test_a_cut_sqlite_file_is_refused(folder, keep):
 
 
 def test_a_database_of_something_else_is_named(tmp_path):
-    import sqlite3
-
     path = tmp_path / "a.db3"
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE topics (id TEXT, name, type, serialization_format)")
@@ -171,13 +185,145 @@ def test_a_database_of_something_else_is_named(tmp_path):
 
 
 def test_rows_that_hold_no_message_are_named(folder):
-    import sqlite3
-
     file = next(folder.glob("*.db3"))
     with sqlite3.connect(file) as database:
         database.execute("UPDATE messages SET data = 'text' WHERE id = 3")
     with pytest.raises(RecordingError, match="row 3 of the messages holds int, str where a time and bytes belong"):
         list(open_recording(folder).readings())
+
+
+@pytest.fixture
+def split(bags, tmp_path):
+    """A ROS 2 bag of three SQLite files, whose pictures take several pages each."""
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 80, 100, 3), np.uint8)
+    m, times = bags.messages("folder"), [bags.start + i * 100_000_000 for i in range(24)]
+    messages = [("/cam/image", m.image(p, "rgb8", time), time) for p, time in zip(pixels, times, strict=True)]
+    for part in range(3):
+        bags.write("folder", messages[8 * part : 8 * part + 8], f"part_{part}")
+    path = tmp_path / "part_0"
+    for part in (1, 2):
+        (tmp_path / f"part_{part}/part_{part}.db3").rename(path / f"part_{part}.db3")
+    about = path / "metadata.yaml"
+    names = "\n  ".join(f"- part_{part}.db3" for part in range(3))
+    about.write_text(about.read_text().replace("- part_0.db3", names, 1))
+    return path
+
+
+def pages_of(file, row):
+    """Where the page begins that a row is in, and one of those that its picture goes on in."""
+    with sqlite3.connect(file) as database:
+        (data,) = database.execute("SELECT data FROM messages WHERE id = ?", (row,)).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    content = file.read_bytes()
+    return content.index(data[:100]) // size * size, content.index(data[9000:9100]) // size * size
+
+
+def spoil(file, start):
+    content = bytearray(file.read_bytes())
+    content[start : start + 8] = b"\xff" * 8
+    file.write_bytes(content)
+
+
+def check_cursors(reader):
+    """The capture times of what is read, numbered upwards within 64 bits, wherever reading begins."""
+    found = [(cursor, reading.capture_time_ns) for cursor, reading in reader.readings()]
+    cursors = [cursor for cursor, _ in found]
+    assert cursors == sorted(set(cursors))
+    assert 0 < cursors[0] <= cursors[-1] < 1 << 63
+    for at, cursor in enumerate(cursors):
+        assert [c for c, _ in reader.readings(cursor)] == cursors[at + 1 :]
+    return [time for _, time in found]
+
+
+@pytest.mark.parametrize("row", [1, 7])
+def test_rows_behind_a_damaged_page_are_left_out_and_the_other_files_read(split, row, bags):
+    page = pages_of(split / "part_0.db3", row)[0]
+    sound = sum(pages_of(split / "part_0.db3", other)[0] < page for other in range(1, row))
+    for name in ("part_0.db3", "part_1.db3"):
+        spoil(split / name, page)
+    with pytest.raises(RecordingError, match=r"part_0.db3: not a sound SQLite file"):
+        open_recording(split)
+    reader = open_recording(split, salvage=True)
+    kept = [8 * part + i for part in range(3) for i in range(8 if part == 2 else sound)]
+    assert check_cursors(reader) == [bags.start + i * 100_000_000 for i in kept]
+    for name in ("part_0.db3", "part_1.db3"):
+        assert f"{name}: damaged behind row {sound} (" in reader.info().damage
+
+
+def test_a_row_whose_bytes_are_damaged_is_left_out_alone_and_told(split, bags):
+    spoil(split / "part_0.db3", pages_of(split / "part_0.db3", 3)[1])
+    with sqlite3.connect(split / "part_1.db3") as database:
+        database.execute("UPDATE messages SET data = 'text' WHERE id = 5")
+        database.execute("UPDATE messages SET topic_id = 9 WHERE id = 6")
+    reader = open_recording(split, salvage=True)
+    kept = [i for i in range(24) if i not in {2, 12, 13}]
+    assert check_cursors(reader) == [bags.start + i * 100_000_000 for i in kept]
+    damage = reader.info().damage
+    assert "part_0.db3: row 3 of the messages cannot be read (" in damage
+    assert "part_1.db3: row 5 of the messages holds int, str where a time and bytes belong; left out" in damage
+    assert "part_1.db3: row 6 of the messages is of topic 9, which the file does not declare; left out" in damage
+
+
+def break_packed(folder, *rows):
+    """Make the zstd frames of these messages be none behind their first bytes."""
+    with sqlite3.connect(next(folder.glob("*.db3"))) as database:
+        for row in rows:
+            ((data,),) = database.execute("SELECT data FROM messages WHERE id = ?", (row,))
+            broken = data[:4] + b"\xff" * (len(data) - 4)
+            database.execute("UPDATE messages SET data = ? WHERE id = ?", (broken, row))
+
+
+@pytest.mark.parametrize("rows", [(5,), (6,), (1, 2, 11, 12)])
+def test_of_a_bag_of_packed_messages_one_that_cannot_be_unpacked_is_left_out_alone(bags, rows):
+    folder = bags.write("folder-message-zstd", drive(bags.messages("folder"), bags.start))
+    whole = open_recording(folder)
+    full = [(c, r.sensor, r.capture_time_ns) for c, r in whole.readings()]
+    sizes = whole.sizes()
+    break_packed(folder, *rows)
+    reader = open_recording(folder)
+    assert list(reader.info().sensors) == ["cam-image", "points"]
+    first = rows[0]
+    topic, time = ("/cam/image", "/points")[(first + 1) % 2], bags.start + (first - 1) // 2 * 100_000_000
+    told = rf"drive: message {first} \(row {first} of drive.db3\), {topic}: stored at {time} ns: .*cannot unpack"
+    with pytest.raises(RecordingError, match=told):
+        list(reader.readings())
+    assert [c for c, _ in reader.readings(max(rows))] == [c for c, *_ in full if c > max(rows)]
+    saved = open_recording(folder, salvage=True)
+    kept = [(c, r.sensor, r.capture_time_ns) for c, r in saved.readings()]
+    assert kept == [one for one in full if one[0] not in rows]
+    info = saved.info()
+    assert sum(sensor.count for sensor in info.sensors.values()) == len(full) - len(rows)
+    assert all(f"message {row} (row {row} of drive.db3)" in info.damage for row in rows[:3])
+    assert info.damage.count("left out") == min(len(rows), 3)
+    bad = {name: sum((row - 1) % 2 == at for row in rows) for at, name in enumerate(("cam-image", "points"))}
+    assert saved.sizes() == {name: size * (6 - bad[name]) // 6 for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_packed_message_of_sound_that_cannot_be_unpacked_is_left_out_alone(bags, described):
+    m, chunk = bags.messages("folder"), np.arange(1600, dtype="<i2").tobytes()
+    about = [("/mic/audio_info", m.audio_info(), bags.start)] * (2 * described)
+    sound = [("/mic/audio", m.audio(chunk), bags.start + i * 100_000_000) for i in range(10)]
+    folder = bags.write("folder-message-zstd", [*about, *sound])
+    bad = 3 + len(about)
+    break_packed(folder, bad)
+    with pytest.raises(RecordingError, match=rf"message {bad} \(row {bad} of drive.db3\), /mic/audio: stored at "):
+        list(open_recording(folder).readings())
+    reader = open_recording(folder, salvage=True)
+    assert [c - len(about) for c, _ in reader.readings()] == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert f"message {bad} " in reader.info().damage
+
+
+def test_row_numbers_of_several_files_stay_within_64_bits(split, bags):
+    with sqlite3.connect(split / "part_0.db3") as database:
+        database.execute("UPDATE messages SET id = ? WHERE id = 8", ((1 << 63) - 1,))
+    with pytest.raises(RecordingError, match=rf"part_0.db3: row {(1 << 63) - 1} of the messages; of a bag of 3 files"):
+        open_recording(split)
+    reader = open_recording(split, salvage=True)
+    assert check_cursors(reader) == [bags.start + i * 100_000_000 for i in range(24) if i != 7]
+    assert f"part_0.db3: row {(1 << 63) - 1} of the messages; of a bag of 3 files" in reader.info().damage
+    alone = open_recording(split / "part_0.db3")
+    assert [cursor for cursor, _ in alone.readings()][-1] == (1 << 63) - 1
 
 
 def test_a_damaged_mcap_of_ros_is_salvaged_too(bags, tmp_path):

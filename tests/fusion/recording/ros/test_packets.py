@@ -1,5 +1,7 @@
 """Bags of an Ouster's raw packets: decoded where the sensor's metadata is with them, else listed."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,26 @@ def test_packets_of_another_size_are_counted(bags, ros, turn):
     m = bags.messages(ros)
     stored = list(drive(m, bags.start, [*packets, packets[0][:100]], ("/metadata", m.text(info.to_json_string()))))
     assert open_recording(bags.write(ros, stored)).info().unread == ("another size's packets (1)",)
+
+
+def test_a_packet_that_cannot_be_unpacked_is_left_out_alone_and_told(bags, turn):
+    info, packets = turn
+    m = bags.messages("folder")
+    stored = list(drive(m, bags.start, packets, ("/metadata", m.text(info.to_json_string()))))
+    folder = bags.write("folder-message-zstd", stored)
+    with sqlite3.connect(next(folder.glob("*.db3"))) as database:
+        database.execute("UPDATE messages SET data = ? WHERE id = 4", (b"\x28\xb5\x2f\xfd" + b"\xff" * 99,))
+    with pytest.raises(RecordingError, match=r"message 4 \(row 4 of drive.db3\), /os/lidar_packets: .*cannot unpack"):
+        open_recording(folder).info()
+    reader = open_recording(folder, salvage=True)
+    found = reader.info()
+    assert "message 4 (row 4 of drive.db3), /os/lidar_packets: " in found.damage
+    assert found.damage.count("left out") == 1
+    assert [c for c, _ in reader.readings()] == [2], "the first turn is torn where the recording begins"
+    with sqlite3.connect(next(folder.glob("*.db3"))) as database:
+        database.execute("UPDATE messages SET data = ? WHERE id = 1", (b"\x28\xb5\x2f\xfd" + b"\xff" * 99,))
+    with pytest.raises(RecordingError, match=r"drive: message 1 \(row 1 of drive.db3\), /os/metadata: .*cannot unpack"):
+        open_recording(folder)
 
 
 def test_metadata_that_is_none_is_named(bags, ros, turn):
