@@ -106,7 +106,7 @@ class Cache:
         note = {"url": remote.url, "bytes": remote.size, "fingerprint": remote.fingerprint, "complete": False}
         self._reserve(key, note)
         sizes: dict[str, int] = {}
-        with _writing(self.folder), translated(remote.url):
+        with translated(remote.url), _writing(self.folder):
             shutil.rmtree(self.folder / key, ignore_errors=True)
             for file in remote.files:
                 out = self.folder / key / file.name
