@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 
-from fusion.errors import FusionError
+from fusion.errors import FusionError, InputError
 
 EXIT_INTERRUPTED = 130
 EXIT_DEFECT = 70
@@ -29,14 +30,21 @@ def guarded(program: str, action: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 the last resort before the user
-        with tempfile.NamedTemporaryFile("w", prefix=f"{program}-", suffix=".txt", delete=False) as report:
-            traceback.print_exc(file=report)
-        line = str(error).splitlines()[0] if str(error) else ""
-        print(
-            f"{program}: a defect in the program ({type(error).__name__}: {line}); details in {report.name}",
-            file=sys.stderr,
-        )
-        return EXIT_DEFECT
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print(f"{program}: {error.filename}: longer than a path here may be; give a shorter one", file=sys.stderr)
+            return InputError.exit_code
+        return _defect(program, error)
+
+
+def _defect(program: str, error: Exception) -> int:
+    with tempfile.NamedTemporaryFile("w", prefix=f"{program}-", suffix=".txt", delete=False) as report:
+        traceback.print_exc(file=report)
+    line = str(error).splitlines()[0] if str(error) else ""
+    print(
+        f"{program}: a defect in the program ({type(error).__name__}: {line}); details in {report.name}",
+        file=sys.stderr,
+    )
+    return EXIT_DEFECT
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

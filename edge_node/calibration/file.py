@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from edge_node.config import EdgeSettings, Share
 from fusion.config import Settings
 from fusion.errors import ConfigError
+from fusion.json_text import parse_json
 from fusion.task import Task
 
 FORMAT = 1
@@ -47,7 +48,7 @@ class Calibration(Settings):
     def load(cls, path: Path) -> Calibration:
         """Read one. Raises `ConfigError` naming the file and what is wrong with it."""
         try:
-            found = cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            found = cls.model_validate(parse_json(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror}); 'edge-node calibrate' writes one") from None
         except (ValueError, ValidationError) as error:

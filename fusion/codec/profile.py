@@ -15,6 +15,7 @@ import numpy as np
 from fusion.codec.entropy import Frequencies, SymbolModel, check_frequencies, symbol_models
 from fusion.codec.steps import MAX_STEP_EXPONENT, coarser_frequencies, coarser_symbols
 from fusion.errors import ModelError
+from fusion.json_text import parse_json
 from fusion.types import Float32Array
 
 FORMAT = 1
@@ -190,7 +191,7 @@ class Profile:
 
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}; a model folder holds {JSON_NAME} and {ARRAYS_NAME}") from None
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from fusion.codec import Profile
 from fusion.engines import Engine, load_engine
 from fusion.errors import ConfigError, InputError, ModelError
 from fusion.geometry import CameraCalibration, Rig
+from fusion.json_text import parse_json
 from fusion.perception.detector import DetectorResult
 from fusion.perception.hearing import Hearing
 from fusion.preparation import Placement, points_input, speech_present, speech_window
@@ -253,7 +253,7 @@ def _precisions(folder: Path) -> dict[str, str]:
         return usual
     try:
         return usual | {
-            str(k): str(v) for k, v in json.loads(path.read_text(encoding="utf-8"))[ENGINE_PRECISION].items()
+            str(k): str(v) for k, v in parse_json(path.read_text(encoding="utf-8"))[ENGINE_PRECISION].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be read ({error!r}); export the variant again") from None

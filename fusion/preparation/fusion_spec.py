@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fusion.errors import ModelError
+from fusion.json_text import parse_json
 from fusion.preparation.pillars import PILLAR_POINTS, PillarGrid
 from fusion.preparation.speech import WINDOW_SAMPLES
 
@@ -102,14 +103,14 @@ class FusionSpec:
         """Read `fusion.json`. Raises `ModelError` naming the file when it is missing or not what it should be."""
         path = folder / SPEC_NAME
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror}; train one with 'fusion train fusion'") from None
         except ValueError as error:
             raise ModelError(f"{path}: not JSON ({error}); restore or train the bundle again") from None
         try:
             return cls._from(data)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{path}: not the description of a fusion model ({error})") from None
 
     @classmethod

@@ -20,6 +20,7 @@ import torch
 
 from fusion.codec import Profile
 from fusion.errors import ModelError
+from fusion.json_text import parse_json
 from fusion.review.layout import FeatureLayout
 from fusion.review.projector import EvidenceProjector
 from fusion.review.together import Combinations, load_together
@@ -115,7 +116,7 @@ def fingerprint(folder: Path, names: Sequence[str]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises `ModelError` naming the file."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({first_line(error)}); {RETRAIN}") from None
     if not isinstance(values, dict):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import ModelError
+from fusion.json_text import parse_json
 from fusion.task import Task
 
 TOGETHER = "together.json"
@@ -48,7 +49,7 @@ def load_together(folder: Path, task: Task) -> Combinations | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         by_name = {slot.name: slot.options for slot in task.slots}
         asked = [by_name[name] for name in found["slots"]]
         rows = [[options.index(o) for options, o in zip(asked, row, strict=True)] for row in found["answers"]]

@@ -19,6 +19,7 @@ from typing import Any
 from edge_node.spool import Spool
 from edge_node.spool.copying import read_gaps, reading
 from fusion.errors import ConfigError, UnavailableError
+from fusion.json_text import parse_json
 from fusion.types import new_epoch
 from fusion.wire.messages import Hello
 from replay.live.following import failure, follow
@@ -170,7 +171,7 @@ def _gap_reasons(spools: Iterable[Path]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -18,9 +18,9 @@ import numpy as np
 from cloud_node.ledger import SqliteLedger
 from cloud_node.outcome import Outcome
 from edge_node.screener import least_margin
-from fusion.errors import SpoolError
+from fusion.errors import ConfigError, SpoolError
 from fusion.evaluation.answers import detector_answers, device_answers
-from fusion.recording.base import RecordingReader
+from fusion.recording.base import RecordingInfo, RecordingReader
 from fusion.recording.truths import TruthIndex
 from fusion.review.answers import match_truth, truth_answers
 from fusion.task import Task
@@ -152,9 +152,9 @@ def _item(
     truth = _truth(box, told)
     judged = boxed and told is not None and (truth is None or truth.label in task.classes)
     verdict = json.loads(row["verdict"]) if row["verdict"] else {}
-    answered = row["answered_ns"]
+    answered, whose = row["answered_ns"], f"{rows.device}/{rows.epoch}/{row['sequence']}#{row['item']}"
     return ItemResult(
-        id=f"{rows.device}/{rows.epoch}/{row['sequence']}#{row['item']}",
+        id=whose,
         sequence=row["sequence"],
         time_ns=row["time_ns"],
         track=row["track"],
@@ -177,13 +177,20 @@ def _item(
         verdict_latency_ms=(answered - row["decided_ns"]) * _MS if answered and verdict else 0.0,
         device_answers=shared.answers(device_answers(task, opinion)),
         detector_answers=shared.answers(_detector_answers(task, scores)),
-        truth_answers=shared.answers(truth_answers(task, truth) if judged else {}),
+        truth_answers=shared.answers(_truth_answers(task, whose, truth) if judged else {}),
         truth=truth,
         recording=recording,
         tokens_bytes=row["tokens_bytes"],
         margin=round(_margin(box, row, scores["class"], opinion), 5),
         box3d=opinion.box3d,
     )
+
+
+def _truth_answers(task: Task, whose: str, truth: TruthObject | None) -> dict[str, str]:
+    try:
+        return truth_answers(task, truth)
+    except ConfigError as error:
+        raise ConfigError(f"item {whose}: {error}") from None
 
 
 def _margin(box: Box2D, row: sqlite3.Row, scores: Mapping[str, float], opinion: DeviceOpinion) -> float:
@@ -235,7 +242,7 @@ def gather(
     info, truths = reader.info(), TruthIndex(reader.truth())
     with open_database(spool) as db:
         rows = SpoolRows.of(db)
-        samples, items = sample_results(rows, truths), item_results(task, rows, truths, source.name)
+        samples, items = sample_results(rows, truths), _judged(task, rows, truths, source, info)
         counts, gaps = rows.counts(), rows.gap_reasons()
     reviews, books = _books(ledger) if ledger else ((), None)
     whole = source.from_s == 0 and source.to_s is None
@@ -250,6 +257,15 @@ def gather(
         edge_ledger=counts, cloud_ledger=books, reviews=reviews, damage=info.damage, continuous=info.continuous,
         reviewed=reviewed, gap_reasons=gaps, ages_ms=median_ages(samples),
     )  # fmt: skip
+
+
+def _judged(
+    task: Task, rows: SpoolRows, truths: TruthIndex, source: Source, info: RecordingInfo
+) -> tuple[ItemResult, ...]:
+    try:
+        return item_results(task, rows, truths, source.name)
+    except ConfigError as error:
+        raise ConfigError(f"{info.path}: {error}; give the task that it is of with --task") from None
 
 
 def median_ages(samples: Sequence[SampleResult]) -> dict[str, float | None]:

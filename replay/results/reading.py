@@ -6,7 +6,6 @@ What a file does not hold (samples, ledgers, pictures of the truth) is empty in 
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import ConfigError, InputError
+from fusion.json_text import parse_json
 from fusion.task import Task
 from fusion.types import Box2D, Box3D, ItemState, LedgerCounts, SlotAnswer
 from replay.results.file import FORMAT, digest
@@ -116,7 +116,7 @@ def read_content(path: Path) -> dict[str, Any]:
     """The file's JSON without its digest, which was checked, as the format was. Raises as `read_results` does."""
     try:
         data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        content = parse_json(gzip.decompress(data) if path.suffix == ".gz" else data)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path}: cannot be read ({reason}); give a run's folder or its results.json") from None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion.errors import InputError
+from fusion.json_text import parse_json
 from replay.running.plan import Job, Plan, Variant
 
 FORMAT = 1
@@ -51,8 +52,8 @@ class RunFolder:
     def done(self, name: str) -> dict[str, Any]:
         """What was noted of this recording when it was run to its end; empty where it was not."""
         try:
-            found = json.loads((self.job(name) / DONE_NAME).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            found = parse_json((self.job(name) / DONE_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return {}
         sound = isinstance(found, dict) and isinstance(found.get("stamp", {}), dict)
         return found if sound else {}
@@ -79,7 +80,7 @@ class RunFolder:
     def facts(self, name: str) -> dict[str, Any]:
         """What the run noted of this recording; nothing where it noted nothing."""
         try:
-            found: dict[str, Any] = json.loads((self.job(name) / FACTS_NAME).read_text(encoding="utf-8"))
+            found: dict[str, Any] = parse_json((self.job(name) / FACTS_NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found
@@ -106,14 +107,14 @@ class RunFolder:
         """What was run here. Raises `InputError` naming the file when that cannot be told."""
         path = self.path / MANIFEST_NAME
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = parse_json(path.read_text(encoding="utf-8"))
             if found["format"] != FORMAT:
                 raise InputError(f"{path}: format {found['format']}; this program reads format {FORMAT}")
             jobs = tuple(Job(**job) for job in found["jobs"])
             return Manifest(found["task"], found["mode"], Variant.model_validate(found["variant"]), jobs)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a run") from None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not the manifest of a run ({error}); run it again") from None
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion.errors import InputError, UnavailableError
+from fusion.json_text import parse_json
 from replay.sources.remote import Remote, describe, translated
 
 _BLOCK = 1 << 20
@@ -105,7 +106,7 @@ class Cache:
         note = {"url": remote.url, "bytes": remote.size, "fingerprint": remote.fingerprint, "complete": False}
         self._reserve(key, note)
         sizes: dict[str, int] = {}
-        with _writing(self.folder), translated(remote.url):
+        with translated(remote.url), _writing(self.folder):
             shutil.rmtree(self.folder / key, ignore_errors=True)
             for file in remote.files:
                 out = self.folder / key / file.name
@@ -181,7 +182,7 @@ def _alone(lock: int) -> bool:
 
 def _read_note(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _STAMPS = ("ETag", "etag", "md5Hash", "md5", "crc32c", "CRC", "LastModified", "l
 """What file systems call the mark that changes with a file, best first."""
 _DIGESTS = ("md5Hash", "md5", "crc32c", "CRC")
 """Those that follow from the content alone; so does the ETag of S3, but not a web server's."""
+_NAME_BYTES, _KEPT_BYTES = 255, 200
+"""What a file's name here may have, and how much is left of one that has more."""
 
 
 def is_url(source: str) -> bool:
@@ -32,7 +35,7 @@ def is_url(source: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file of a remote recording: its place under the recording, in the file system, and what is told of it.
+    """One file of a remote recording: its place in a copy of the recording, in the file system, and what is told of it.
 
     `stamp` changes with the file; `digest` is the same for the same content, empty where none is told.
     """
@@ -105,7 +108,7 @@ def describe(url: str) -> Remote:
                 raise InputError(f"{url}: an empty folder")
             files = [_file(fs, name[len(root) + 1 :], name, told) for name, told in sorted(listed.items())]
             return Remote(url, tuple(files), folder=True, fs=fs)
-        files = [_file(fs, PurePosixPath(path).name, path, fs.info(path)), *_beside(fs, path)]
+        files = [_file(fs, _name(path), path, fs.info(path)), *_beside(fs, path)]
         return Remote(url, tuple(files), folder=False, fs=fs)
 
 
@@ -122,7 +125,22 @@ def _file(fs: Any, name: str, path: str, told: dict[str, Any]) -> RemoteFile:
     stamp = next((str(told[key]) for key in _STAMPS if told.get(key)), "")
     digests = (*_DIGESTS, "ETag") if "s3" in fs.protocol else _DIGESTS
     digest = next((f"{key} {told[key]}" for key in digests if told.get(key)), "")
-    return RemoteFile(name, path, told.get("size"), stamp, digest)
+    return RemoteFile("/".join(map(_fitted, name.split("/"))), path, told.get("size"), stamp, digest)
+
+
+def _name(path: str) -> str:
+    """The last part of a path; of a web address without the query that may follow it."""
+    bare = path.partition("?")[0] if path.startswith(("http://", "https://")) else path
+    return PurePosixPath(bare).name
+
+
+def _fitted(part: str) -> str:
+    """A part of a path that a file here can have: one too long is cut, told apart by a digest, its suffix kept."""
+    data, suffix = os.fsencode(part), PurePosixPath(part).suffix
+    if len(data) <= _NAME_BYTES:
+        return part
+    ending = suffix if len(os.fsencode(suffix)) < _NAME_BYTES - _KEPT_BYTES - 13 else ""
+    return f"{data[:_KEPT_BYTES].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:12]}{ending}"
 
 
 def _in_folder(fs: Any, folder: str) -> tuple[set[str], int]:

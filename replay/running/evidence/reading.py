@@ -16,6 +16,7 @@ from fusion.recording.native.index import Index, indexed_metadata, peek_index, r
 from fusion.recording.native.schemas import decoded
 from fusion.recording.native.stream import MessageScan, RawMessage, Wanted
 from fusion.recording.native.truth_messages import read_truth
+from fusion.task import Task
 from fusion.types import ItemId, ItemState, KeptLanes, SampleId, Truth
 from fusion.wire.convert import evidence_digest, parse_evidence
 from fusion.wire.recorded import parse_answer
@@ -41,6 +42,7 @@ from replay.running.evidence.layout import (
     Tally,
     topics,
 )
+from replay.running.evidence.names import check_names
 
 
 def is_evidence(path: Path) -> bool:
@@ -76,12 +78,13 @@ class EvidenceFile:
         """Whose spool it was."""
         return SpoolNames(self.head.device, self.head.epoch, self.head.task, self.head.content_sha256)
 
-    def records(self) -> Iterator[SpooledSample | Row]:
+    def records(self, task: Task) -> Iterator[SpooledSample | Row]:
         """Every sample as a spool has it, then every gap's row. Raises `RecordingError` naming the byte.
 
-        What was handed out counts only once the end was reached without an error: the books are checked last.
+        Classes and conditions must be those of `task`. What was handed out counts only once the end was reached without
+        an error: the books are checked last.
         """
-        scan, reader, at = self._scan(), _Reader(self.head), 0
+        scan, reader, at = self._scan(), _Reader(self.head, task), 0
         with _told(self.path):
             for message in scan.messages():
                 at = message.offset
@@ -120,6 +123,7 @@ class _Reader:
     """Takes the messages in order and puts samples together."""
 
     head: Head
+    task: Task
     tally: Tally = field(default_factory=Tally)
     _last: int = 0
     _sample: SampleFacts | None = None
@@ -213,7 +217,9 @@ class _Reader:
 
     def _item(self, sequence: int, item: ItemFacts) -> SpooledItem:
         evidence, kept = self._evidence.get(item.item, b""), self._kept.get(item.item, KeptLanes())
-        return SpooledItem(item_row(sequence, item), evidence, item.profile, kept)
+        row = item_row(sequence, item)
+        check_names(self.task, self._id(item), row)
+        return SpooledItem(row, evidence, item.profile, kept)
 
     def _id(self, item: ItemFacts) -> ItemId:
         assert self._sample is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_node.spool import Spool
 from edge_node.spool.copying import SpoolCopy, SpooledSample
 from fusion.errors import InputError
+from fusion.task import Task
 from replay.running.folder import RunFolder
 from replay.running.lane import remove_database
 from replay.running.models import LoadedModels
@@ -25,7 +26,7 @@ def review_recorded(plan: Plan, job: Job, out: Path, models: LoadedModels, *, qu
     for one in plan.prepared(job):
         folder = RunFolder.of(out, one.variant)
         path = folder.spool(job.name)
-        _restore(recorded, path, Path(job.evidence))
+        _restore(recorded, plan.task, path, Path(job.evidence))
         names = recorded.names
         spool = Spool.open(path, names.device, names.task, settings=one.edge.spool)
         try:
@@ -35,7 +36,7 @@ def review_recorded(plan: Plan, job: Job, out: Path, models: LoadedModels, *, qu
             spool.close()
 
 
-def _restore(recorded: Recorded, path: Path, source: Path) -> None:
+def _restore(recorded: Recorded, task: Task, path: Path, source: Path) -> None:
     """Make the spool at `path` as the device had it before anything was answered, whole or not at all."""
     if path.parent.resolve() in {source.resolve(), source.resolve().parent}:
         raise InputError(f"{path.parent}: the evidence lies there; give another --out")
@@ -44,7 +45,7 @@ def _restore(recorded: Recorded, path: Path, source: Path) -> None:
     remove_database(part)
     copy = SpoolCopy(part, recorded.names)
     try:
-        for record in recorded.records():
+        for record in recorded.records(task):
             if isinstance(record, SpooledSample):
                 copy.sample(record)
             else:

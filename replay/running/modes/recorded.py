@@ -22,9 +22,11 @@ from edge_node.spool.copying import (
     reading,
 )
 from fusion.errors import InputError
+from fusion.task import Task
 from fusion.types import ItemId, ItemState, SampleId
 from fusion.wire.lanes import parse_kept
 from replay.running.evidence.layout import NAME
+from replay.running.evidence.names import check_names
 from replay.running.evidence.reading import EvidenceFile
 from replay.running.folder import LEDGER_NAME, MANIFEST_NAME, SPOOL_NAME, RunFolder
 from replay.running.modes.mode import Mode
@@ -40,8 +42,11 @@ class Recorded(Protocol):
     def names(self) -> SpoolNames:
         """Whose it is."""
 
-    def records(self) -> Iterator[SpooledSample | Row]:
-        """Every sample in order, then every gap; what was sent waits again. Raises `FusionError` naming the file."""
+    def records(self, task: Task) -> Iterator[SpooledSample | Row]:
+        """Every sample in order, then every gap; what was sent waits again.
+
+        Raises `FusionError` naming the file, also for classes and conditions that `task` does not have.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class RunEvidence:
         with reading(self.folder / SPOOL_NAME) as db:
             return read_names(db)
 
-    def records(self) -> Iterator[SpooledSample | Row]:
+    def records(self, task: Task) -> Iterator[SpooledSample | Row]:
         """See `Recorded.records`."""
         ledger = self.folder / LEDGER_NAME
         if not ledger.exists():
@@ -67,9 +72,17 @@ class RunEvidence:
         with reading(self.folder / SPOOL_NAME) as db, closing(SqliteLedger.open_reader(ledger)) as answered:
             names = read_names(db)
             for sample in read_samples(db):
+                for item in sample.items:
+                    self._check(task, _id(names, item), item)
                 items = (_waiting(names, item, answered) for item in sample.items)
                 yield replace(sample, items=tuple(items))
             yield from read_gaps(db)
+
+    def _check(self, task: Task, whose: ItemId, item: SpooledItem) -> None:
+        try:
+            check_names(task, whose, item.row)
+        except InputError as error:
+            raise InputError(f"{self.folder}: {error}; give the task it was run with, or run it again") from None
 
 
 def _waiting(names: SpoolNames, item: SpooledItem, ledger: LedgerReader) -> SpooledItem:
@@ -77,7 +90,7 @@ def _waiting(names: SpoolNames, item: SpooledItem, ledger: LedgerReader) -> Spoo
     row = item.row
     if row["state"] not in _ANSWERED:
         return item
-    whose = ItemId(SampleId(names.device, names.epoch, row["sequence"]), row["item"])
+    whose = _id(names, item)
     record = ledger.one(whose, with_evidence=True)
     if record is None and row["state"] == ItemState.QUARANTINED.value:
         return item
@@ -90,6 +103,10 @@ def _waiting(names: SpoolNames, item: SpooledItem, ledger: LedgerReader) -> Spoo
     note = row["note"] if outcome.state is ItemState.REVIEWED else ""
     was = {"state": ItemState.PENDING.value, "note": note, "verdict": None, "answered_ns": None, "pixels_sent": 0}
     return SpooledItem(row | was, blob[:submitted], outcome.profile, parse_kept(blob[submitted:], whose))
+
+
+def _id(names: SpoolNames, item: SpooledItem) -> ItemId:
+    return ItemId(SampleId(names.device, names.epoch, item.row["sequence"]), item.row["item"])
 
 
 def open_recorded(job: Job) -> Recorded:

@@ -51,6 +51,35 @@ def test_results_come_last(cache, monkeypatch) -> None:
     assert len(order) == len(NAMES)
 
 
+@pytest.mark.parametrize("place", ["memory://bucket/run-5", "file://{tmp}/there"])
+def test_what_a_rerun_took_away_here_is_taken_away_there(cache, place) -> None:
+    there = Destination.of(place.format(tmp=cache))
+    gone = ("failures.json", "recordings/a/facts.json", "recordings/a/ledger.db", "recordings/a/evidence.mcap")
+    others = ("mine.txt", "recordings/b/ledger.db", "recordings/a/mine.txt")
+    fill(there.folder, (*NAMES, *gone))
+    there.upload()
+    store, root = fsspec.core.url_to_fs(there.url)
+    for name in others:
+        store.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+        store.pipe_file(f"{root}/{name}", b"")
+    for name in gone:
+        (there.folder / name).unlink()
+    there.upload()
+    assert {path.removeprefix(f"{root}/") for path in store.find(root)} == {*NAMES, *others}
+
+
+def test_a_run_that_failed_in_part_and_then_not_leaves_no_failures_there(cache, parts, replay_run) -> None:
+    broken = cache / "broken.mcap"
+    broken.write_bytes(parts[1].read_bytes()[:-60])
+    store = fsspec.filesystem("memory")
+    assert replay_run([parts[0], broken], "memory://bucket/run-6") == 9
+    assert store.exists("/bucket/run-6/failures.json")
+    broken.write_bytes(parts[1].read_bytes())
+    assert replay_run([parts[0], broken], "memory://bucket/run-6") == 0
+    assert not store.exists("/bucket/run-6/failures.json")
+    assert store.exists("/bucket/run-6/results.json")
+
+
 def test_a_store_that_is_not_there_is_one_line(cache, monkeypatch) -> None:
     there = Destination.of("memory://bucket/run-4")
     fill(there.folder)
@@ -62,6 +91,20 @@ def test_a_store_that_is_not_there_is_one_line(cache, monkeypatch) -> None:
     with pytest.raises(UnavailableError, match=r"memory://bucket/run-4/.*access denied.*same command") as told:
         there.upload()
     assert "\n" not in str(told.value)
+
+
+def test_a_store_that_lets_nothing_be_removed_is_one_line(cache, monkeypatch) -> None:
+    there = Destination.of("memory://bucket/run-7")
+    fill(there.folder, (*NAMES, "failures.json"))
+    there.upload()
+    (there.folder / "failures.json").unlink()
+
+    def refuse(there: str) -> None:
+        raise PermissionError(f"{there}: access\ndenied")
+
+    monkeypatch.setattr(fsspec.filesystem("memory"), "rm_file", refuse)
+    with pytest.raises(UnavailableError, match=r"memory://bucket/run-7/failures.json: cannot be removed \(.*denied"):
+        there.upload()
 
 
 def test_an_unknown_protocol_is_one_line_before_anything_is_run(cache) -> None:

@@ -4,9 +4,13 @@ import hashlib
 import json
 import os
 import re
-from contextlib import suppress
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import replace
 
 import pytest
+from foxglove_schemas_protobuf.SceneUpdate_pb2 import SceneUpdate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
@@ -15,13 +19,17 @@ from mcap.writer import CompressionType, Writer
 from edge_node.spool.copying import SpooledSample
 from fusion.errors import FusionError, RecordingError
 from fusion.recording.native.index import read_index
+from fusion.recording.native.schemas import decoded
 from fusion.recording.native.stream import MessageScan
+from fusion.recording.native.truth_messages import read_truth, truth_message
+from fusion.task import Task
 from fusion.types import KeptLanes
 from fusion.wire.convert import parse_evidence
 from replay.running.evidence.facts import MAX_FACT_BYTES
 from replay.running.evidence.layout import BOOKS_METADATA, METADATA, Tally, topics
 from replay.running.evidence.reading import EvidenceFile, is_evidence
 
+YARD = Task.load("yard")
 FUZZ = settings(
     max_examples=80, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -32,7 +40,7 @@ REWRITTEN = settings(FUZZ, max_examples=30)
 def items_of(path):
     """Evidence and what is kept, by item, of a file that is read to its end."""
     found = {}
-    for record in EvidenceFile.open(path).records():
+    for record in EvidenceFile.open(path).records(YARD):
         if isinstance(record, SpooledSample):
             for item in record.items:
                 found[record.row["sequence"], item.row["item"]] = (item.evidence, item.kept, item.row["state"])
@@ -228,6 +236,68 @@ def test_what_is_wrong_is_named_with_its_byte(content, rewritten, change, words)
     assert words in str(caught.value)
 
 
+def first_item(change):
+    """The first item of a sample's facts as `change` makes it; samples without items stay."""
+
+    def edit(data):
+        facts = json.loads(data)
+        for item in facts["items"][:1]:
+            change(item)
+        return json.dumps(facts).encode()
+
+    return edit
+
+
+def every(content, wanted, change):
+    return [(topic, time_ns, change(data) if topic == wanted else data) for topic, time_ns, data in content[0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda item: item.update(label="dragon"), "label 'dragon' is none of task yard's: drum, "),
+        (lambda item: item["scores"]["class"].update(dragon=1.0), "scores.class 'dragon' is none of task yard's: drum"),
+        (lambda item: item["scores"]["condition"].update(wet=1.0), "scores.condition 'wet' is none of task yard's: ok"),
+        (lambda item: item["opinion"]["label"].update(dragon=1.0), "opinion.label 'dragon' is none of task yard's: "),
+        (lambda item: item["opinion"]["condition"].update(wet=1.0), "opinion.condition 'wet' is none of task yard's"),
+    ],
+)
+def test_a_name_that_the_task_does_not_have_is_refused(ways, content, rewritten, tmp_path, capsys, change, words):
+    path = rewritten(every(content, "/samples", first_item(change)))
+    assert ways.run(path, "--cloud-only", "--out", tmp_path / "out") == 3
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.match(rf"replay: {re.escape(str(path))}: in the chunk at byte \d+: replay/[0-9a-f]{{16}}/\d+#1: ", told)
+    assert words in told
+    assert not list(tmp_path.rglob("spool.db*"))
+
+
+@pytest.mark.parametrize("told", [{"condition": "wet"}, {"action": "wet"}])
+def test_a_truth_that_the_task_does_not_have_is_one_line_with_its_item(
+    ways, content, rewritten, tmp_path, capsys, told
+):
+    def edit(data):
+        truth = read_truth(decoded(SceneUpdate, data), 0)
+        things = tuple(replace(thing, **told) for thing in truth.objects)
+        return truth_message(replace(truth, objects=things)).SerializeToString(deterministic=True)
+
+    path = rewritten(every(content, "/truth", edit), head={"source": "/nowhere.mcap"})
+    assert ways.run(path, "--cloud-only", "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.match(rf"replay: {re.escape(str(path))}: item replay/[0-9a-f]{{16}}/\d+#\d+: task yard: slot ", said)
+    assert "has no option 'wet', which the truth asks for" in said
+
+
+def test_what_a_run_left_is_read_by_the_same_rule(ways, both, tmp_path, capsys):
+    old = tmp_path / "old"
+    shutil.copytree(both, old)
+    with closing(sqlite3.connect(old / "recordings" / "second" / "spool.db")) as db, db:
+        db.execute("UPDATE items SET label = 'dragon'")
+    assert ways.run(old, "--cloud-only", "--out", tmp_path / "new") == 3
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith(f"replay: {old}/recordings/second: replay/")
+    assert "label 'dragon' is none of task yard's" in told
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
@@ -264,7 +334,7 @@ def test_reading_takes_memory_of_one_chunk_only(content, rewritten):
     many = [("/samples", n, json.dumps(plain | {"sequence": n}).encode()) for n in range(1, 3001)]
     path = rewritten(many)
     size = path.stat().st_size
-    stream = EvidenceFile.open(path).records()
+    stream = EvidenceFile.open(path).records(YARD)
     assert next(stream).row["sequence"] == 1
     os.truncate(path, size // 2)
     with pytest.raises(RecordingError, match="byte"):
