@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fusion.errors import InputError
+from fusion.json_text import parse_json
 from replay.results.file import NAME
 from replay.results.reading import read_results
 from replay.results.records import Number, RecordingResults, RunResults
@@ -47,7 +47,7 @@ def read_side(path: Path) -> Side:
 def _summary(path: Path) -> dict[str, Number]:
     """The figures beside the results; none where they are missing or unreadable, for nothing hangs on them."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

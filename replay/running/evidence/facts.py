@@ -25,6 +25,8 @@ Size = Annotated[int, Field(ge=0, le=16 * MAX_EVIDENCE_BYTES)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
+JOB_NAME = r"^\.*[A-Za-z0-9_@-][A-Za-z0-9_.@-]*$"
+"""Names of recordings in a run: each is a folder in it, and no other."""
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Scores = Annotated[dict[Name, Number], Field(max_length=MAX_NAMES)]
 _F = TypeVar("_F", bound="Facts")
@@ -129,7 +131,7 @@ class Head(Facts):
     device: Name
     epoch: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     task: Name
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,200}$")]
+    name: Annotated[str, Field(pattern=JOB_NAME, max_length=200)]
     source: Text
     split: Name = ""
     from_s: Number = 0.0

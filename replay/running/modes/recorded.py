@@ -21,10 +21,11 @@ from edge_node.spool.copying import (
     read_samples,
     reading,
 )
-from fusion.errors import InputError
+from fusion.errors import ConfigError, InputError
 from fusion.task import Task
 from fusion.types import ItemId, ItemState, SampleId
 from fusion.wire.lanes import parse_kept
+from replay.running.evidence.facts import JOB_NAME
 from replay.running.evidence.layout import NAME
 from replay.running.evidence.names import check_names
 from replay.running.evidence.reading import EvidenceFile
@@ -154,13 +155,21 @@ def _left(folder: RunFolder, job: Job, mode: str) -> Path:
     """Where a run of `mode` left a job's evidence. Raises `InputError` when it did not get that far."""
     place = folder.job(job.name)
     needed = place / (NAME if mode == Mode.EDGE_ONLY else LEDGER_NAME)
-    if not re.fullmatch(r"[A-Za-z0-9_.@-]+", job.name) or not needed.is_file():
+    if not re.fullmatch(JOB_NAME, job.name) or not needed.is_file():
         raise InputError(f"{needed}: not there; let the run end first")
     if not folder.done(job.name):
         raise InputError(f"{place}: was not run to its end; let the run end first")
     return needed if mode == Mode.EDGE_ONLY else place
 
 
+def _name(task: str) -> str:
+    """The name of a task by name, or by a file that may be gone."""
+    try:
+        return Task.load(task).name
+    except ConfigError:
+        return task
+
+
 def _check_task(path: Path, found: str, wanted: str) -> None:
-    if found != wanted:
+    if found != wanted and _name(found) != Task.load(wanted).name:
         raise InputError(f"{path}: evidence of task {found}, not {wanted}; give --task {found}")

@@ -306,6 +306,8 @@ def test_what_a_run_left_is_read_by_the_same_rule(ways, both, tmp_path, capsys):
         ({"head": {"device": "A device"}}, "device name"),
         ({"head": {"format": "2"}}, "format"),
         ({"head": {"name": "../../etc"}}, "name"),
+        ({"head": {"name": ".."}}, "name"),
+        ({"head": {"name": "a" * 201}}, "name"),
         ({"books": {"evidence": 1000}}, "evidence where its books count 1000"),
         ({"books": {"sha256": "0" * 64}}, "the digest in its books is another"),
     ],

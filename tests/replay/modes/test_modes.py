@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import fusion
 from replay.cli import main
 from replay.running import player
 
@@ -86,6 +87,15 @@ def test_evidence_alone_is_enough_when_the_recording_is_gone_or_another(
     assert ways.run(evidence, "--cloud-only", "--out", "cloud") == 0
     found, wanted = ways.read(tmp_path / "cloud"), ways.read(both)
     assert found == wanted
+
+
+@pytest.mark.parametrize("source", ["the evidence file", "the folder of the device's run"])
+def test_a_task_by_file_is_the_task_of_its_name(ways, both, edge, evidence, tmp_path, source):
+    task = shutil.copy(Path(fusion.__file__).parent / "tasks" / "yard.toml", tmp_path / "mine.toml")
+    given = evidence if source == "the evidence file" else edge
+    assert ways.run(given, "--cloud-only", "--task", task, "--out", tmp_path / "out") == 0
+    found, wanted = ways.read(tmp_path / "out"), ways.read(both)
+    assert found["items"] == wanted["items"]
 
 
 def test_another_confidence_floor_asks_what_was_answered_then_again(ways, both, edge, tmp_path):
