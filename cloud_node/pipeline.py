@@ -8,6 +8,7 @@ refusal is handed out only after the ledger stored it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -42,6 +43,8 @@ COMMIT_NS = 50_000_000
 UNSERVED_RETRY_S = 300.0
 """When to come back with evidence of a task or trunk that is not served: after a rollout, perhaps."""
 
+_log = logging.getLogger(__name__)
+
 
 class Pipeline:
     """Open items by id. `executors` says by reviewer where it runs. `run` must be running."""
@@ -62,6 +65,9 @@ class Pipeline:
         self._lanes = {
             r.name: Lane(r, settings.batch, executors[r.name], clock, metrics, tokens) for r in roster.reviewers
         }
+        for name in (lane.reviewer.name for lane in self._lanes.values() if not lane.can_explain):
+            if settings.review.rationale != "never":
+                _log.warning("%s cannot say why: its verdicts have no rationale", name)
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()

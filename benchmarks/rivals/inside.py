@@ -51,17 +51,30 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A server by name; `by_hand` bounds its queue for the deadline."""
+    """A server by name. `by_hand` bounds its queue for the deadline; `within` has our service run its reviewer itself,
+    and not in a process of its own.
+    """
 
     name: str
     module: str
     protocol: str
     path: str = ""
     by_hand: bool = False
+    within: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is `cloud-node`."""
+        return not self.module
+
+    def reviewer(self, name: str, threads: int) -> str:
+        """How it is told to load the reviewer called `name`: one that it runs in a process by itself, or not."""
+        return name if not self.ours or self.within else f"process:[{name}]?gpus=0&cpus={threads}"
 
 
 RIVALS = (
     Rival(OURS, "", "stream"),
+    Rival(OURS + ", one process", "", "stream", within=True),
     Rival("(d) collect N or wait", "rivals.collecting", "stream"),
     Rival("(d)" + BY_HAND, "rivals.collecting", "stream", by_hand=True),
     Rival("(e) LitServe", "rivals.lit", "json", "/predict"),
@@ -91,9 +104,9 @@ class Inside:
             if self.capacity_s is None:
                 self.capacity_s = capacity
             told = [(level, self._offer(rival, address, level, number)) for level in levels]
-            ends = ours.submission_ends(metrics) if rival.name == OURS else {}
-        if rival.name == OURS:
-            self._audit(ledger, told, ends, number)
+            ends = ours.submission_ends(metrics) if rival.ours else {}
+        if rival.ours:
+            self._audit(rival, ledger, told, ends, number)
 
     def books(self) -> list[dict[str, Any]]:
         """A row a rival and level, all rounds together."""
@@ -110,11 +123,15 @@ class Inside:
     def _served(self, rival: Rival, number: int) -> Iterator[tuple[str, Path, int]]:
         contest = self._contest
         slug = "".join(c for c in rival.name if c.isalnum())
-        log, ledger, port = self._folder / f"{slug}.log", self._folder / f"ledger-{number}.db", process.free_port()
-        if rival.name == OURS:
+        log, ledger, port = (
+            self._folder / f"{slug}.log",
+            self._folder / f"ledger-{slug}-{number}.db",
+            process.free_port(),
+        )
+        if rival.ours:
             sets = [f"threads={contest.threads}", f"batch.items={contest.batch}"]
             sets += [f"batch.max_delay_ms={contest.wait_ms}"]
-            command = ours.command(contest.reviewer, ledger, port, sets)
+            command = ours.command(rival.reviewer(contest.reviewer, contest.threads), ledger, port, sets)
             with process.server(command, log, contest.threads) as address:
                 yield address, ledger, port
             return
@@ -170,10 +187,14 @@ class Inside:
             "devices": contest.devices,
         }
 
-    def _audit(self, ledger: Path, told: list[tuple[Level, Told]], ends: dict[str, float], number: int) -> None:
+    def _audit(
+        self, rival: Rival, ledger: Path, told: list[tuple[Level, Told]], ends: dict[str, float], number: int
+    ) -> None:
         names = [f"device-{n:04d}" for n in range(self._contest.devices)]
         stored = ours.stored_of(ledger, [one.epoch for _, one in told])
         for level, one in told:
             found = ours.audit(stored[one.epoch], fates_of(one), names)
-            self.audits.append({"level": level.name, "round": number, **asdict(found), "adds_up": found.adds_up})
-        self.audits.append({"round": number, "submission_ends": ends})
+            self.audits.append(
+                {"server": rival.name, "level": level.name, "round": number, **asdict(found), "adds_up": found.adds_up}
+            )
+        self.audits.append({"server": rival.name, "round": number, "submission_ends": ends})

@@ -16,10 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 def profiles_of(reviewers: Iterable[Reviewer]) -> dict[str, Profile]:
-    """By fingerprint: those of the bundled trunks, and those that reviewers say they read (`files.profiles`)."""
+    """By fingerprint: those of the bundled trunks, and those that reviewers say they read (`preparer.profiles`)."""
     found = bundled_profiles()
     for reviewer in reviewers:
-        found |= getattr(getattr(reviewer, "files", None), "profiles", {})
+        found |= getattr(getattr(reviewer, "preparer", None), "profiles", {})
     return found
 
 

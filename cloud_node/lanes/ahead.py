@@ -1,8 +1,9 @@
 """Rows made ready for their batch while the batch before them is scored.
 
-For a reviewer that leaves the processor free: a graphics card's, or another machine's. One that scores on it has
-nothing to gain: on two cores its thread and this one took turns so often that half as many were reviewed under
-overload. Only so many rows are prepared ahead as the next batches can hold: what will be given up is not decoded.
+For a reviewer that scores elsewhere: on a graphics card, in another process, on another machine. One that scores in
+this process on its processor has nothing to gain: on two cores its thread and this one took turns so often that half
+as many were reviewed under overload. Only so many rows are prepared ahead as the next batches can hold: what will be
+given up is not decoded.
 """
 
 from __future__ import annotations

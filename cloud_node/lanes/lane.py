@@ -80,8 +80,9 @@ class Lane:
         self._clock = clock
         self._metrics = metrics
         self._jobs: dict[ItemId, Job] = {}
-        here = replicated(reviewer) or scores_here(reviewer)
-        self._ahead = None if here else Ahead(self._pricing.prepare, 2 * settings.items)
+        several = replicated(reviewer)
+        most = 2 * settings.items * (several.limits.most if several else 1)
+        self._ahead = Ahead(self._pricing.prepare, most) if _ahead_is_worth_it(reviewer) else None
         self._explainer = Explainer(rationale_tokens, executor, clock, self.cost.predict_ns)
         self._writing: set[asyncio.Task[None]] = set()
         self._written: list[tuple[Worker, Written]] = []
@@ -344,7 +345,7 @@ class Lane:
         for waiting in (self._alone, self._batcher):
             for item in waiting.items():
                 waiting.remove(item)
-        jobs, self._jobs = list(self._jobs.values()), {}
+        jobs = [self._leave(item) for item in list(self._jobs)]
         if jobs:
             reason = f"no replica of {self.reviewer.name} is up"
             events.done([(job, Failed(f"{job.item}: {reason}", away=True)) for job in jobs])
@@ -389,6 +390,12 @@ class Lane:
     def _show(self) -> None:
         self._metrics.replicas.labels(self.reviewer.name).set(self._crew.size)
         self._metrics.batches_open.labels(self.reviewer.name).set(len(self._flying))
+
+
+def _ahead_is_worth_it(reviewer: Reviewer) -> bool:
+    """Whether rows can be prepared here while others are scored, without taking turns with what scores."""
+    several = replicated(reviewer)
+    return not scores_here(reviewer) if several is None else several.preparer is not None
 
 
 def _set_from_afar(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

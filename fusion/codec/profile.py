@@ -73,6 +73,10 @@ class Level:
             coders.append(LevelCoder(largest, symbol_models(coarser_frequencies(self.frequencies, exponent))))
         return tuple(coders)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Coders are no data: whoever unpickles the level builds them again."""
+        return {name: value for name, value in self.__dict__.items() if name != "coders"}
+
     @property
     def name(self) -> str:
         """The graph output this level comes out of: `p3` for stride 8, `p4` for 16."""

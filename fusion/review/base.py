@@ -50,8 +50,9 @@ class Reviewer(Protocol):
     `name` says who answers and carries the fingerprint of the weights; `profiles` are the trunks whose
     maps it reads (or `ANY_PROFILE`). It is called from one thread at a time, but `cost` and `prepare`, which must not
     change it, also while it scores. One that reads certain trunks may have a method `example(seed)` that makes an item
-    it can read: the service warms it up with such. One that is to have replicas elsewhere (`ray:`) has an attribute
-    `price`, a small object that does what `cost` does and pickles.
+    it can read: the service warms it up with such. One that is to have replicas in other processes (`process:`, `ray:`)
+    has an attribute `price`, a small object that does what `cost` does and pickles; it may have another, `preparer`,
+    that does what `prepare` does.
     """
 
     @property

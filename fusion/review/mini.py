@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -12,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusion.errors import EvidenceError, ModelError, UnknownProfileError
+from fusion.errors import ModelError
 from fusion.review.base import PreparedItem, slot_answers
 from fusion.review.batch import collate
 from fusion.review.checkpoint import ReviewerFiles, load_reviewer_files
-from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.features import ReviewFeatures
 from fusion.review.folder import DESCRIPTION
+from fusion.review.preparing import FeaturePreparer
 from fusion.review.price import MiniPrice
 from fusion.review.synthetic import example_evidence
 from fusion.review.together import Combinations, choose
@@ -93,18 +95,15 @@ class MiniReviewer:
         """Visual tokens of the lanes that are there, the opinion, and a marker a slot; twice when there are pixels."""
         return self.price(evidence)
 
+    @cached_property
+    def preparer(self) -> FeaturePreparer:
+        """What makes rows, without the model."""
+        files = self._files
+        return FeaturePreparer(self.name, self.task.name, self.price, files.profiles, files.network.layout)
+
     def prepare(self, evidence: Evidence) -> PreparedItem:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for another trunk."""
-        if evidence.task != self.task.name:
-            raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {self.task.name!r}")
-        profile = self._files.profiles.get(evidence.profile)
-        if profile is None:
-            served = ", ".join(sorted(sha256[:12] for sha256 in self.profiles))
-            raise UnknownProfileError(
-                f"{evidence.item}: trunk {evidence.profile[:12]!r} is not served; served: {served}"
-            )
-        features = extract_features(evidence, profile, self._files.network.layout)
-        return PreparedItem(evidence.item, self.cost(evidence), features)
+        return self.preparer(evidence)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
         """Answer every slot of every row in one forward, and rows with pixels in a second; see `probabilities`."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from fusion.errors import UnavailableError
-from fusion.review.base import Reviewer
+from fusion.review.base import PreparedItem, Reviewer
+from fusion.types import Evidence
 
 
 class LostError(UnavailableError):
@@ -42,6 +43,10 @@ class Replicated(Reviewer, Protocol):
     @property
     def limits(self) -> ScaleLimits:
         """How many replicas there may be."""
+
+    @property
+    def preparer(self) -> Callable[[Evidence], PreparedItem] | None:
+        """What makes rows here, so that it is well done ahead; None where the replica that scores them does."""
 
     def replicas(self) -> Sequence[Reviewer]:
         """Those that can score now; an object that left never comes back."""

@@ -17,7 +17,7 @@ from cloud_node.metrics import Metrics
 from fusion.clock import ManualClock
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import EvidenceError
-from fusion.review import load_reviewer
+from fusion.review import ScaleLimits, load_reviewer
 from fusion.review.synthetic import synthetic_evidence
 from fusion.wire.convert import serialize_evidence
 from fusion.wire.messages import Submission
@@ -154,13 +154,19 @@ class Told:
         return getattr(self.reviewer, name)
 
 
+ONE_REPLICA = {"limits": ScaleLimits(1, 1), "watch": lambda changed: None}
+
+
 @pytest.mark.parametrize(
     ("says", "where"), [({}, {"score"}), ({"on_gpu": False}, {"score"}), ({"on_gpu": True}, {"prepare"}),
-                        ({"elsewhere": True}, {"prepare"})],
+                        ({"elsewhere": True}, {"prepare"}), (ONE_REPLICA | {"preparer": str}, {"prepare"}),
+                        (ONE_REPLICA | {"preparer": None}, {"score"})],
 )  # fmt: skip
 def test_nothing_is_prepared_ahead_on_the_processor_that_scores(reviewer, says, where):
     """Would fail if the two took turns: half as many were reviewed under overload."""
     told, done = Told(reviewer, **says), []
+    if "limits" in says:
+        told.replicas = lambda: (told,)
 
     async def go():
         pool = ThreadPoolExecutor(1, thread_name_prefix="score")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -12,11 +13,10 @@ import torch
 from torch import Tensor
 
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import EvidenceError, ModelError, UnknownProfileError
+from fusion.errors import ModelError
 from fusion.review.base import ANY_PROFILE, PreparedItem, slot_answers
 from fusion.review.batch import EvidenceBatch, collate, to_pixels
-from fusion.review.crop import decode_crop
-from fusion.review.features import ReviewFeatures, extract_features
+from fusion.review.features import ReviewFeatures
 from fusion.review.hub.compiled import as_written, compile_layers
 from fusion.review.hub.families import CROSS
 from fusion.review.hub.model import HubModel, open_model, told_of
@@ -25,6 +25,7 @@ from fusion.review.hub.network import HubNetwork
 from fusion.review.hub.projected import Projected, load_projected
 from fusion.review.hub.prompt import build_prompt
 from fusion.review.hub.writer import RationaleWriter
+from fusion.review.preparing import CropPreparer, FeaturePreparer
 from fusion.review.price import HubPrice
 from fusion.review.rationale import CarryOn
 from fusion.review.synthetic import example_evidence, synthetic_evidence
@@ -32,8 +33,6 @@ from fusion.review.temperatures import load_temperatures
 from fusion.review.together import choose
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
-
-_NO_OPINION = np.zeros(0, np.float32)
 
 
 class HubReviewer:
@@ -106,17 +105,16 @@ class HubReviewer:
         """Visual tokens of the lanes that are read, the text behind them and the tree of answers; at least 1."""
         return self.price(evidence)
 
+    @cached_property
+    def preparer(self) -> FeaturePreparer | CropPreparer:
+        """What makes rows, without the model."""
+        if self.files is None:
+            return CropPreparer(self.task.name, self.price, self._side)
+        return FeaturePreparer(self.name, self.task.name, self.price, self.files.profiles, self.files.layout)
+
     def prepare(self, evidence: Evidence) -> PreparedItem:
         """Decode and check one row. Raises `EvidenceError`, or `UnknownProfileError` for a trunk it does not read."""
-        if evidence.task != self.task.name:
-            raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {self.task.name!r}")
-        if self.files is None:
-            crop = None if evidence.pixels is None else decode_crop(evidence.pixels, self._side, str(evidence.item))
-            return PreparedItem(evidence.item, self.cost(evidence), ReviewFeatures(_NO_OPINION, crop=crop))
-        profile = self.files.profiles.get(evidence.profile)
-        if profile is None:
-            raise UnknownProfileError(f"{evidence.item}: trunk {evidence.profile[:12]!r} is not served by {self.name}")
-        return PreparedItem(evidence.item, self.cost(evidence), extract_features(evidence, profile, self.files.layout))
+        return self.preparer(evidence)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
         """Answer every slot of every row in one forward."""

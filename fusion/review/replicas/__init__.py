@@ -1,1 +1,1 @@
-"""Replicas of a reviewer as Ray actors, on this machine or on a cluster's."""
+"""Replicas of a reviewer: processes on this machine, or Ray actors on this one or on a cluster's."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fusion.errors import EvidenceError, FusionError, ModelError, UnavailableError, UnknownProfileError
+from fusion.review.base import PreparedItem, RowsError, load_reviewer, waits_elsewhere
+from fusion.review.rationale import CarryOn, Explains
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
 
@@ -26,13 +28,19 @@ _KINDS: Mapping[str, type[FusionError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """Who a replica is; all of a reviewer must have the same name, which tells the weights, task and trunks."""
+    """Who a replica is; all of a reviewer must have the same name, which tells the weights, task and trunks.
+
+    `preparer` makes rows where it is asked from; without one rows are made where they are scored. `explains` says that
+    it can be asked why, and be interrupted at it.
+    """
 
     name: str
     task: Task
     profiles: frozenset[str]
     price: Callable[[Evidence], int] | None
+    preparer: Callable[[Evidence], PreparedItem] | None
     makes_examples: bool
+    explains: bool
     elsewhere: bool
     process: int
 
@@ -68,18 +76,17 @@ Answer: TypeAlias = dict[str, SlotAnswer] | Fault
 
 
 class ReplicaActor:
-    """Ray calls `stay` in one thread and everything else in another."""
+    """`stay` is called in one thread (by Ray), everything else in another."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, carry_on: CarryOn = lambda: True) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._name = name
         self._threads = threads
+        self._carry_on = carry_on
         self._reviewer: Any = None
 
-    def load(self) -> Introduction | Fault:
-        """Load the reviewer from this machine's disk."""
-        from fusion.review.base import load_reviewer, waits_elsewhere
-
+    def load(self, near: bool = False) -> Introduction | Fault:
+        """Load the reviewer from this machine's disk. `near` says that rows cost little to send from who asks."""
         try:
             reviewer = self._reviewer = load_reviewer(self._name)
             if hasattr(reviewer, "replicas"):
@@ -90,7 +97,9 @@ class ReplicaActor:
                 reviewer.task,
                 frozenset(reviewer.profiles),
                 getattr(reviewer, "price", None),
+                getattr(reviewer, "preparer", None) if near else None,
                 hasattr(reviewer, "example"),
+                near and isinstance(reviewer, Explains),
                 waits_elsewhere(reviewer),
                 os.getpid(),
             )
@@ -109,8 +118,8 @@ class ReplicaActor:
             return Fault.of(error)
         return made
 
-    def review(self, rows: Sequence[Evidence]) -> list[Answer] | Fault:
-        """Prepare and score. One answer or fault a row; one fault where nobody knows which row is to blame."""
+    def review(self, rows: Sequence[Evidence | PreparedItem]) -> list[Answer] | Fault:
+        """Prepare what is not, and score. One answer or fault a row; one fault where nobody knows whose it is."""
         prepared = [self._prepare(row) for row in rows]
         good = [row for row in prepared if not isinstance(row, Fault)]
         try:
@@ -119,7 +128,21 @@ class ReplicaActor:
             return Fault.of(error)
         return [row if isinstance(row, Fault) else next(answers) for row in prepared]
 
-    def _prepare(self, evidence: Evidence) -> Any:
+    def explain(self, asked: tuple[Evidence | PreparedItem, Mapping[str, SlotAnswer], int]) -> str | Fault:
+        """Why a row was given its answers; ends sooner where it is told to."""
+        row, answers, max_tokens = asked
+        prepared = self._prepare(row)
+        if isinstance(prepared, Fault):
+            return prepared
+        try:
+            said: str = self._reviewer.explain(prepared, answers, max_tokens, self._carry_on)
+        except Exception as error:  # noqa: BLE001 told at the other end
+            return Fault.of(error)
+        return said
+
+    def _prepare(self, evidence: Evidence | PreparedItem) -> Any:
+        if isinstance(evidence, PreparedItem):
+            return evidence
         try:
             return self._reviewer.prepare(evidence)
         except EvidenceError as error:
@@ -131,8 +154,6 @@ class ReplicaActor:
             return Fault(EvidenceError.__name__, told)
 
     def _score(self, rows: Sequence[Any]) -> list[Answer]:
-        from fusion.review.base import RowsError
-
         try:
             answers = self._reviewer.score(rows) if rows else []
         except RowsError as error:

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from fusion.errors import FusionError, ModelError, UnavailableError
-from fusion.review.replicas.actor import LIFE, WORK, Fault, Introduction, ReplicaActor
-from fusion.review.replicas.name import RayName
-from fusion.review.replicas.replica import Replica
+from fusion.review.replicas.actor import Fault, Introduction
+from fusion.review.replicas.host import Actor, Host
+from fusion.review.replicas.name import ReplicasName
+from fusion.review.replicas.replica import Replica, told_of
 
 _FIRST_BACK_OFF_S, _MOST_BACK_OFF_S = 0.5, 60.0
 _log = logging.getLogger(__name__)
@@ -29,22 +30,18 @@ class _Berth:
     """The place of one replica: an actor that loads, one that is up, or nobody until `until`."""
 
     def __init__(self) -> None:
-        self.actor: Any = None
+        self.actor: Actor | None = None
         self.replica: Replica | None = None
         self.until = 0.0
         self.failures = 0
 
 
 class Fleet:
-    """One thread does everything to berths; `replicas`, `lost` and `resize` may be called from any.
+    """One thread does everything to berths; `replicas`, `lost` and `resize` may be called from any."""
 
-    Ray does not restart the actors itself: it would do so at once and for ever, and a new one must first
-    show that it has the same weights.
-    """
-
-    def __init__(self, ray: Any, called: RayName) -> None:
+    def __init__(self, host: Host, called: ReplicasName) -> None:
         self.introduction: Introduction | None = None
-        self._ray = ray
+        self._host = host
         self._called = called
         self._lock = threading.Lock()
         self._replicas: tuple[Replica, ...] = ()
@@ -54,13 +51,6 @@ class Fleet:
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._settled = threading.Event()
         self._error: FusionError | None = None
-        made = ray.remote(concurrency_groups={LIFE: 1, WORK: 1})(ReplicaActor)
-        self._made = made.options(
-            num_cpus=called.cpus if called.address else 0,
-            num_gpus=called.gpus,
-            max_restarts=0,
-            scheduling_strategy="SPREAD",
-        )
         self._thread = threading.Thread(target=self._run, name="replicas", daemon=True)
 
     def start(self) -> Introduction:
@@ -125,21 +115,26 @@ class Fleet:
             if berth.actor is None:
                 self._begin(berth)
             else:
-                self._failed(berth, berth.actor, f"not up within {self._called.start_s:g} s: {self._resources()}")
+                self._failed(berth, berth.actor, f"not up within {self._called.start_s:g} s: {self._host.resources()}")
 
     def _begin(self, berth: _Berth) -> None:
         berth.until = time.monotonic() + self._called.start_s
-        actor = berth.actor = self._made.remote(self._called.reviewer, self._called.cpus)
-        loaded = actor.load.options(concurrency_group=WORK).remote().future()
-        loaded.add_done_callback(lambda future: self._events.put(partial(self._loaded, berth, actor, future)))
-        ended = actor.stay.options(concurrency_group=LIFE).remote().future()
-        ended.add_done_callback(lambda _: self._events.put(partial(self._failed, berth, actor, "its process ended")))
+        try:
+            actor = berth.actor = self._host.begin()
+        except Exception as error:  # noqa: BLE001 this thread must outlive what one replica does
+            self._cannot(berth, str(error) or type(error).__name__)
+            return
+        if actor is None:
+            berth.until = time.monotonic() + _FIRST_BACK_OFF_S
+            return
+        actor.loaded.add_done_callback(lambda future: self._events.put(partial(self._loaded, berth, actor, future)))
+        actor.ended.add_done_callback(lambda future: self._events.put(partial(self._ended, berth, actor, future)))
 
-    def _loaded(self, berth: _Berth, actor: Any, future: Future[Introduction | Fault]) -> None:
+    def _loaded(self, berth: _Berth, actor: Actor, future: Future[Introduction | Fault]) -> None:
         if berth.actor is not actor:
             return
         if future.exception() is not None:
-            self._failed(berth, actor, f"its process ended while it loaded ({type(future.exception()).__name__})")
+            self._failed(berth, actor, f"its process ended while it loaded ({told_of(future.exception())})")
             return
         told = future.result()
         if isinstance(told, Fault):
@@ -149,22 +144,29 @@ class Fleet:
         if difference := self.introduction.difference(told):
             self._failed(berth, actor, f"replicas of {self._called.reviewer} differ {difference}")
             return
-        berth.replica = Replica(self._ray, actor, told, self._called.timeout_s, self.lost)
+        berth.replica = Replica(actor, told, self._called.timeout_s, self.lost)
         with self._lock:
             self._replicas += (berth.replica,)
         if len(self._replicas) >= self._called.limits.least:
             self._settled.set()
         self._tell()
 
+    def _ended(self, berth: _Berth, actor: Actor, future: Future[Any]) -> None:
+        how = None if future.exception() is not None else future.result()
+        self._failed(berth, actor, f"its process ended ({how})" if how else "its process ended")
+
     def _failed_of(self, replica: Replica, reason: str) -> None:
         for berth in self._berths:
             if berth.replica is replica:
                 self._failed(berth, berth.actor, reason)
 
-    def _failed(self, berth: _Berth, actor: Any, reason: str) -> None:
+    def _failed(self, berth: _Berth, actor: Actor | None, reason: str) -> None:
+        """The berth is empty, if `actor` still had it."""
+        if berth.actor is actor and berth in self._berths:
+            self._cannot(berth, reason)
+
+    def _cannot(self, berth: _Berth, reason: str) -> None:
         """The berth is empty, and stays so for a while."""
-        if berth.actor is not actor or berth not in self._berths:
-            return
         if not self._settled.is_set():
             self._error = ModelError(reason)
             self._settled.set()
@@ -178,17 +180,18 @@ class Fleet:
             self._end(berth)
             return
         replica, actor = berth.replica, berth.actor
+        assert actor is not None
         self._leave(replica)
 
         def end() -> None:
             replica.rest()
-            self._ray.kill(actor)
+            actor.kill()
 
         threading.Thread(target=end, name="retire", daemon=True).start()
 
     def _end(self, berth: _Berth) -> None:
         if berth.actor is not None:
-            self._ray.kill(berth.actor)
+            berth.actor.kill()
         if berth.replica is not None:
             self._leave(berth.replica)
         berth.actor = berth.replica = None
@@ -202,10 +205,3 @@ class Fleet:
     def _tell(self) -> None:
         for changed in self._watchers:
             changed()
-
-    def _resources(self) -> str:
-        """What of what is asked for there is, for a message."""
-        there = self._ray.cluster_resources()
-        return (
-            f"the cluster has {there.get('GPU', 0):g} GPUs and {there.get('CPU', 0):g} processors, busy ones included"
-        )

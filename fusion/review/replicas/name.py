@@ -1,9 +1,9 @@
-"""What follows `ray:` in a reviewer's name."""
+"""What follows `process:` or `ray:` in a reviewer's name."""
 
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import parse_qsl
 
 from pydantic import Field, ValidationError, field_validator
@@ -12,29 +12,28 @@ from fusion.config import Settings
 from fusion.errors import ConfigError
 from fusion.review.replicated import ScaleLimits
 
-_FORM = "ray:[REVIEWER]?replicas=2&gpus=1"
 _COUNT = re.compile(r"(\d{1,4})|auto:(\d{1,4})-(\d{1,4})")
 
 
-class RayName(Settings):
+class ReplicasName(Settings):
     """`[REVIEWER]?OPTION=VALUE&...`: everything up to the last `]` is the name of the reviewer that has replicas.
 
     `replicas` is a number, or `auto:LEAST-MOST` for as many as the queue asks for: one more for each `target_s` seconds
-    of work that wait, one less after `idle_s` seconds of too little. Each gets `gpus` GPUs and, on a cluster, `cpus`
-    processors; so many threads it computes with. `address` is a Ray cluster (`auto`, HOST:PORT), empty for an instance
-    of one's own. A replica that has not answered a batch after `timeout_s` is taken for dead, one that has not
-    loaded after `start_s` too.
+    of work that wait, one less after `idle_s` seconds of too little. Each gets `gpus` GPUs and computes with `cpus`
+    threads. A replica that has not answered a batch after `timeout_s` is taken for dead, one that has not loaded after
+    `start_s` too.
     """
+
+    scheme: ClassVar[str]
 
     reviewer: str = Field(min_length=1)
     replicas: str = "1"
     gpus: float = Field(default=1.0, ge=0, le=64)
     cpus: int = Field(default=1, ge=1, le=256)
-    address: str = Field(default="", pattern=r"^\S*$")
-    target_s: float = Field(default=1.0, gt=0)
-    idle_s: float = Field(default=60.0, ge=0)
-    timeout_s: float = Field(default=60.0, gt=0)
-    start_s: float = Field(default=300.0, gt=0)
+    target_s: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    idle_s: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    timeout_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    start_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
 
     @field_validator("replicas")
     @classmethod
@@ -57,11 +56,11 @@ class RayName(Settings):
     @classmethod
     def parse(cls, argument: str) -> Self:
         """Read it. Raises `ConfigError` that says what is missing or unknown."""
-        shown = f"reviewer ray:{argument}"
+        shown = f"reviewer {cls.scheme}:{argument}"
         inner, bracket, asked = argument.rpartition("]")
         if not (inner.startswith("[") and bracket and (not asked or asked.startswith("?"))):
-            raise ConfigError(f"{shown}: which reviewer, and how many? give {_FORM}")
-        if inner.startswith("[ray:"):
+            raise ConfigError(f"{shown}: which reviewer, and how many? give {cls.scheme}:[REVIEWER]?replicas=2&gpus=1")
+        if inner.startswith(("[ray:", "[process:")):
             raise ConfigError(f"{shown}: replicas have no replicas of their own")
         try:
             given = dict(parse_qsl(asked[1:], keep_blank_values=True, strict_parsing=bool(asked[1:])))
@@ -77,3 +76,18 @@ class RayName(Settings):
         """How many replicas there may be."""
         counts = [int(count) for count in self.replicas.removeprefix("auto:").split("-")]
         return ScaleLimits(counts[0], counts[-1], self.target_s, self.idle_s)
+
+
+class ProcessName(ReplicasName):
+    """What follows `process:`: replicas are processes on this machine."""
+
+    scheme = "process"
+
+
+class RayName(ReplicasName):
+    """What follows `ray:`: replicas are actors of the Ray cluster at `address` (`auto`, HOST:PORT), each with `cpus`
+    processors there; without one, of an instance of one's own.
+    """
+
+    scheme = "ray"
+    address: str = Field(default="", pattern=r"^\S*$")

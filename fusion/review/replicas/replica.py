@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from fusion.errors import EvidenceError, FusionError, ModelError, UnknownProfileError
 from fusion.review.base import ANY_PROFILE, PreparedItem, RowsError
-from fusion.review.replicas.actor import WORK, Fault, Introduction
+from fusion.review.rationale import CarryOn
+from fusion.review.replicas.actor import Fault, Introduction
+from fusion.review.replicas.host import Actor
 from fusion.review.replicated import LostError
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -24,14 +26,13 @@ class ReplicaError(ModelError):
 class Replica:
     """Sends batches to an actor; `lost` is told, in the caller's thread, before `score` raises `LostError`.
 
-    Evidence is sent as it came and prepared there: that is where processors are.
+    To another machine evidence is sent as it came and prepared there: that is where processors are.
     """
 
     def __init__(
-        self, ray: Any, actor: Any, told: Introduction, timeout_s: float, lost: Callable[[Replica, str], None]
+        self, actor: Actor, told: Introduction, timeout_s: float, lost: Callable[[Replica, str], None]
     ) -> None:
         self.told = told
-        self._ray = ray
         self._actor = actor
         self._timeout_s = timeout_s
         self._lost = lost
@@ -40,6 +41,8 @@ class Replica:
         self.batches = 0
         if told.makes_examples:
             self.example = self._example
+        if told.explains:
+            self.explain = self._explain
 
     @property
     def name(self) -> str:
@@ -69,7 +72,7 @@ class Replica:
     @classmethod
     def load(cls, argument: str) -> Self:
         """A replica has no name of its own."""
-        raise ModelError(f"ray:{argument} is loaded as a whole")
+        raise ModelError(f"a replica of {argument} is loaded by what has replicas")
 
     def cost(self, evidence: Evidence) -> int:
         """As the reviewer itself says."""
@@ -77,13 +80,13 @@ class Replica:
         return self.told.price(evidence)
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
-        """Check whose it is; the rest is done where it is scored. Raises `EvidenceError`."""
+        """Make the row, or check whose it is where that is done where it is scored. Raises `EvidenceError`."""
         return prepare(self.told, evidence)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
         """Have the rows answered. Raises `RowsError`, `ReplicaError` or `LostError`."""
         with self._at_work:
-            answers = self._call(self._actor.review, [row.payload for row in batch])
+            answers = self._call("review", [_sent(row) for row in batch])
         if isinstance(answers, Fault):
             self._failures += 1
             if self._failures >= MAX_FAILURES:
@@ -102,27 +105,49 @@ class Replica:
             return
 
     def _example(self, seed: int) -> Evidence:
-        made = self._call(self._actor.example, seed)
+        made = self._call("example", seed)
         if isinstance(made, Fault):
             raise made.error
         assert isinstance(made, Evidence)
         return made
 
-    def _call(self, method: Any, argument: object) -> Any:
+    def _explain(
+        self, row: PreparedItem, answers: Mapping[str, SlotAnswer], max_tokens: int, carry_on: CarryOn = lambda: True
+    ) -> str:
+        with self._at_work:
+            said = self._call("explain", (_sent(row), dict(answers), max_tokens), carry_on)
+        if isinstance(said, Fault):
+            raise said.error
+        return str(said)
+
+    def _call(self, method: str, argument: object, carry_on: CarryOn | None = None) -> Any:
         try:
-            return self._ray.get(method.options(concurrency_group=WORK).remote(argument), timeout=self._timeout_s)
-        except self._ray.exceptions.GetTimeoutError:
+            return self._actor.call(method, argument, self._timeout_s, carry_on)
+        except FusionError:
+            raise
+        except TimeoutError:
             raise self._gone(f"no answer within {self._timeout_s:g} s") from None
-        except Exception as error:  # noqa: BLE001 whatever Ray raises, there is no answer from this one
-            raise self._gone(f"{type(error).__name__}") from None
+        except Exception as error:  # noqa: BLE001 whatever the host raises, there is no answer from this one
+            raise self._gone(told_of(error)) from None
 
     def _gone(self, reason: str) -> LostError:
         self._lost(self, reason)
         return LostError(f"a replica of {self.name} is lost ({reason})")
 
 
+def told_of(error: BaseException | None) -> str:
+    """An error in a word or a line."""
+    return str(error) if isinstance(error, FusionError) else type(error).__name__
+
+
+def _sent(row: PreparedItem) -> PreparedItem | Evidence:
+    return row.payload if isinstance(row.payload, Evidence) else row
+
+
 def prepare(told: Introduction, evidence: Evidence) -> PreparedItem:
     """A row of a reviewer that is elsewhere. Raises `EvidenceError`, `UnknownProfileError` for another trunk."""
+    if told.preparer is not None:
+        return told.preparer(evidence)
     if evidence.task != told.task.name:
         raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {told.task.name!r}")
     if ANY_PROFILE not in told.profiles and evidence.profile not in told.profiles:

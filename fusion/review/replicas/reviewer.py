@@ -1,16 +1,20 @@
-"""`ray:`: replicas of a reviewer as Ray actors."""
+"""`process:` and `ray:`: replicas of a reviewer as processes of this machine, or as Ray actors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 from fusion.errors import FusionError, ModelError
 from fusion.review.base import PreparedItem
+from fusion.review.rationale import CarryOn, Explains
 from fusion.review.replicas.actor import Introduction
-from fusion.review.replicas.cluster import Cluster
 from fusion.review.replicas.fleet import Fleet
-from fusion.review.replicas.name import RayName
+from fusion.review.replicas.host import Host
+from fusion.review.replicas.name import ProcessName, RayName, ReplicasName
+from fusion.review.replicas.process_host import ProcessHost
+from fusion.review.replicas.ray_host import RayHost
 from fusion.review.replicas.replica import Replica, prepare
 from fusion.review.replicated import LostError, ScaleLimits
 from fusion.task import Task
@@ -19,39 +23,47 @@ from fusion.types import Evidence, SlotAnswer
 _ATTEMPTS = 3
 
 
-class RayReviewer:
+class ReplicasReviewer:
     """Says what its replicas say, under their name: a verdict does not tell that there were several.
 
     The service asks the replicas themselves, several at a time; whoever asks this object asks one of them.
     """
 
-    def __init__(self, called: RayName, cluster: Cluster, fleet: Fleet, told: Introduction) -> None:
+    def __init__(self, called: ReplicasName, host: Host, fleet: Fleet, told: Introduction) -> None:
         self.name = told.name
         self.task: Task = told.task
         self.profiles = told.profiles
         self.limits: ScaleLimits = called.limits
         self._told = told
-        self._cluster = cluster
+        self._host = host
         self._fleet = fleet
         if told.makes_examples:
             self.example = self._example
+        if told.explains:
+            self.explain = self._explain
 
     @classmethod
-    def load(cls, argument: str) -> Self:
-        """Start the replicas of `[REVIEWER]?OPTION=VALUE`. Raises `ConfigError`, `ModelError`, `UnavailableError`."""
-        called = RayName.parse(argument)
-        cluster = Cluster.open(called.address)
-        try:
-            _check_gpus(called, cluster.ray)
-            fleet = Fleet(cluster.ray, called)
-            told = fleet.start()
-            if told.price is None:
-                fleet.close()
-                raise ModelError(f"{told.name} has no attribute price, so nobody elsewhere can say what a review costs")
-        except FusionError as error:
-            cluster.close()
-            raise type(error)(f"reviewer ray:{argument}: {error}") from None
-        return cls(called, cluster, fleet, told)
+    def _started(cls, called: ReplicasName, argument: str, host_of: Callable[[], Host]) -> Self:
+        with contextlib.ExitStack() as undo:
+            try:
+                host = host_of()
+                undo.callback(host.close)
+                fleet = Fleet(host, called)
+                told = fleet.start()
+                if told.price is None:
+                    fleet.close()
+                    raise ModelError(
+                        f"{told.name} has no attribute price, so nobody elsewhere can say what a review costs"
+                    )
+            except FusionError as error:
+                raise type(error)(f"reviewer {called.scheme}:{argument}: {error}") from None
+            undo.pop_all()
+        return cls(called, host, fleet, told)
+
+    @property
+    def preparer(self) -> Callable[[Evidence], PreparedItem] | None:
+        """See `fusion.review.replicated`."""
+        return self._told.preparer
 
     def cost(self, evidence: Evidence) -> int:
         """As the reviewer itself says."""
@@ -59,7 +71,7 @@ class RayReviewer:
         return self._told.price(evidence)
 
     def prepare(self, evidence: Evidence) -> PreparedItem:
-        """Check whose it is; the rest is done where it is scored. Raises `EvidenceError`."""
+        """Make the row, or check whose it is where that is done where it is scored. Raises `EvidenceError`."""
         return prepare(self._told, evidence)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
@@ -84,12 +96,19 @@ class RayReviewer:
         self._fleet.resize(min(self.limits.most, max(self.limits.least, replicas)))
 
     def close(self) -> None:
-        """End the actors, and the instance of Ray if it is our own."""
+        """End the replicas, and the instance of Ray if it is our own."""
         self._fleet.close()
-        self._cluster.close()
+        self._host.close()
 
     def _example(self, seed: int) -> Evidence:
         return self._any().example(seed)
+
+    def _explain(
+        self, row: PreparedItem, answers: Mapping[str, SlotAnswer], max_tokens: int, carry_on: CarryOn = lambda: True
+    ) -> str:
+        one = self._any()
+        assert isinstance(one, Explains)
+        return one.explain(row, answers, max_tokens, carry_on)
 
     def _any(self) -> Replica:
         up = self._fleet.replicas()
@@ -98,8 +117,21 @@ class RayReviewer:
         return up[0]
 
 
-def _check_gpus(called: RayName, ray: Any) -> None:
-    """On a machine of one's own no GPU will come; raises `ModelError` when there are too few."""
-    asked, there = called.gpus * called.limits.least, ray.cluster_resources().get("GPU", 0)
-    if not called.address and asked > there:
-        raise ModelError(f"{asked:g} GPUs are asked for and {there:g} are there; gpus=0 computes without")
+class ProcessReviewer(ReplicasReviewer):
+    """`process:[REVIEWER]?OPTION=VALUE`: replicas are processes on this machine."""
+
+    @classmethod
+    def load(cls, argument: str) -> Self:
+        """Start them. Raises `ConfigError`, `ModelError`, `UnavailableError`."""
+        called = ProcessName.parse(argument)
+        return cls._started(called, argument, lambda: ProcessHost(called))
+
+
+class RayReviewer(ReplicasReviewer):
+    """`ray:[REVIEWER]?OPTION=VALUE`: replicas are actors of Ray."""
+
+    @classmethod
+    def load(cls, argument: str) -> Self:
+        """Start them. Raises `ConfigError`, `ModelError`, `UnavailableError`."""
+        called = RayName.parse(argument)
+        return cls._started(called, argument, lambda: RayHost(called))

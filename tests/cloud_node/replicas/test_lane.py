@@ -52,12 +52,16 @@ class Fleet(FixedReviewer):
 
     def __new__(cls, *_):
         made = super().__new__(cls)
-        PARTS[id(made)] = SimpleNamespace(up=[], watchers=[], begun=[], news=threading.Semaphore(0))
+        PARTS[id(made)] = SimpleNamespace(up=[], watchers=[], begun=[], news=threading.Semaphore(0), prepares=False)
         return made
 
     @property
     def limits(self):
         return ScaleLimits(1, 4)
+
+    @property
+    def preparer(self):
+        return self.prepare if PARTS[id(self)].prepares else None
 
     def replicas(self):
         return tuple(PARTS[id(self)].up)
@@ -123,18 +127,20 @@ class Bench:
                 await self.news.wait()
 
 
-@pytest.fixture
-def run(yard):
+@pytest.fixture(params=[False, True], ids=["rows made there", "rows made here"])
+def run(yard, request):
     """Run a test's coroutine with a fleet and a bench."""
 
     def start(body, replicas=2, **settings):
         async def go():
             fleet = Fleet(yard)
+            PARTS[id(fleet)].prepares = request.param
             for _ in range(replicas):
                 fleet.join()
             bench = Bench(fleet, ManualClock(1), **settings)
             try:
                 await body(fleet, bench)
+                assert (bench.lane._ahead is not None) == request.param
             finally:
                 for parts in PARTS.values():
                     if hasattr(parts, "ends"):
@@ -200,6 +206,7 @@ def test_without_replicas_everything_is_given_back_until_one_comes(run, make_evi
         await bench.wait(1, 2, 3)
         assert all(isinstance(r, Failed) and r.away for r in bench.results.values())
         assert bench.lane.failing
+        assert not getattr(bench.lane._ahead, "_begun", ())  # else there would be less room for ever
         fleet.join()
         bench.results.clear()
         bench.add(make_evidence(1))

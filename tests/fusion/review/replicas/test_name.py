@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fusion.errors import ConfigError
 from fusion.review.replicas.fleet import back_off_s
-from fusion.review.replicas.name import RayName
+from fusion.review.replicas.name import ProcessName, RayName
 from fusion.review.replicated import ScaleLimits
 
 
@@ -19,11 +19,12 @@ def test_a_name_nests_another_with_its_options():
     assert RayName.parse("[mini:yard]").limits.fixed
 
 
-@given(st.text(min_size=1), st.integers(1, 50), st.integers(0, 50))
-def test_any_reviewer_can_be_nested(inner, least, more):
-    if inner.startswith("ray:"):
+@pytest.mark.parametrize("name", [ProcessName, RayName])
+@given(inner=st.text(min_size=1), least=st.integers(1, 50), more=st.integers(0, 50))
+def test_any_reviewer_can_be_nested(name, inner, least, more):
+    if inner.startswith(("ray:", "process:")):
         return
-    called = RayName.parse(f"[{inner}]?replicas=auto:{least}-{least + more}")
+    called = name.parse(f"[{inner}]?replicas=auto:{least}-{least + more}")
     assert (called.reviewer, called.limits.least, called.limits.most) == (inner, least, least + more)
 
 
@@ -40,12 +41,20 @@ def test_any_reviewer_can_be_nested(inner, least, more):
         ("[mini:yard]?replica=2", "replica"),
         ("[mini:yard]?replicas", "OPTION=VALUE"),
         ("[ray:[mini:yard]]", "of their own"),
+        ("[process:[mini:yard]]", "of their own"),
     ],
 )
-def test_what_is_wrong_is_said(argument, words):
+@pytest.mark.parametrize("name", [ProcessName, RayName])
+def test_what_is_wrong_is_said(name, argument, words):
     with pytest.raises(ConfigError, match=words) as told:
-        RayName.parse(argument)
+        name.parse(argument)
+    assert str(told.value).startswith(f"reviewer {name.scheme}:")
     assert "\n" not in str(told.value)
+
+
+def test_processes_have_no_cluster():
+    with pytest.raises(ConfigError, match="address"):
+        ProcessName.parse("[mini:yard]?address=auto")
 
 
 def test_back_off_doubles_and_is_bounded():

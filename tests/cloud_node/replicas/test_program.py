@@ -15,16 +15,21 @@ from fusion.wire.channel import open_channel
 from fusion.wire.client import ReviewClient
 from fusion.wire.messages import Submission
 
+NAMES = {"process": "fusion.review.replicas.process", "ray": "ReplicaActor"}
+"""What a replica's command line has."""
 PROGRAM = str(Path(sys.executable).with_name("cloud-node"))
 
 
 @pytest.fixture
 def environment(tmp_path):
-    """One in which `ray:` is a reviewer's scheme, also where the package was installed before it became one."""
-    found = tmp_path / "found" / "ray_scheme-1.dist-info"
+    """One in which both are schemes of reviewers, also where the package was installed before they became so."""
+    found = tmp_path / "found" / "schemes-1.dist-info"
     found.mkdir(parents=True)
-    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: ray-scheme\nVersion: 1\n")
-    (found / "entry_points.txt").write_text("[fusion.reviewers]\nray = fusion.review.replicas.reviewer:RayReviewer\n")
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: schemes\nVersion: 1\n")
+    room = "fusion.review.replicas.reviewer"
+    (found / "entry_points.txt").write_text(
+        f"[fusion.reviewers]\nray = {room}:RayReviewer\nprocess = {room}:ProcessReviewer\n"
+    )
     paths = [str(found.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -38,8 +43,11 @@ def command_of(process):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_the_service_ends_and_its_replicas_with_it(needs_ray, environment, tmp_path, make_evidence, how):
-    sets = ["listen=127.0.0.1:0", 'reviewers=["ray:[fixed:yard]?replicas=2&gpus=0"]']
+@pytest.mark.parametrize("scheme", list(NAMES))
+def test_the_service_ends_and_its_replicas_with_it(scheme, request, environment, tmp_path, make_evidence, how):
+    if scheme == "ray":
+        request.getfixturevalue("needs_ray")
+    sets = ["listen=127.0.0.1:0", f'reviewers=["{scheme}:[fixed:yard]?replicas=2&gpus=0"]']
     sets += [f"ledger={tmp_path / 'ledger.db'}", "review.pixel_timeout_ms=0"]
     command = [PROGRAM, "serve", *(part for one in sets for part in ("--set", one))]
 
@@ -49,8 +57,12 @@ def test_the_service_ends_and_its_replicas_with_it(needs_ray, environment, tmp_p
         line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode()
         assert line.startswith("ready on "), (line, (await process.stderr.read()).decode())
         parts = psutil.Process(process.pid).children(recursive=True)
-        replicas = [part for part in parts if "ReplicaActor" in command_of(part)]
+        replicas = [part for part in parts if NAMES[scheme] in command_of(part)]
         assert len(replicas) == 2
+        if scheme == "process":  # what a terminal or systemd tells all processes at once is for the service
+            for replica in replicas:
+                replica.send_signal(signal.SIGINT)
+                replica.send_signal(signal.SIGTERM)
         async with open_channel(line.split()[-1]) as channel:
             client = ReviewClient(channel)
             await asyncio.gather(*(client.review(Submission.of(make_evidence(n))) for n in range(1, 11)))

@@ -1,4 +1,4 @@
-"""Replicas through a real Ray and a real service: equal verdicts, both at work, killed and back again."""
+"""Replicas as real processes, of this machine or of Ray, and a real service: equal verdicts, killed and back again."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,6 @@ from fusion.errors import ConfigError, ModelError, UnavailableError
 from fusion.review import LostError
 from fusion.review.fixed import FixedReviewer
 from fusion.review.mini import MiniReviewer
-from fusion.review.replicas.cluster import Cluster
 from fusion.review.replicas.reviewer import RayReviewer
 from fusion.types import ItemState
 from fusion.wire.channel import open_channel
@@ -26,16 +25,8 @@ from fusion.wire.messages import Submission
 
 
 @pytest.fixture(scope="module")
-def instance(needs_ray):
-    """Held open for the module, so that Ray starts once."""
-    cluster = Cluster.open("")
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def fleet(instance):
-    reviewer = RayReviewer.load("[fixed:yard]?replicas=2&gpus=0")
+def fleet(replicas):
+    reviewer = replicas.load("[fixed:yard]?replicas=2&gpus=0")
     yield reviewer
     reviewer.close()
 
@@ -60,8 +51,8 @@ async def until(condition):
             await asyncio.sleep(0.01)
 
 
-def test_the_bundled_reviewer_says_the_same_in_a_replica(instance):
-    plain, reviewer = MiniReviewer.load("yard"), RayReviewer.load("[mini:yard]?gpus=0")
+def test_the_bundled_reviewer_says_the_same_in_a_replica(replicas):
+    plain, reviewer = MiniReviewer.load("yard"), replicas.load("[mini:yard]?gpus=0")
     try:
         rows = [plain.example(seed) for seed in range(8)]
         assert (reviewer.name, reviewer.task, reviewer.profiles) == (plain.name, plain.task, plain.profiles)
@@ -139,8 +130,8 @@ def test_without_replicas_items_may_come_again_and_the_service_recovers(fleet, m
     assert asyncio.run(run()).reviewer == fleet.name
 
 
-def test_a_replica_that_hangs_is_taken_for_dead(instance, make_evidence):
-    reviewer = RayReviewer.load("[fixed:yard]?gpus=0&timeout_s=1")
+def test_a_replica_that_hangs_is_taken_for_dead(replicas, make_evidence):
+    reviewer = replicas.load("[fixed:yard]?gpus=0&timeout_s=1")
     try:
         (replica,) = reviewer.replicas()
         rows = [replica.prepare(make_evidence(1))]
@@ -152,8 +143,8 @@ def test_a_replica_that_hangs_is_taken_for_dead(instance, make_evidence):
         reviewer.close()
 
 
-def test_the_number_of_replicas_changes_within_its_limits(instance):
-    reviewer = RayReviewer.load("[fixed:yard]?replicas=auto:1-2&gpus=0")
+def test_the_number_of_replicas_changes_within_its_limits(replicas):
+    reviewer = replicas.load("[fixed:yard]?replicas=auto:1-2&gpus=0")
     try:
         (first,) = reviewer.replicas()
         reviewer.resize(9)
@@ -166,13 +157,15 @@ def test_the_number_of_replicas_changes_within_its_limits(instance):
 
 @pytest.mark.parametrize(
     ("argument", "error", "words"),
-    [
-        ("[fixed:mars]?gpus=0", ModelError, "mars"),
-        ("[fixed:yard]?gpus=64", ModelError, "gpus=0"),
-        ("[fixed:yard]?address=127.0.0.1:1", ConfigError, "same address"),
-    ],
+    [("[fixed:mars]?gpus=0", ModelError, "mars"), ("[fixed:yard]?gpus=64", ModelError, "gpus=0")],
 )
-def test_what_cannot_be_is_one_line(instance, argument, error, words):
+def test_what_cannot_be_is_one_line(replicas, argument, error, words):
     with pytest.raises(error, match=words) as told:
-        RayReviewer.load(argument)
+        replicas.load(argument)
+    assert str(told.value).startswith(f"reviewer {'ray' if replicas is RayReviewer else 'process'}:{argument}: ")
     assert "\n" not in str(told.value)
+
+
+def test_there_is_one_ray_cluster(instance):
+    with pytest.raises(ConfigError, match="same address"):
+        RayReviewer.load("[fixed:yard]?address=127.0.0.1:1")
