@@ -66,6 +66,9 @@ def test_the_service_ends_and_its_replicas_with_it(scheme, request, environment,
         async with open_channel(line.split()[-1]) as channel:
             client = ReviewClient(channel)
             await asyncio.gather(*(client.review(Submission.of(make_evidence(n))) for n in range(1, 11)))
+            if how is signal.SIGKILL and scheme == "process":  # also in the middle of what it does
+                for replica in replicas:
+                    replica.suspend()
         process.send_signal(how)
         await asyncio.wait_for(process.wait(), 60)
         ending = parts if how is signal.SIGTERM else replicas  # Ray's own helpers look only now and then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from functools import partial
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def test_it_is_served_with_its_model(trained: Path, model: Path, cache: ItemCach
     assert len({str(answers["object"]) for answers in together}) > 1, "the evidence makes no difference"
     with pytest.raises(UnknownProfileError, match="is not served by hf:"):
         reviewer.prepare(synthetic_evidence(reviewer.task, synthetic_profile(task="yard", image_width=320), 0)[0])
+
+
+def test_what_makes_its_rows_pickles(trained: Path, model: Path, cache: ItemCache) -> None:
+    """A service that has the model in another process makes rows by it."""
+    reviewer = HubReviewer.load(f"{model}?projector={trained}")
+    made = synthetic_evidence(reviewer.task, cache.profile, 1)[0]
+    row = reviewer.prepare(made)
+    again = pickle.loads(pickle.dumps(reviewer.preparer))(made)
+    assert again.tokens == row.tokens
+    assert reviewer.score([again]) == reviewer.score([row])
 
 
 def test_other_weights_are_refused(trained: Path, model: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from fusion.review.base import check_answers
 from fusion.review.hub.name import HubName
 from fusion.review.hub.reviewer import HubReviewer
 from fusion.review.hub.tiny import save_tiny
+from fusion.review.rationale import Explains
+from fusion.review.replicas.reviewer import ProcessReviewer
 from fusion.review.synthetic import synthetic_evidence
 from fusion.task import Task
 from fusion.types import Box2D, Evidence, PixelCrop
@@ -54,6 +56,23 @@ def test_with_pixels_it_answers_and_without_it_does_not_know(reviewer: HubReview
     alone = reviewer.score(prepared[2:])[0]
     for name, answer in alone.items():
         assert answer.probabilities == pytest.approx(answers[2][name].probabilities, abs=1e-5)
+
+
+def test_in_a_process_of_its_own_it_says_the_same_and_why(folder: Path, reviewer: HubReviewer) -> None:
+    away = ProcessReviewer.load(f"[hf:{folder}?task=yard&side=56]?gpus=0")
+    try:
+        assert away.name == reviewer.name
+        made = [item(1, pixels=True), item(2, pixels=False)]
+        rows, here = [away.prepare(row) for row in made], [reviewer.prepare(row) for row in made]
+        assert [row.tokens for row in rows] == [row.tokens for row in here]
+        answers, expected = away.score(rows), reviewer.score(here)
+        for one, other in zip(answers, expected, strict=True):
+            for name, answer in one.items():
+                assert answer.probabilities == pytest.approx(other[name].probabilities, abs=1e-5)
+        assert isinstance(away, Explains)
+        assert away.explain(rows[0], answers[0], 5) == reviewer.explain(here[0], expected[0], 5)
+    finally:
+        away.close()
 
 
 def test_the_name_carries_the_weights(reviewer: HubReviewer, tmp_path: Path) -> None:

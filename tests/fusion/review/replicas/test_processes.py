@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from fusion.errors import ModelError, UnavailableError
 from fusion.review.mini import MiniReviewer
+from fusion.review.rationale import Explains
 from fusion.review.replicas import gpus, process_host
 from fusion.review.replicas.gpus import VISIBLE, Gpus, gpus_here
 from fusion.review.replicas.name import ProcessName
 from fusion.review.replicas.process_host import ProcessHost
+from fusion.review.replicas.reviewer import ProcessReviewer
 
 SHARES = st.sampled_from([0.25, 0.3, 0.5, 1.0, 2, 3])
 
@@ -171,6 +173,47 @@ def test_restarts_leave_nothing_behind():
             before = descriptors()
     assert descriptors() == before
     host.close()
+
+
+TALKER = '''
+import time
+from fusion.review.fixed import FixedReviewer
+
+class Talker(FixedReviewer):
+    """Says why at once where it may say one word, else thinks until it is told to stop."""
+
+    def explain(self, row, answers, max_tokens, carry_on=lambda: True):
+        began = time.monotonic()
+        while max_tokens > 1 and carry_on() and time.monotonic() - began < 60:
+            time.sleep(0.005)
+        return f"{row.item}: {len(answers)}" if max_tokens == 1 else ""
+'''
+
+
+@pytest.fixture
+def talker(tmp_path, monkeypatch):
+    found = tmp_path / "talker-1.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: talker\nVersion: 1\n")
+    (found / "entry_points.txt").write_text("[fusion.reviewers]\ntalker = talking:Talker\n")
+    (tmp_path / "talking.py").write_text(TALKER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    reviewer = ProcessReviewer.load("[talker:yard]?gpus=0")
+    yield reviewer
+    reviewer.close()
+
+
+def test_it_can_be_asked_why_and_be_interrupted_at_it(talker, make_evidence):
+    assert isinstance(talker, Explains)
+    row = talker.prepare(make_evidence(1))
+    (answers,) = talker.score([row])
+    for _ in range(3):
+        assert talker.explain(row, answers, 1) == f"{row.item}: {len(answers)}"
+        asked = []
+        assert talker.explain(row, answers, 48, lambda asked=asked: asked.append(1) or len(asked) < 3) == ""
+        assert len(asked) == 3
+        assert talker.score([row]) == [answers]  # to stop was told for that call alone
 
 
 def test_rows_that_are_prepared_here_are_those_of_the_reviewer_and_nothing_of_torch_is_loaded():
