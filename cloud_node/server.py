@@ -85,13 +85,13 @@ class CloudService:
             self.console_port = listener.getsockname()[1] if listener else 0
             executor = _thread(stack)
             reviewers = self._reviewers or await self._load(executor)
+            executors = {r.name: _executor_of(r, executor, stack) for r in reviewers}
+            if self._reviewers is None:
+                stack.callback(_close, reviewers, executors)
             await asyncio.get_running_loop().run_in_executor(executor, _pin_threads, settings.threads)
             ledger = self._ledger or open_ledger(settings.ledger, keep_evidence=settings.keep_evidence)
             journal = Journal(ledger, self.metrics)
             stack.callback(journal.close)
-            executors = {r.name: _executor_of(r, executor, stack) for r in reviewers}
-            if self._reviewers is None:
-                stack.callback(_close, reviewers, executors)
             self._compose(reviewers, journal, executors, server, tracer)
             if settings.warm_up:
                 await self._pipeline.warm_up()
@@ -225,8 +225,14 @@ class CloudService:
             self._failed.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended by itself"))
 
     async def _load(self, executor: ThreadPoolExecutor) -> list[Reviewer]:
-        loop = asyncio.get_running_loop()
-        return [await loop.run_in_executor(executor, load_reviewer, name) for name in self.settings.reviewers]
+        loop, loaded = asyncio.get_running_loop(), list[Reviewer]()
+        try:
+            for name in self.settings.reviewers:
+                loaded.append(await loop.run_in_executor(executor, load_reviewer, name))
+        except BaseException:
+            _close(loaded, {one.name: executor for one in loaded})
+            raise
+        return loaded
 
     async def _watch_health(self) -> None:
         while True:

@@ -213,6 +213,7 @@ class Lane:
         """Begin what can begin; returns for how many seconds nothing else can be decided, None until news."""
         if self._crew.size == 0:
             self._give_back(events)
+            self._tell(self._explainer.give_up(), events)
             return None
         while (worker := self._crew.next()) is not None:
             now_ns = self._clock.monotonic_ns()

@@ -138,7 +138,7 @@ class Fleet:
             return
         told = future.result()
         if isinstance(told, Fault):
-            self._failed(berth, actor, told.text)
+            self._failed(berth, actor, str(told.error))
             return
         self.introduction = self.introduction or told
         if difference := self.introduction.difference(told):

@@ -9,6 +9,10 @@ from fusion.review.rationale import CarryOn
 from fusion.review.replicas.actor import Fault, Introduction
 
 
+class EndedError(ConnectionError):
+    """The replica's process ended; the text says how."""
+
+
 class Actor(Protocol):
     """One replica in a process of its own, which loads at once.
 
@@ -27,7 +31,8 @@ class Actor(Protocol):
     def call(self, method: str, argument: object, timeout_s: float, carry_on: CarryOn | None = None) -> Any:
         """What a method of `ReplicaActor` returns; it is told to end sooner when `carry_on`, asked meanwhile, says no.
 
-        Raises `FusionError` for what cannot be asked, `TimeoutError` after so long, any other where it is gone.
+        Raises `FusionError` for what cannot be asked, `TimeoutError` after so long, any other where it is gone,
+        `EndedError` where it is known how.
         """
 
     def kill(self) -> None:

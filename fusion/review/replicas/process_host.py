@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,12 +23,15 @@ from fusion.errors import ModelError, UnavailableError
 from fusion.review.rationale import CarryOn
 from fusion.review.replicas.actor import Fault, Introduction
 from fusion.review.replicas.gpus import VISIBLE, Gpus
+from fusion.review.replicas.host import EndedError
 from fusion.review.replicas.name import ProcessName
 from fusion.review.replicas.process import STOP
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _ASK_S = 0.02
 """How often `carry_on` is asked."""
+_END_S = 5.0
+"""How long it may take a killed process to be gone, before that is no longer waited for."""
 
 Slot = tuple[str, ...]
 
@@ -38,27 +42,43 @@ class ProcessHost:
     def __init__(self, called: ProcessName) -> None:
         self._called = called
         self._gpus = Gpus.here()
-        self._slots = self._gpus.reserve(called.gpus, called.limits.most)
-        self._free = deque(self._slots)
+        self._lock, self._closed = threading.Lock(), False
+        self._free = deque(self._gpus.reserve(called.gpus, called.limits.most))
+        self._running: set[ProcessActor] = set()
 
     def begin(self) -> ProcessActor | None:
         """See `Host.begin`."""
-        if not self._free:
-            return None
-        slot = self._free.popleft()
+        with self._lock:
+            if not self._free:
+                return None
+            slot = self._free.popleft()
         try:
-            return ProcessActor(self._called.reviewer, self._called.cpus, slot, lambda: self._free.append(slot))
+            actor = ProcessActor(self._called.reviewer, self._called.cpus, slot, lambda: self._left(slot))
         except BaseException:
-            self._free.append(slot)
+            self._left(slot)
             raise
+        self._running.add(actor)
+        actor.ended.add_done_callback(lambda _: self._running.discard(actor))
+        return actor
 
     def resources(self) -> str:
         """See `Host.resources`."""
-        return f"this machine has {os.cpu_count()} processors, and it has {len(self._slots)} places"
+        return f"this machine has {os.cpu_count()} processors"
 
     def close(self) -> None:
-        """Others may have its GPUs."""
-        self._gpus.release(self._called.gpus, self._slots)
+        """Others may have its GPUs, each as soon as the process that has it has ended."""
+        with self._lock:
+            self._closed, free = True, list(self._free)
+            self._free.clear()
+        self._gpus.release(self._called.gpus, free)
+        futures.wait([actor.ended for actor in list(self._running)], timeout=_END_S)
+
+    def _left(self, slot: Slot) -> None:
+        with self._lock:
+            if not self._closed:
+                self._free.append(slot)
+                return
+        self._gpus.release(self._called.gpus, [slot])
 
 
 class ProcessActor:
@@ -70,7 +90,9 @@ class ProcessActor:
     def __init__(self, reviewer: str, threads: int, gpus: Slot, left: Callable[[], None]) -> None:
         self.loaded: Future[Introduction | Fault] = Future()
         self.ended: Future[Any] = Future()
-        self._turn = threading.Lock()
+        self._how: Future[str] = Future()
+        self._left = left
+        self._turn, self._reaping, self._reaped = threading.Lock(), threading.Lock(), False
         with contextlib.ExitStack() as undo:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
@@ -83,7 +105,6 @@ class ProcessActor:
             for work in (self._load, self._end):
                 threading.Thread(target=work, name="replica", daemon=True).start()
             undo.pop_all()
-        self.ended.add_done_callback(lambda _: left())
 
     def call(self, method: str, argument: object, timeout_s: float, carry_on: CarryOn | None = None) -> Any:
         """See `Actor.call`."""
@@ -96,9 +117,9 @@ class ProcessActor:
 
     def kill(self) -> None:
         """See `Actor.kill`; also what it started itself."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        with self._reaping:
+            if not self._reaped:
+                self._kill_group()
         self._hang_up()
 
     def _exchange(self, data: bytes, timeout_s: float | None, carry_on: CarryOn | None = None) -> Any:
@@ -107,24 +128,28 @@ class ProcessActor:
             self._line.send_bytes(data)
             self._wait(timeout_s, carry_on)
             return self._line.recv()
-        except BlockingIOError as error:
+        except (BlockingIOError, TimeoutError) as error:
             self.kill()
             raise TimeoutError from error
+        except (EOFError, OSError) as error:
+            self.kill()
+            with contextlib.suppress(futures.TimeoutError):
+                raise EndedError(self._how.result(_END_S)) from error
+            raise
         except Exception:
             self.kill()
             raise
 
     def _wait(self, timeout_s: float | None, carry_on: CarryOn | None) -> None:
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            if self._line.poll(left if carry_on is None else _ASK_S):
-                return
-            if (left is not None and left <= 0) or carry_on is None:
-                raise TimeoutError
-            if not carry_on():
-                self._line.send(STOP)
-                carry_on = None
+        """Return when there is an answer. Where it may end sooner it is told so first, and has as long again for it."""
+        if carry_on is not None and timeout_s is not None:
+            until = time.monotonic() + timeout_s
+            while not self._line.poll(_ASK_S):
+                if time.monotonic() >= until or not carry_on():
+                    self._line.send(STOP)
+                    break
+        if not self._line.poll(timeout_s):
+            raise TimeoutError
 
     def _limit(self, seconds: float) -> None:
         """Bound each write and read of the socket; 0 is no bound."""
@@ -138,17 +163,30 @@ class ProcessActor:
                 told = self._exchange(pickle.dumps(("load", (True,))), None)
             self.loaded.set_result(told)
         except Exception as error:  # noqa: BLE001 whatever it was, this one will not come up
-            why = "" if isinstance(error, EOFError | OSError) else f"{type(error).__name__}: {error}; "
-            self.loaded.set_exception(UnavailableError(f"{why}{_how(self._process.wait())}"))
+            how = str(error) if isinstance(error, EndedError) else f"{type(error).__name__}: {error}"
+            self.loaded.set_exception(UnavailableError(how))
 
     def _end(self) -> None:
-        """Wait for its end, which whoever waits for an answer learns by a line that was hung up."""
-        code = self._process.wait()
+        """Wait for its end, which whoever waits for an answer learns by a line that was hung up. What it started itself
+        ends with it, while its number is still its own.
+        """
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        with self._reaping:
+            self._kill_group()
+            how = _how(self._process.wait())
+            self._reaped = True
+        self._how.set_result(how)
         self._hang_up()
         with self._turn:
             self._line.close()
             self._socket.close()
-        self.ended.set_result(_how(code))
+        self._left()
+        self.ended.set_result(how)
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _hang_up(self) -> None:
         with contextlib.suppress(OSError):

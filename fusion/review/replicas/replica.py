@@ -10,7 +10,7 @@ from fusion.errors import EvidenceError, FusionError, ModelError, UnknownProfile
 from fusion.review.base import ANY_PROFILE, PreparedItem, RowsError
 from fusion.review.rationale import CarryOn
 from fusion.review.replicas.actor import Fault, Introduction
-from fusion.review.replicas.host import Actor
+from fusion.review.replicas.host import Actor, EndedError
 from fusion.review.replicated import LostError
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -137,7 +137,7 @@ class Replica:
 
 def told_of(error: BaseException | None) -> str:
     """An error in a word or a line."""
-    return str(error) if isinstance(error, FusionError) else type(error).__name__
+    return str(error) if isinstance(error, FusionError | EndedError) else type(error).__name__
 
 
 def _sent(row: PreparedItem) -> PreparedItem | Evidence:

@@ -10,6 +10,7 @@ import pytest
 from cloud_node.config import BatchSettings
 from cloud_node.job import Job, Stage
 from cloud_node.lanes.crew import KNOWN_BATCHES, Crew
+from cloud_node.lanes.explainer import How, Wanted
 from cloud_node.lanes.lane import Lane, LaneEvents
 from cloud_node.lanes.lost import ALONE_FROM, MAX_KNOWN, MAX_LOSSES, Losses
 from cloud_node.lanes.reviewer import BatchReviewer, Failed, Memory, Poisoned, Scored
@@ -98,13 +99,13 @@ class Bench:
     """A running lane, and what came out of it."""
 
     def __init__(self, fleet, clock, **settings):
-        self.results, self.expired, self.news = {}, [], asyncio.Event()
+        self.results, self.expired, self.explained, self.news = {}, [], [], asyncio.Event()
         self.pool = ThreadPoolExecutor(8)
         self.metrics = Metrics()
         batch = BatchSettings(**{"items": 2, "max_delay_ms": 0, **settings})
         self.lane = Lane(fleet, batch, self.pool, clock, self.metrics)
         self.clock = clock
-        self.task = asyncio.create_task(self.lane.run(LaneEvents(self.expire, self.done, lambda *_: None)))
+        self.task = asyncio.create_task(self.lane.run(LaneEvents(self.expire, self.done, self.explain)))
 
     def done(self, rows):
         self.results |= {job.item.sample.sequence: result for job, result in rows}
@@ -112,6 +113,10 @@ class Bench:
 
     def expire(self, jobs):
         self.expired += [job.item.sample.sequence for job in jobs]
+        self.news.set()
+
+    def explain(self, wanted, text, how):
+        self.explained.append((wanted.job.item.sample.sequence, text, how))
         self.news.set()
 
     def add(self, evidence, deadline_ns=None):
@@ -217,6 +222,18 @@ def test_without_replicas_everything_is_given_back_until_one_comes(run, make_evi
         assert not bench.lane.failing
 
     run(body, replicas=1)
+
+
+def test_without_replicas_verdicts_do_not_wait_for_their_rationale(run, make_evidence):
+    async def body(fleet, bench):
+        await asyncio.sleep(0)
+        job = Job(Submission.of(make_evidence(1)), [], 1, 0, None)
+        bench.lane.ask_why(Wanted(job, {}, 1 << 62))
+        async with asyncio.timeout(60):
+            await bench.news.wait()
+        assert bench.explained == [(1, "", How.BUSY)]
+
+    run(body, replicas=0)
 
 
 def test_an_item_that_ends_replicas_is_found_and_its_mates_are_answered(run, make_evidence):

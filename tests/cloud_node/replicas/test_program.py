@@ -54,7 +54,7 @@ def test_the_service_ends_and_its_replicas_with_it(scheme, request, environment,
     async def run():
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environment)
-        line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), 300)).decode()
         assert line.startswith("ready on "), (line, (await process.stderr.read()).decode())
         parts = psutil.Process(process.pid).children(recursive=True)
         replicas = [part for part in parts if NAMES[scheme] in command_of(part)]

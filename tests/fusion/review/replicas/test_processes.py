@@ -5,20 +5,26 @@ import pickle
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ModelError, UnavailableError
 from fusion.review.mini import MiniReviewer
 from fusion.review.rationale import Explains
 from fusion.review.replicas import gpus, process_host
 from fusion.review.replicas.gpus import VISIBLE, Gpus, gpus_here
+from fusion.review.replicas.host import EndedError
 from fusion.review.replicas.name import ProcessName
 from fusion.review.replicas.process_host import ProcessHost
 from fusion.review.replicas.reviewer import ProcessReviewer
+from fusion.review.synthetic import synthetic_evidence
+from fusion.task import Task
 
 SHARES = st.sampled_from([0.25, 0.3, 0.5, 1.0, 2, 3])
 
@@ -76,9 +82,11 @@ def test_reviewers_of_one_service_share_its_gpus(monkeypatch):
     ):
         ProcessHost(ProcessName.parse("[fixed:yard]?replicas=2"))
     second = ProcessHost(ProcessName.parse("[fixed:yard]?replicas=2&gpus=0.5"))
-    assert not {name for slot in second._slots for name in slot} & {name for slot in first._slots for name in slot}
-    second.close()
-    first.close()
+    assert not {name for slot in second._free for name in slot} & {name for slot in first._free for name in slot}
+    for host in (second, first, first):  # closed twice it gives nothing back twice
+        host.close()
+    with pytest.raises(ModelError, match="4 GPUs are asked for and 3 are there; gpus=0"):
+        ProcessHost(ProcessName.parse("[fixed:yard]?replicas=4"))
     ProcessHost(ProcessName.parse("[fixed:yard]?replicas=3")).close()
 
 
@@ -135,7 +143,8 @@ def test_one_that_is_stopped_holds_nobody_up_and_answers_no_more(actor, size):
     os.kill(told.process, signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         actor.call("review", [bytes(size)], 0.5)
-    os.kill(told.process, signal.SIGCONT)
+    with suppress(ProcessLookupError):  # it is killed already
+        os.kill(told.process, signal.SIGCONT)
     with pytest.raises((EOFError, OSError)):
         actor.call("review", [], 60)
     assert "SIGKILL" in actor.ended.result(60)
@@ -144,9 +153,41 @@ def test_one_that_is_stopped_holds_nobody_up_and_answers_no_more(actor, size):
 def test_a_call_that_its_process_does_not_survive_has_no_answer(actor):
     told = actor.loaded.result(60)
     os.kill(told.process, signal.SIGKILL)
-    with pytest.raises((EOFError, OSError)):
+    with pytest.raises(EndedError, match="SIGKILL, as by the kernel when memory runs out"):
         actor.call("example", 1, 60)
     assert "memory" in actor.ended.result(60)
+
+
+def test_what_a_replica_started_itself_ends_with_it(monkeypatch, tmp_path):
+    """Such as a model's own workers, which would keep its GPU and the service's line."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import subprocess, sys\n"
+        "if 'fusion.review.replicas.process' in ' '.join(sys.orig_argv):\n"
+        f"    made = subprocess.Popen(['sleep', '600'], close_fds=False)\n"
+        f"    open({str(tmp_path / 'helper')!r}, 'w').write(str(made.pid))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    host = ProcessHost(ProcessName.parse("[fixed:yard]?gpus=0"))
+    made = host.begin()
+    told = made.loaded.result(60)
+    helper = psutil.Process(int((tmp_path / "helper").read_text()))
+    os.kill(told.process, signal.SIGKILL)
+    made.ended.result(60)
+    helper.wait(60)
+    host.close()
+
+
+def test_a_gpu_is_free_for_others_when_its_process_has_ended(monkeypatch):
+    monkeypatch.setenv(VISIBLE, "90")
+    host = ProcessHost(ProcessName.parse("[fixed:yard]"))
+    made = host.begin()
+    made.loaded.result(60)
+    host.close()  # who has it goes on: nobody has killed it
+    with pytest.raises(ModelError, match="other reviewers have 1"):
+        ProcessHost(ProcessName.parse("[fixed:yard]"))
+    made.kill()
+    made.ended.result(60)
+    ProcessHost(ProcessName.parse("[fixed:yard]")).close()
 
 
 def test_what_cannot_be_sent_costs_no_replica(actor):
@@ -190,6 +231,10 @@ class Talker(FixedReviewer):
 '''
 
 
+def an_item():
+    return synthetic_evidence(Task.load("yard"), synthetic_profile(task="yard"), 1)[0]
+
+
 @pytest.fixture
 def talker(tmp_path, monkeypatch):
     found = tmp_path / "talker-1.dist-info"
@@ -204,9 +249,9 @@ def talker(tmp_path, monkeypatch):
     reviewer.close()
 
 
-def test_it_can_be_asked_why_and_be_interrupted_at_it(talker, make_evidence):
+def test_it_can_be_asked_why_and_be_interrupted_at_it(talker):
     assert isinstance(talker, Explains)
-    row = talker.prepare(make_evidence(1))
+    row = talker.prepare(an_item())
     (answers,) = talker.score([row])
     for _ in range(3):
         assert talker.explain(row, answers, 1) == f"{row.item}: {len(answers)}"
@@ -214,6 +259,15 @@ def test_it_can_be_asked_why_and_be_interrupted_at_it(talker, make_evidence):
         assert talker.explain(row, answers, 48, lambda asked=asked: asked.append(1) or len(asked) < 3) == ""
         assert len(asked) == 3
         assert talker.score([row]) == [answers]  # to stop was told for that call alone
+
+
+def test_a_rationale_that_takes_longer_than_a_batch_may_costs_no_replica(talker):
+    (replica,) = talker.replicas()
+    replica._timeout_s = 0.5
+    row = talker.prepare(an_item())
+    (answers,) = talker.score([row])
+    assert replica.explain(row, answers, 48) == ""
+    assert talker.replicas() == (replica,)
 
 
 def test_rows_that_are_prepared_here_are_those_of_the_reviewer_and_nothing_of_torch_is_loaded():
