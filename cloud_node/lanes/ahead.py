@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cloud_node.job import Job
 from cloud_node.lanes.reviewer import Poisoned
-from fusion.review import PreparedItem
+from fusion.review import PreparedItem, Reviewer, replicated, scores_here
 from fusion.types import Evidence, ItemId
 
 Row = PreparedItem | Poisoned
@@ -65,3 +65,13 @@ class Ahead:
         if begun is None or begun.evidence is not evidence or begun.row.cancel():
             return lambda: self._prepare(evidence)
         return begun.row.result
+
+
+def ahead_of(reviewer: Reviewer, prepare: Callable[[Evidence], Row], each: int) -> Ahead | None:
+    """Room for `each` rows for everybody who scores at once; None where preparing would take turns with scoring, or is
+    done by who scores.
+    """
+    several = replicated(reviewer)
+    if several is None:
+        return None if scores_here(reviewer) else Ahead(prepare, each)
+    return None if several.preparer is None else Ahead(prepare, each * several.limits.most)

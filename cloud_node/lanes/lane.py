@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 
 from cloud_node.config import BatchSettings
 from cloud_node.job import Job, Stage
-from cloud_node.lanes.ahead import Ahead
+from cloud_node.lanes.ahead import ahead_of
+from cloud_node.lanes.arrivals import Arrivals
 from cloud_node.lanes.batcher import Batcher, Decision, Entry
 from cloud_node.lanes.cost import CostModel, Slip
 from cloud_node.lanes.crew import Crew, Worker
@@ -21,15 +21,11 @@ from cloud_node.lanes.explainer import Explainer, How, Wanted, Written
 from cloud_node.lanes.lost import Losses
 from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, RowResult
 from cloud_node.lanes.scaling import Scaler
-from cloud_node.lanes.warmup import TimedBatch, warm_up
 from cloud_node.metrics import Metrics
 from fusion.clock import Clock
-from fusion.errors import ModelError
-from fusion.review import ANY_PROFILE, Reviewer, replicated, scores_here
+from fusion.review import ANY_PROFILE, Reviewer, replicated
 from fusion.review.rationale import Explains
 from fusion.types import Evidence, ItemId
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +76,14 @@ class Lane:
         self._clock = clock
         self._metrics = metrics
         self._jobs: dict[ItemId, Job] = {}
-        several = replicated(reviewer)
-        most = 2 * settings.items * (several.limits.most if several else 1)
-        self._ahead = Ahead(self._pricing.prepare, most) if _ahead_is_worth_it(reviewer) else None
+        self._ahead = ahead_of(reviewer, self._pricing.prepare, 2 * settings.items)
         self._explainer = Explainer(rationale_tokens, executor, clock, self.cost.predict_ns)
         self._writing: set[asyncio.Task[None]] = set()
         self._written: list[tuple[Worker, Written]] = []
         self._news = asyncio.Event()
         self._flying: set[asyncio.Task[_Reviewed]] = set()
         self._landed: list[asyncio.Task[_Reviewed]] = []
-        self._warming: set[asyncio.Task[None]] = set()
-        self._warm = False
+        self._arrivals = Arrivals(self._crew, settings, executor, clock, self._news.set)
 
     @property
     def cost(self) -> CostModel:
@@ -104,13 +97,7 @@ class Lane:
 
     async def warm_up(self) -> None:
         """Review made-up items, so that batches are fast and their cost is known; raises `ModelError` (`warmup`)."""
-        self._warm = True
-        workers = self._crew.refresh() if replicated(self.reviewer) else [self._crew.next()]
-        for worker in workers:
-            if worker is not None:
-                await self._warm_up(worker)
-                if replicated(self.reviewer):
-                    self._crew.release(worker)
+        await self._arrivals.warm_up()
 
     def price(self, evidence: Evidence) -> int:
         """Cost of a review; raises `EvidenceError` for what no batch can hold or the reviewer cannot price."""
@@ -184,7 +171,8 @@ class Lane:
         try:
             while True:
                 self._news.clear()
-                self._meet()
+                self._arrivals.meet()
+                self._show()
                 written, reviewed = self._land()
                 delay = self._step(events)
                 self._tell(written, events)
@@ -193,8 +181,9 @@ class Lane:
                     async with asyncio.timeout(delay):
                         await self._news.wait()
         finally:
-            for task in (*self._flying, *self._writing, *self._warming):
+            for task in (*self._flying, *self._writing):
                 task.cancel()
+            self._arrivals.cancel()
             if self._ahead:
                 self._ahead.close()
 
@@ -351,34 +340,6 @@ class Lane:
             reason = f"no replica of {self.reviewer.name} is up"
             events.done([(job, Failed(f"{job.item}: {reason}", away=True)) for job in jobs])
 
-    def _meet(self) -> None:
-        """Take in replicas that came; they are warmed up first where the service is."""
-        for worker in self._crew.refresh():
-            if not self._warm:
-                self._crew.release(worker)
-                continue
-            task = asyncio.create_task(self._welcome(worker))
-            self._warming.add(task)
-            task.add_done_callback(self._warming.discard)
-        self._show()
-
-    async def _welcome(self, worker: Worker) -> None:
-        try:
-            await self._warm_up(worker)
-        except ModelError as error:
-            _log.warning("%s", error)
-        self._crew.release(worker)
-        self._news.set()
-
-    async def _warm_up(self, worker: Worker) -> None:
-        loop = asyncio.get_running_loop()
-        timed: list[TimedBatch] = await loop.run_in_executor(
-            self._executor, warm_up, worker.reviewer, self._settings, self._clock
-        )
-        for batch in timed:
-            self._crew.learn(worker, batch.tokens, batch.duration_ns)
-            _log.info("%s: %d items in %.1f ms", self.reviewer.name, batch.items, batch.duration_ns / 1e6)
-
     def _make_batcher(self, items: int, max_delay_ns: int) -> Batcher:
         return Batcher(
             max_tokens=self._settings.tokens,
@@ -391,12 +352,6 @@ class Lane:
     def _show(self) -> None:
         self._metrics.replicas.labels(self.reviewer.name).set(self._crew.size)
         self._metrics.batches_open.labels(self.reviewer.name).set(len(self._flying))
-
-
-def _ahead_is_worth_it(reviewer: Reviewer) -> bool:
-    """Whether rows can be prepared here while others are scored, without taking turns with what scores."""
-    several = replicated(reviewer)
-    return not scores_here(reviewer) if several is None else several.preparer is not None
 
 
 def _set_from_afar(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

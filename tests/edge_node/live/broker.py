@@ -71,7 +71,8 @@ class Broker:
                     self._answer(client, kind, body)
         except (OSError, EOFError):
             client.close()
-        self.subscribed = [pair for pair in self.subscribed if pair[0] is not client]
+        for pair in [pair for pair in self.subscribed if pair[0] is client]:
+            self.subscribed.remove(pair)  # in place: another client may be coming in
 
     def _answer(self, client: socket.socket, kind: int, body: bytes) -> None:
         if kind == CONNECT:

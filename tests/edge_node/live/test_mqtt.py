@@ -39,12 +39,12 @@ def reason_not_to_open(url: str) -> str:
 
 
 def first(trigger: MqttTrigger, publish) -> int:
-    """When the first part was there; `publish` is called until then."""
+    """When the first part was there, after `publish` was called."""
     found: list[int] = []
     reader = threading.Thread(target=lambda: found.extend(itertools.islice(trigger.events(), 1)))
     reader.start()
     publish()
-    reader.join(5)
+    reader.join(60)
     trigger.close()
     return found[0]
 
