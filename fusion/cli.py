@@ -137,7 +137,9 @@ def _perceive(arguments: argparse.Namespace) -> None:
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = commands.add_parser("train", help="train a model, or all of them, and bundle it with its card")
-    train.add_argument("model", choices=["detector", "fusion", "novelty", "reviewer", "projector", "lora", "all"])
+    train.add_argument(
+        "model", choices=["detector", "bottleneck", "fusion", "novelty", "reviewer", "projector", "lora", "all"]
+    )
     train.add_argument("--task", default="yard")
     train.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
     train.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and logs go")
@@ -149,6 +151,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     train.add_argument("--architecture", help="of the detector: yolov8n..x, yolo11n..x or yolo26n..x (default yolov8n)")
     _add_detector_recipe(train)
+    train.add_argument(
+        "--rate-weight", type=float, metavar="NATS", help="of a bottleneck: what a bit of evidence costs (1e-5)"
+    )
     train.add_argument(
         "--only", action="append", metavar="PART", help="of the fusion model begun with: what learns (fuser.heads.box)"
     )
@@ -193,7 +198,7 @@ def _add_detector_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mosaic", type=float, help="share of a detector's pictures put together from four, 0..1")
     parser.add_argument("--scale", type=float, help="by up to what share a detector's pictures are resized, 0..1")
     parser.add_argument("--transpose", type=float, help="share of a detector's square pictures with axes swapped, 0..1")
-    parser.add_argument("--seed", type=int, help="of a detector's, projector's or LoRA's training")
+    parser.add_argument("--seed", type=int, help="of a detector's, bottleneck's, projector's or LoRA's training")
 
 
 def _train(arguments: argparse.Namespace) -> None:

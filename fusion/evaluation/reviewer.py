@@ -32,15 +32,24 @@ REVIEWER, ASK_BACK, DEVICE, DETECTOR = (
 )
 
 
-def escalated(
-    cache: ItemCache, *, uncertain_below: float = 0.5, asked: float = 0.5, disagree_above: float = 0.5
+def escalated(cache: ItemCache) -> BoolArray:
+    """Which items (N,) the device would send."""
+    return escalated_rows(cache.columns)
+
+
+def escalated_rows(
+    columns: Mapping[str, NDArray[Any]],
+    *,
+    uncertain_below: float = 0.5,
+    asked: float = 0.5,
+    disagree_above: float = 0.5,
 ) -> BoolArray:
-    """Which items (N,) the device would send, by its screening rule on single samples.
+    """Which of the items with these columns of `ItemCache` (N,) the device would send, by its screening rule on single
+    samples.
 
     A head's lead over its second answer is small, detector and fusion are both sure of different labels, or the
     item is asked for. Without fused heads, the detector's lead decides, "no object" being one of its answers.
     """
-    columns = cache.columns
     scores, labels = columns["class_scores"], columns["label_scores"]
     top = scores.max(1)
     if not labels.any():

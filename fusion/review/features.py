@@ -79,13 +79,13 @@ def _resample(stack: Float32Array, window: CellWindow, area: Box2D, stride: int,
     """`stack` (C, h, w) over `window` → (cells, cells, C) over `area`; what lies outside the window is 0."""
     if not window.cells:
         return np.zeros((cells, cells, len(stack)), np.float32)
-    rows = _weights(area.y1, area.y2, stride, cells, window.y, window.height)
-    columns = _weights(area.x1, area.x2, stride, cells, window.x, window.width)
+    rows = bin_weights(area.y1, area.y2, stride, cells, window.y, window.height)
+    columns = bin_weights(area.x1, area.x2, stride, cells, window.x, window.width)
     sampled = rows @ stack @ columns.T  # (C, cells, cells)
     return np.ascontiguousarray(sampled.transpose(1, 2, 0))
 
 
-def _weights(low: float, high: float, stride: int, cells: int, start: int, count: int) -> Float32Array:
+def bin_weights(low: float, high: float, stride: int, cells: int, start: int, count: int) -> Float32Array:
     """Triangle weights (cells, count) of bins between `low` and `high` pixels on window cells.
 
     Bilinear when a bin is at most one cell, and as wide as the bin when it is more, so that nothing is missed. A

@@ -47,6 +47,13 @@ def _novelty(task: Task, arguments: argparse.Namespace) -> None:
     make_references(task, arguments)
 
 
+def _bottleneck(task: Task, arguments: argparse.Namespace) -> None:
+    from fusion.training.bottleneck.make import make_bottleneck
+
+    refuse_several("bottleneck", task)
+    make_bottleneck(task, arguments, bundle_folder(task, arguments.weights))
+
+
 def _reviewer(task: Task, arguments: argparse.Namespace) -> None:
     from fusion.training.reviewers import make_reviewer
 
@@ -70,6 +77,7 @@ def _lora(task: Task, arguments: argparse.Namespace) -> None:
 
 _STEPS = {
     "detector": _detector,
+    "bottleneck": _bottleneck,
     "fusion": _fusion,
     "novelty": _novelty,
     "reviewer": _reviewer,

@@ -12,7 +12,14 @@ import torch
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ConfigError, InputError
 from fusion.evaluation.answers import detector_answers, device_answers
-from fusion.evaluation.reviewer import best_threshold, calibrate_reviewer, escalated, evaluate_reviewer, predict
+from fusion.evaluation.reviewer import (
+    best_threshold,
+    calibrate_reviewer,
+    escalated,
+    escalated_rows,
+    evaluate_reviewer,
+    predict,
+)
 from fusion.review.checkpoint import build_network, save_reviewer
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
@@ -102,7 +109,7 @@ def test_screening_rule() -> None:
         asked_score=[0, 0, 0, 0.8, 0, 0],
     )
     assert escalated(fused).tolist() == [False, True, True, True, True, True]  # the fifth: sure of nothing, against 0.9
-    assert escalated(fused, disagree_above=0.95).tolist() == [False, True, True, True, False, False]
+    assert escalated_rows(fused.columns, disagree_above=0.95).tolist() == [False, True, True, True, False, False]
     bare = rows(
         class_scores=[[0.9, 0.1], [0.5, 0.1], [0.1, 0.1]],
         label_scores=[[0, 0, 0]] * 3,

@@ -1,0 +1,278 @@
+"""Learns a bottleneck and tunes the reviewer that reads it, together: right verdicts, few bits, a head that still sees.
+
+The loss of an item is the reviewer's cross-entropy, plus `rate_weight` times the bits of its codes, plus
+`head_weight` times the share of what the detection head reads of its cells that the codes do not tell (head
+distillation at the head's first layer, as in Matsubara et al., Supervised Compression for Resource-Constrained Edge
+Computing Systems, 2022). Rows come at every rate of evidence, so that what is sent first learns to matter most.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from fusion.codec import RATES
+from fusion.evaluation.reviewer import escalated_rows
+from fusion.review.batch import EvidenceBatch
+from fusion.review.model import ReviewerNetwork
+from fusion.training.bottleneck.cells import CellItems
+from fusion.training.bottleneck.network import Bottleneck, LevelBottleneck, LevelCells, table_bits
+from fusion.training.bottleneck.taps import Tap
+
+_SAMPLE = 20_000
+"""Vectors a level that a bottleneck begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class BottleneckRecipe:
+    """What a run is made of; shares are of rows, `hard` as in `ReviewerRecipe`. `rate_weight` is what a bit costs, in
+    nats.
+    """
+
+    epochs: int = 4
+    items_per_epoch: int = 12_000
+    hard: float = 3.0
+    batch: int = 64
+    rate_weight: float = 1e-5
+    head_weight: float = 0.1
+    learning_rate: float = 1e-3
+    reviewer_rate: float = 3e-4
+    warmup: float = 0.05
+    coarse_rates: float = 0.5
+    without_maps: float = 0.1
+    smoothing: float = 0.02
+    flips: bool = True
+    seed: int = 7
+    threads: int = 2
+
+
+@dataclass(slots=True)
+class BottleneckRun:
+    """Validation figures: of the trunk as it was, and after every epoch."""
+
+    before: dict[str, float] = field(default_factory=dict)
+    epochs: list[dict[str, float]] = field(default_factory=list)
+
+
+def begin(items: CellItems, taps: tuple[Tap, ...], steps: list[float], seed: int) -> Bottleneck:
+    """The bottleneck that does what the trunk does already."""
+    rng, levels = np.random.default_rng(seed), []
+    for tap, cells in zip(taps, items.cells, strict=True):
+        chosen = np.sort(rng.permutation(len(cells))[:_SAMPLE])
+        levels.append(LevelBottleneck(tap, torch.from_numpy(cells[chosen].astype(np.float32))))
+    return Bottleneck(levels, steps)
+
+
+def train_bottleneck(
+    items: CellItems,
+    validation: CellItems,
+    bottleneck: Bottleneck,
+    network: ReviewerNetwork,
+    recipe: BottleneckRecipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+) -> BottleneckRun:
+    """Train both in place; keeps `out/checkpoint.pt` and writes `out/run.json`. The same items, recipe and thread count
+    give the same weights, whether or not the run was resumed in between.
+    """
+    torch.set_num_threads(recipe.threads)
+    trainer, run = _Trainer(items, bottleneck, network, recipe), BottleneckRun()
+    done = trainer.restore(out / "checkpoint.pt", run) if resume else 0
+    if not done:
+        run.before = measure(bottleneck, network, validation)
+    total = recipe.epochs * trainer.steps
+    with tqdm(total=total, initial=done * trainer.steps, unit="step", desc="bottleneck", disable=quiet) as progress:
+        for epoch in range(done, recipe.epochs):
+            loss = trainer.epoch(epoch, progress)
+            figures = {"epoch": epoch + 1.0, "loss": loss, **measure(bottleneck, network, validation)}
+            run.epochs.append(figures)
+            progress.set_postfix(right=f"{figures['verdict']:.3f}", bits=f"{figures['bits']:.0f}")
+            trainer.save(out / "checkpoint.pt", epoch + 1, run)
+    (out / "run.json").write_text(json.dumps(asdict(run), indent=1) + "\n", encoding="utf-8")
+    return run
+
+
+@torch.inference_mode()
+def measure(bottleneck: Bottleneck, network: ReviewerNetwork, items: CellItems, size: int = 128) -> dict[str, float]:
+    """Of the items a device would escalate, at the finest rate: `verdict`, the share wholly right; `nll`, the summed
+    cross-entropy; `bits`, what an item's codes cost by tables counted on these very codes; `head`, the share lost
+    to the detection head. And `verdict_least` and `nll_least` of the coarsest rate.
+    """
+    network.eval()
+    bottleneck.eval()
+    chosen, prefix = np.flatnonzero(escalated_rows(items.columns)), network.prefix_cache()
+    codes: list[list[Tensor]] = [[] for _ in bottleneck.levels]
+    found: dict[str, float] = {}
+    lost = 0.0
+    for place, ending in ((0, ""), (len(RATES) - 1, "_least")):
+        right, nll = 0.0, 0.0
+        for start in range(0, len(chosen), size):
+            rows = chosen[start : start + size]
+            levels = [level_cells(items, index, rows) for index in range(len(bottleneck.levels))]
+            rates = torch.full((len(rows),), place)
+            maps, told = zip(*(bottleneck.maps(i, level, rates) for i, level in enumerate(levels)), strict=True)
+            truth = torch.from_numpy(items.columns["truth"][rows])
+            answers = network(_batch(items, rows, maps, np.arange(len(rows))), prefix)
+            nll += sum(float(functional.cross_entropy(x, truth[:, i], reduction="sum")) for i, x in enumerate(answers))
+            hits = torch.stack([x.argmax(1) for x in answers], 1) == truth
+            right += float(hits.all(1).sum())
+            if not place:
+                lost += float(_lost(bottleneck, levels, told).sum())
+                for index, (level, values) in enumerate(zip(levels, told, strict=True)):
+                    codes[index].append(values[level.open])
+        found |= {f"verdict{ending}": right / len(chosen), f"nll{ending}": nll / len(chosen)}
+    whole = [torch.cat(parts) for parts in codes]
+    found["bits"] = float(sum(table_bits(level).sum() * len(level) for level in whole)) / len(chosen)
+    return found | {"head": lost / len(chosen), "items": float(len(chosen))}
+
+
+def level_cells(items: CellItems, index: int, rows: NDArray[np.int64]) -> LevelCells:
+    """The cells of some items on one level, padded to the most that one of them has."""
+    starts = items.starts[index]
+    counts = starts[rows + 1] - starts[rows]
+    steps = np.arange(max(1, int(counts.max(initial=0))))
+    inside = steps < counts[:, None]
+    places = np.where(inside, starts[rows][:, None] + steps, 0)
+    mask = torch.from_numpy(inside)
+
+    def taken(values: NDArray[np.float16]) -> Tensor:
+        return torch.from_numpy(values[places].astype(np.float32)) * mask[..., None]
+
+    return LevelCells(taken(items.cells[index]), taken(items.rows[index]), taken(items.bins[index]), mask)
+
+
+def _batch(items: CellItems, rows: NDArray[np.int64], maps: Any, mapped: NDArray[np.int64]) -> EvidenceBatch:
+    layout = items.layout
+    return EvidenceBatch(
+        opinion=torch.from_numpy(items.columns["opinion"][rows]),
+        maps=tuple(maps),
+        map_rows=torch.from_numpy(mapped),
+        tokens=torch.zeros(0, layout.token_width),
+        token_rows=torch.zeros(0, dtype=torch.int64),
+        token_index=torch.zeros(0, dtype=torch.int64),
+        crops=torch.zeros(0, 3, layout.crop, layout.crop),
+        crop_rows=torch.zeros(0, dtype=torch.int64),
+    )
+
+
+def _lost(bottleneck: Bottleneck, levels: list[LevelCells], codes: Any) -> Tensor:
+    """The mean over an item's levels and open cells of what the head loses, (B,)."""
+    shares = []
+    for level, cells, told in zip(bottleneck.levels, levels, codes, strict=True):
+        lost = level.lost(cells.vectors, told) * cells.open
+        shares.append(lost.sum(1) / cells.open.sum(1).clamp(min=1))
+    return torch.stack(shares).mean(0)
+
+
+class _Trainer:
+    """The state of a run between epochs."""
+
+    def __init__(
+        self, items: CellItems, bottleneck: Bottleneck, network: ReviewerNetwork, recipe: BottleneckRecipe
+    ) -> None:
+        self.items, self.bottleneck, self.network, self.recipe = items, bottleneck, network, recipe
+        self.chance = np.where(escalated_rows(items.columns), recipe.hard, 1.0)
+        self.drawn = min(len(items), recipe.items_per_epoch)
+        self.steps = -(-self.drawn // recipe.batch)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(bottleneck.parameters()), "lr": recipe.learning_rate, "weight_decay": 0.0},
+                {"params": list(network.parameters()), "lr": recipe.reviewer_rate, "weight_decay": 0.05},
+            ],
+            betas=(0.9, 0.98),
+        )
+        total = recipe.epochs * self.steps
+        warm = max(1, round(recipe.warmup * total))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min((step + 1) / warm, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
+        )
+
+    def epoch(self, epoch: int, progress: Any) -> float:
+        """One pass over a fresh draw of items (Efraimidis & Spirakis, 2006); the mean loss a step."""
+        self.network.train()
+        self.bottleneck.train()
+        torch.manual_seed(self.recipe.seed * 1000 + epoch)
+        rng = np.random.default_rng([self.recipe.seed, epoch])
+        order = rng.permutation(np.argsort(np.log(rng.random(len(self.items))) / self.chance)[::-1][: self.drawn])
+        total = 0.0
+        for start in range(0, len(order), self.recipe.batch):
+            loss = self._loss(order[start : start + self.recipe.batch], rng)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for group in self.optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            total += float(loss.detach())
+            progress.update()
+        return total / self.steps
+
+    def _loss(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """The mean over rows."""
+        recipe, count = self.recipe, len(rows)
+        levels = [level_cells(self.items, index, rows) for index in range(len(self.bottleneck.levels))]
+        coarse = rng.random(count) < recipe.coarse_rates
+        rates = torch.from_numpy(np.where(coarse, rng.integers(1, len(RATES), count), 0))
+        maps, codes = zip(*(self.bottleneck.maps(i, level, rates) for i, level in enumerate(levels)), strict=True)
+        turns = torch.from_numpy(rng.integers(0, 4 if recipe.flips else 1, count))
+        mapped = np.flatnonzero(rng.random(count) >= recipe.without_maps)
+        told = [_turned(values, turns)[mapped] for values in maps]
+        answers = self.network(_batch(self.items, rows, told, mapped))
+        truth = torch.from_numpy(self.items.columns["truth"][rows])
+        loss = sum(
+            functional.cross_entropy(x.float(), truth[:, i], label_smoothing=recipe.smoothing)
+            for i, x in enumerate(answers)
+        )
+        bits = sum(
+            (level.bits(cells.vectors) * cells.open[..., None]).sum()
+            for level, cells in zip(self.bottleneck.levels, levels, strict=True)
+        )
+        lost = _lost(self.bottleneck, levels, codes).mean()
+        whole: Tensor = loss + recipe.rate_weight * bits / count + recipe.head_weight * lost
+        return whole
+
+    def save(self, path: Path, epoch: int, run: BottleneckRun) -> None:
+        """Everything that is needed to go on, written whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "epoch": epoch,
+            "bottleneck": self.bottleneck.state_dict(),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "run": asdict(run),
+        }
+        torch.save(state, path.with_suffix(".draft"))
+        path.with_suffix(".draft").replace(path)
+
+    def restore(self, path: Path, run: BottleneckRun) -> int:
+        """Take up a saved run; returns how many epochs are done, 0 when there is nothing saved."""
+        if not path.is_file():
+            return 0
+        state = torch.load(path, weights_only=True)
+        self.bottleneck.load_state_dict(state["bottleneck"])
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        run.before, run.epochs = state["run"]["before"], state["run"]["epochs"]
+        return int(state["epoch"])
+
+
+def _turned(values: Tensor, turns: Tensor) -> Tensor:
+    """Maps (B, rows, columns, K) mirrored up-down where `turns` has bit 0, left-right where it has bit 1."""
+    for bit, axis in ((1, 1), (2, 2)):
+        values = torch.where(((turns & bit) > 0)[:, None, None, None], values.flip(axis), values)
+    return values
