@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
 # Tests that need one of these are skipped, loudly, where it is missing.
-TEST_PACKAGES := chromium faketime fonts-dejavu-core postgresql
+TEST_PACKAGES := chromium faketime fonts-dejavu-core gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good postgresql
 
 .PHONY: help demo test lint models bench bench-edge proto system system-test install install-bench install-demo edge-bundle
 

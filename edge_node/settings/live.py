@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from fusion.config import NOT_SHOWN, Settings
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S*")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S*|gst:.*")
+"""A pipeline of GStreamer has spaces in it."""
 
 
 class SupervisedSettings(Settings):
