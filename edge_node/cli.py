@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusion.console import add_overrides, guarded
+from edge_node.inspection.arguments import add_spool
+from fusion.console import add_overrides, guarded, whole_number
 
 _EXIT_CODES = (
     "exit codes: 0 done or drained, 2 configuration, 3 recording or input, 4 models, "
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--config", type=Path, required=True, help="edge.toml")
     add_overrides(status)
     status.set_defaults(run=_status)
+    add_spool(commands)
     _add_doctor(commands)
     _add_bench(commands)
     top = commands.add_parser("top", help="a running daemon's figures, live on a terminal", epilog=_EXIT_CODES)
@@ -61,7 +63,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.add_argument("recording", type=Path, nargs="?", help="default: the configuration's, or the bundled one")
     bench.add_argument("--config", type=Path, help="edge.toml; default: the bundled task and recording")
     add_overrides(bench)
-    bench.add_argument("--samples", type=_count, default=0, help="measure at most so many; default: all")
+    bench.add_argument("--samples", type=whole_number, default=0, help="measure at most so many; default: all")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     bench.set_defaults(run=_bench)
 
@@ -84,7 +86,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     doctor.add_argument("--config", type=Path, help="edge.toml; default: the bundled task and recording")
     add_overrides(doctor)
     doctor.add_argument("--recording", type=Path, help="try the engines on this one; default: the task's bundled one")
-    doctor.add_argument("--samples", type=_count, default=30, help="of the recording, at most")
+    doctor.add_argument("--samples", type=whole_number, default=30, help="of the recording, at most")
     doctor.add_argument("--write", type=Path, metavar="FILE", help="write the chosen [engine] table there")
     doctor.set_defaults(run=_doctor)
 
@@ -105,12 +107,6 @@ def _seconds(text: str) -> float:
     if not 0.1 <= found <= 3600:
         raise argparse.ArgumentTypeError(f"{text}: give seconds, 0.1 to 3600")
     return found
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
-    return int(text)
 
 
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

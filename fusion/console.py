@@ -52,3 +52,10 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
+
+
+def whole_number(text: str) -> int:
+    """An option's value from 1 on. Raises what argparse tells in one line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
+    return int(text)
