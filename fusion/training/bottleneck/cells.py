@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from fusion.codec import Profile, unpack_gates
 from fusion.engines import Array, Engine, load_engine
+from fusion.errors import InputError
 from fusion.perception.detector import DetectorStage
 from fusion.review.answers import match_truth, truth_answers
 from fusion.review.features import bin_weights, region
@@ -75,11 +76,13 @@ class CellItems:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a whole cache."""
+        """Read a whole cache. Raises `InputError` when it has no items."""
         described = json.loads((folder / _META).read_text(encoding="utf-8"))
         layout = FeatureLayout.model_validate(described["layout"])
         parts = [dict(np.load(path, allow_pickle=False)) for path in sorted(folder.glob("shard-*.npz"))]
         parts = [part for part in parts if len(part["scene"])]
+        if not parts:
+            raise InputError(f"{folder}: the detector found no items in these pictures; give more or other pictures")
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         levels = range(len(layout.strides))
         return cls(

@@ -106,13 +106,14 @@ def train_bottleneck(
 
 @torch.inference_mode()
 def measure(bottleneck: Bottleneck, network: ReviewerNetwork, items: CellItems, size: int = 128) -> dict[str, float]:
-    """Of the items a device would escalate, at the finest rate: `verdict`, the share wholly right; `nll`, the summed
-    cross-entropy; `bits`, what an item's codes cost by tables counted on these very codes; `head`, the share lost
-    to the detection head. And `verdict_least` and `nll_least` of the coarsest rate.
+    """Of the items a device would escalate (all, where it would none), at the finest rate: `verdict`, the share wholly
+    right; `nll`, the summed cross-entropy; `bits`, what an item's codes cost by tables counted on these very codes;
+    `head`, the share lost to the detection head. And `verdict_least` and `nll_least` of the coarsest rate.
     """
     network.eval()
     bottleneck.eval()
-    chosen, prefix = np.flatnonzero(escalated_rows(items.columns)), network.prefix_cache()
+    asked, prefix = escalated_rows(items.columns), network.prefix_cache()
+    chosen = np.flatnonzero(asked if asked.any() else np.ones(len(items), np.bool_))
     codes: list[list[Tensor]] = [[] for _ in bottleneck.levels]
     found: dict[str, float] = {}
     lost = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,9 @@ from fusion.cli import main
 from fusion.codec import RATES, Profile
 from fusion.codec.steps import coarser_symbols, codes_of
 from fusion.engines import load_engine
+from fusion.errors import InputError
 from fusion.perception.detector import DetectorStage
-from fusion.recording.pictures.image_folder import ImageFolder
+from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.review.features import extract_features
 from fusion.review.layout import layout_for
 from fusion.task import Task
@@ -91,6 +93,17 @@ def test_the_rate_model_is_a_distribution_over_codes(spread: float, seed: int) -
         model.logits += torch.randn_like(model.logits)
         shares = 2 ** -model(torch.arange(-400.0, 401.0)[:, None])
     assert shares.sum() == pytest.approx(1, abs=2e-3)  # far tails are held at the least share
+
+
+def test_pictures_without_items_are_refused(pcb: Task, bundle: Path, taps: tuple[Tap, ...], tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "dark.png"), np.zeros((640, 640, 3), np.uint8))
+    (tmp_path / "labels" / "dark.txt").write_text("")
+    dark = ImageFolder(tmp_path, form=LabelForm.DEEPPCB, classes=pcb.classes)
+    source = FolderMoments(dark, pcb, ("dark",))
+    with pytest.raises(InputError, match="the detector found no items in these pictures"):
+        build_cells(tmp_path / "cells", pcb, bundle, taps, source, threads=1, quiet=True)
 
 
 def test_table_bits_are_the_entropy() -> None:
