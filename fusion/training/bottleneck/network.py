@@ -142,11 +142,3 @@ def _regression(codes: Tensor, vectors: Tensor) -> nn.Linear:
         layer.weight.copy_(weight)
         layer.bias.copy_(mean_vectors - weight @ mean_codes)
     return layer
-
-
-def table_bits(codes: Tensor) -> Tensor:
-    """Bits (K,) a code of each channel costs by counts of `codes` (n, K): what static tables of them would take."""
-    values = torch.arange(-CLIP, CLIP + 1)
-    counts = (codes[:, :, None] == values).sum(0).double()
-    share = counts / len(codes)
-    return -(share * share.clamp(min=1e-12).log2()).sum(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.cli import main
-from fusion.codec import RATES, Profile
+from fusion.codec import RATES, Profile, fit_frequencies
 from fusion.codec.steps import coarser_symbols, codes_of
 from fusion.engines import load_engine
 from fusion.errors import InputError
@@ -23,8 +24,8 @@ from fusion.review.features import extract_features
 from fusion.review.layout import layout_for
 from fusion.task import Task
 from fusion.training.bottleneck.cells import CellItems, build_cells
-from fusion.training.bottleneck.learning import begin, level_cells
-from fusion.training.bottleneck.network import LevelBottleneck, LogisticMixture, table_bits
+from fusion.training.bottleneck.learning import begin, item_bits, level_cells
+from fusion.training.bottleneck.network import LevelBottleneck, LogisticMixture
 from fusion.training.bottleneck.taps import Tap, read_taps
 from fusion.training.detection.trunk import CLIP
 from fusion.training.review_items import Device, ItemRecipe
@@ -106,9 +107,31 @@ def test_pictures_without_items_are_refused(pcb: Task, bundle: Path, taps: tuple
         build_cells(tmp_path / "cells", pcb, bundle, taps, source, threads=1, quiet=True)
 
 
-def test_table_bits_are_the_entropy() -> None:
-    codes = torch.tensor([[0.0, 5.0], [1.0, 5.0], [0.0, 5.0], [1.0, 5.0]])
-    assert table_bits(codes).tolist() == pytest.approx([1.0, 0.0])
+def test_an_items_bits_are_what_the_codec_needs_for_it(
+    items: CellItems, pictures: ImageFolder, pcb: Task, bundle: Path, taps: tuple[Tap, ...]
+) -> None:
+    profile = Profile.load(bundle)
+    levels, steps = [], [float(level.step.mean()) for level in profile.levels]
+    bottleneck = begin(items, taps, steps, 7)
+    for index, level in enumerate(bottleneck.levels):
+        codes = level.quantised(torch.from_numpy(items.cells[index].astype(np.float32))).detach().numpy()
+        levels.append(replace(profile.levels[index], frequencies=fit_frequencies(codes.astype(np.int8), CLIP)))
+    made = Profile.create(
+        task="pcb", image_width=640, image_height=640, levels=tuple(levels), trunk_sha256=profile.trunk_sha256
+    )
+    stage = DetectorStage(load_engine(bundle / "detector.onnx", backend="onnxruntime", threads=1), pcb, made)
+    device = Device(pcb, made, stage, None, layout_for(pcb, made), ItemRecipe())
+    found, _ = device.look(0, FolderMoments(pictures, pcb, ("b0", "b1")).load(0))
+    rows = np.arange(len(found.detections[: ItemRecipe().most]))
+    bits = item_bits(bottleneck, items, items, rows)
+    sizes = []
+    for row in rows:
+        maps = device.evidence(ItemId(SampleId("d", "0" * 16, 1), int(row) + 1), found, None, int(row)).maps
+        assert maps is not None
+        sizes.append(8 * sum(len(layer.symbols) for layer in maps.layers))
+    overhead = np.array(sizes) - bits  # three streams end on whole words
+    assert (overhead > -64).all()
+    assert (overhead < 3 * 64 + 0.05 * bits).all()
 
 
 def test_the_command_makes_a_bundle_of_fewer_bits_and_the_same_boxes(
