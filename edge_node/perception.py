@@ -84,7 +84,10 @@ class Perception(Protocol):
         """
 
     def encode(self, sample: Sample, look: Look, index: int, track: int, decision: Decision) -> OutboxBlobs:
-        """The evidence about detection `index`, with what is kept until it is asked for. Raises `EvidenceError`."""
+        """The evidence about detection `index`, with what is kept until it is asked for.
+
+        Raises `InputError` where there can be none; the item alone is then closed.
+        """
 
 
 def keep_context(

@@ -19,7 +19,7 @@ from edge_node.suspicion import suspicion
 from edge_node.tracker import Tracker, TrackView
 from fusion.clock import Clock
 from fusion.codec import FULL
-from fusion.errors import EvidenceError, InputError
+from fusion.errors import InputError
 from fusion.geometry import Rig
 from fusion.synchronization import Aligned, Synchronizer
 from fusion.types import Gap, ItemId, ItemState, Reading, Sample, SampleId
@@ -199,7 +199,7 @@ class Pipeline:
             return record
         try:
             blobs = self._stages.perception.encode(sample, look, index, view.track, decision)
-        except EvidenceError as error:
+        except InputError as error:
             self._stages.screener.settle(decision, None)
             return replace(record, state=ItemState.QUARANTINED, note=str(error))
         self._stages.screener.settle(decision, len(blobs.evidence))

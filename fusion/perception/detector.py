@@ -26,7 +26,8 @@ _LEAST_SCORE = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectorResult:
-    """What the detector makes of one picture. Boxes are in pixels of the model's input, which `placement` explains.
+    """What the detector makes of one picture. Boxes are in pixels of the model's input, which `placement` explains, and
+    lie in the part of it that the picture takes.
 
     `detections` are sorted by score. `maps` are the trunk's codes, one (K, h, w) int8 a level, finest first;
     `cell_scores` the best class score a cell, (h, w) float32. `engine_ns` is the engine's part of the time.
@@ -86,7 +87,7 @@ class DetectorStage:
         best = predictions[4:].max(0)
         conditions = outputs[_CONDITIONS][0] if _CONDITIONS in outputs else np.zeros((0, len(best)), np.float32)
         return DetectorResult(
-            self._detections(predictions, best, conditions),
+            self._detections(predictions, best, conditions, _frame_limits(image, placement)),
             [outputs[level.name][0] for level in self.profile.levels],
             self._by_level(best),
             placement,
@@ -108,13 +109,13 @@ class DetectorStage:
         return [part.reshape(size) for part, size in zip(np.split(best, ends[:-1]), self._sizes, strict=True)]
 
     def _detections(
-        self, predictions: Float32Array, best: Float32Array, conditions: Float32Array
+        self, predictions: Float32Array, best: Float32Array, conditions: Float32Array, limits: Float32Array
     ) -> tuple[Detection, ...]:
         found = np.flatnonzero(best >= self._score_floor)
         if len(found) > _CANDIDATES:
             found = np.sort(found[np.argpartition(-best[found], _CANDIDATES)[:_CANDIDATES]])
         columns = predictions[:, found]
-        corners = self._corners(columns[:4])
+        corners = _corners(columns[:4], limits)
         usable = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]) & np.isfinite(columns[:4]).all(0)
         corners, class_scores, scores = corners[usable], columns[4:, usable].T, best[found][usable]
         condition_scores = _shares(conditions[:, found[usable]].T)
@@ -131,12 +132,19 @@ class DetectorStage:
             for i in kept
         )
 
-    def _corners(self, boxes: Float32Array) -> Float32Array:
-        """Boxes (4, n) of centre and size as corners (n, 4), clipped to the input."""
-        half = boxes[2:] / 2
-        corners = np.concatenate([boxes[:2] - half, boxes[:2] + half]).T
-        limit = np.tile(np.array([self.profile.image_width, self.profile.image_height], np.float32), 2)
-        return np.asarray(np.clip(corners, 0.0, limit), np.float32)
+
+def _frame_limits(image: Image, placement: Placement) -> Float32Array:
+    """The part of the model's input that a picture takes, as x1 y1 x2 y2: what is beside it is padding."""
+    height, width = image.pixels.shape[:2]
+    part = placement.from_frame(Box2D(0.0, 0.0, float(width), float(height)))
+    return np.array([part.x1, part.y1, part.x2, part.y2], np.float32)
+
+
+def _corners(boxes: Float32Array, limits: Float32Array) -> Float32Array:
+    """Boxes (4, n) of centre and size as corners (n, 4), clipped to `limits` (4,): x1 y1 x2 y2."""
+    half = boxes[2:] / 2
+    corners = np.concatenate([boxes[:2] - half, boxes[:2] + half]).T
+    return np.asarray(np.clip(corners, np.tile(limits[:2], 2), np.tile(limits[2:], 2)), np.float32)
 
 
 def _shares(scores: Float32Array) -> Float32Array:

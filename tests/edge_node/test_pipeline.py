@@ -106,15 +106,16 @@ def test_what_cannot_be_perceived_is_a_gap_and_takes_no_number():
     assert (first.sequence, third.sequence) == (1, 2)
 
 
-def test_what_cannot_be_encoded_is_quarantined():
+@pytest.mark.parametrize("error", [EvidenceError("too many cells"), InputError("a box outside the frame")])
+def test_what_cannot_be_encoded_is_quarantined(error):
     class Mute(FakePerception):
         def encode(self, *given):
-            raise EvidenceError("too many cells")
+            raise error
 
     (record,) = Bench(perception=Mute()).play(camera_frames(1))
     told = [(item.state, item.note) for item in record.items if item.reasons]
     assert told
-    assert set(told) == {(ItemState.QUARANTINED, "too many cells")}
+    assert set(told) == {(ItemState.QUARANTINED, str(error))}
 
 
 def test_disorder_and_late_frames_become_gaps_in_order():

@@ -2,12 +2,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion.clock import ManualClock
 from fusion.codec.synthetic import synthetic_profile
 from fusion.engines import load_engine
 from fusion.errors import ModelError
-from fusion.perception import DetectorStage
+from fusion.perception import DetectorStage, crop_pixels
+from fusion.perception.evidence import cut_out
 from fusion.types import Box2D, Image
 
 
@@ -123,6 +126,47 @@ def test_boxes_are_clipped_and_what_is_left_of_nothing_is_dropped(task, profile)
     boxes = [[0, 0, 40, 40], [300, 300, 20, 20], [50, 50, -4, 10], [nan, 5, 5, 5], [50, 50, inf, inf]]
     result = DetectorStage(scripted(profile, boxes, [[0.9, 0, 0]] * 5), task, profile).run(blank())
     assert [d.box for d in result.detections] == [Box2D(0, 0, 20, 20)]
+
+
+def test_what_lies_in_the_padding_is_dropped_and_what_reaches_into_it_is_cut(task, profile):
+    boxes = [[64, 8, 30, 12], [64, 14, 20, 20], [64, 94, 10, 4], [64, 11, 8, 10]]
+    image = blank(128, 256)  # half as large, it takes rows 16 to 80 of 96
+    result = DetectorStage(scripted(profile, boxes, [[0.9, 0, 0]] * 4), task, profile).run(image)
+    assert [d.box for d in result.detections] == [Box2D(54, 16, 74, 24)]
+    assert crop_pixels(image, result.placement, result.detections[0].box).area == Box2D(96, 0, 160, 64)
+
+
+@given(
+    st.tuples(*[st.floats(-20, 160, width=32)] * 2, *[st.floats(0, 80, width=32)] * 2),
+    st.integers(1, 400),
+    st.integers(1, 400),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_told_shows_some_of_the_frame(task, profile, box, height, width):
+    image = blank(height, width)
+    result = DetectorStage(scripted(profile, [box], [[0.9, 0, 0]]), task, profile).run(image)
+    for found in result.detections:
+        cut_out(image, result.placement, found.box, 16)
+        seen = result.placement.to_frame(found.box)
+        assert seen.x1 > -1e-3
+        assert seen.y1 > -1e-3
+        assert seen.x2 < width * (1 + 1e-6)
+        assert seen.y2 < height * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(160, 213), (161, 213), (7, 1000)])
+def test_a_box_at_a_border_that_falls_between_pixels_shows_some_of_the_frame(task, profile, height, width):
+    image = blank(height, width)
+    scale = min(128 / width, 96 / height)
+    right, bottom = (
+        (128 - round(width * scale)) // 2 + width * scale,
+        (96 - round(height * scale)) // 2 + height * scale,
+    )
+    for off in np.linspace(-1e-5, 1e-5, 21):
+        boxes = [[right + off + 2, 48, 4, 2], [64, bottom + off + 2, 2, 4]]
+        result = DetectorStage(scripted(profile, boxes, [[0.9, 0, 0]] * 2), task, profile).run(image)
+        for found in result.detections:
+            cut_out(image, result.placement, found.box, 16)
 
 
 def test_at_most_so_many_detections_the_best_first(task, profile):
