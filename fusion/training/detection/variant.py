@@ -38,6 +38,8 @@ FACTS_NAME = "detector-variant.json"
 _CALIBRATION_IMAGES, _SENSITIVITY_IMAGES, _LATENCY_IMAGES = 60, 8, 8
 _OPEN = 0.05
 """A block is judged at the anchors whose best score in float32 is at least so much."""
+_LEAST_MAP50 = 0.05
+"""Below so much in float32 it finds what it finds by chance: wrong pictures, wrong classes, or nothing learnt."""
 Figures = dict[str, dict[str, dict[str, float]]]
 """By engine, then `float32` or `variant`, then figure."""
 
@@ -68,7 +70,7 @@ def write_detector_variant(
     Ranges and tables come from pictures to learn from, the gate from those to validate on. Where the whole graph in
     int8 loses too much, its most sensitive blocks are left in float32: one, two, four and so on. Raises `ModelError`
     that tells the losses when nothing passes in every engine that can run it, or when there is nothing to lose because
-    the float32 graph finds none of what those pictures show; nothing is left behind then.
+    the float32 graph finds next to none of what those pictures show; nothing is left behind then.
     """
     profile = Profile.load(bundle)
     profile.check_trunk(bundle / GRAPH_NAME)
@@ -167,11 +169,14 @@ class _Gate:
 
 
 def refuse_blind(graph: Path, found: Sequence[float]) -> None:
-    """Raise `ModelError` when any mAP50 in `found`, of the float32 `graph`, is 0: a gate would let everything pass."""
-    if not all(value > 0 for value in found):
+    """Raise `ModelError` when any mAP50 in `found`, of the float32 `graph`, is next to nothing: a gate would let
+    everything pass, for there is nothing to lose.
+    """
+    if low := [value for value in found if not value >= _LEAST_MAP50]:
         raise ModelError(
-            f"{graph}: finds nothing that the validation pictures in --data show, so nothing can be held to it; give "
-            "the pictures it was made for"
+            f"{graph}: finds nothing or next to nothing that the validation pictures in --data show: mAP50 "
+            f"{low[0]:.4f}, and at least {_LEAST_MAP50} is needed to hold anything to it; the pictures or their "
+            "classes do not fit it: give those it was made for"
         )
 
 
