@@ -19,6 +19,7 @@ from fusion.engines import Array, Engine, load_engine
 from fusion.errors import ModelError
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
+from fusion.perception.detector_variant import detector_precision
 from fusion.perception.fused import FusionStage
 from fusion.perception.novelty import ReferenceTokens
 from fusion.preparation.fusion_spec import FusionSpec
@@ -58,8 +59,9 @@ def load_detector(task: Task, folder: Path, settings: EngineSettings) -> Detecto
     if profile.task != task.name:
         raise ModelError(f"{folder}: models of task {profile.task!r}, not {task.name!r}; set 'models' or 'task'")
     graph = folder / DETECTOR
+    precision = detector_precision(folder, settings.precision)
     engine = load_engine(
-        graph, backend=settings.backend, threads=settings.threads, precision=settings.precision, cache=settings.folder
+        graph, backend=settings.backend, threads=settings.threads, precision=precision, cache=settings.folder
     )
     profile.check_trunk(graph)
     detector = DetectorStage(

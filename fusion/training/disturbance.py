@@ -16,6 +16,7 @@ import numpy as np
 from fusion.codec import Profile
 from fusion.engines import load_engine
 from fusion.perception.detector import DetectorStage
+from fusion.perception.detector_variant import detector_precision
 from fusion.simulation.sample import SimulatedSample
 from fusion.simulation.scene_set import read_scene
 from fusion.task import Task
@@ -85,7 +86,7 @@ def disturbed_cache(
         kept = open_cache(out)
         if kept.stems == calm.stems and kept.meta.get("profile") == profile.sha256:
             return kept
-    engine = load_engine(bundle / "detector.onnx", backend="auto", threads=threads)
+    engine = load_engine(bundle / "detector.onnx", threads=threads, precision=detector_precision(bundle))
     reader = SceneReader(task, DetectorStage(engine, task, profile), profile)
     numbers = {stem: index for index, stem in enumerate(calm.stems)}
 

@@ -16,6 +16,7 @@ from fusion.codec import FULL, RATES, Profile, Rate
 from fusion.engines import load_engine
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
+from fusion.perception.detector_variant import detector_precision
 from fusion.perception.evidence import crop_pixels, make_evidence
 from fusion.perception.fused import FusionStage
 from fusion.preparation.fusion_spec import SPEC_NAME
@@ -72,7 +73,8 @@ class Device:
     def load(cls, task: Task, bundle: Path, recipe: ItemRecipe) -> Self:
         """The models of a bundle folder, one thread each."""
         profile = Profile.load(bundle)
-        engine = load_engine(bundle / "detector.onnx", backend=recipe.backend, threads=1)
+        precision = detector_precision(bundle)
+        engine = load_engine(bundle / "detector.onnx", backend=recipe.backend, threads=1, precision=precision)
         detector = DetectorStage(engine, task, profile, score_floor=recipe.score_floor)
         if not (bundle / SPEC_NAME).is_file():
             return cls(task, profile, detector, None, layout_for(task, profile), recipe)

@@ -20,6 +20,7 @@ from fusion.codec import Profile
 from fusion.engines import load_engine
 from fusion.errors import InputError
 from fusion.perception.detector import DetectorResult, DetectorStage
+from fusion.perception.detector_variant import detector_precision
 from fusion.perception.fused import told_conditions
 from fusion.preparation import WINDOW_SAMPLES, points_input, speech_present
 from fusion.preparation.boxes import box3d_vector
@@ -226,7 +227,8 @@ def cache_features(
     }
     if (ready := _finished(out, meta)) is not None:
         return ready
-    engine = load_engine(bundle / "detector.onnx", backend=backend, threads=threads)
+    precision = detector_precision(bundle)
+    engine = load_engine(bundle / "detector.onnx", backend=backend, threads=threads, precision=precision)
     reader = SceneReader(task, DetectorStage(engine, task, profile), profile, seed)
     return write_cache(out, stems, lambda stem: read_scene(scenes, stem), reader, meta)
 

@@ -14,6 +14,7 @@ from fusion.errors import InputError
 from fusion.evaluation.scene_picture import Shot
 from fusion.geometry import CameraCalibration, apply
 from fusion.perception.detector import DetectorResult, DetectorStage
+from fusion.perception.detector_variant import detector_precision
 from fusion.perception.fused import NOTHING, FusionStage
 from fusion.preparation.surround import STRIDE, InputSize, camera_view
 from fusion.recording.base import RecordingReader, open_recording
@@ -71,7 +72,7 @@ class ItemViewer:
         self._camera = next(iter(task.of_modality(Modality.CAMERA)), "")
         profile = Profile.load(folder)
         graph = folder / "detector.onnx"
-        engine = load_engine(graph, threads=threads)
+        engine = load_engine(graph, threads=threads, precision=detector_precision(folder))
         profile.check_trunk(graph)
         most = min(_MOST, chosen.spec.queries)
         self._detector = DetectorStage(engine, task, profile, max_detections=most)

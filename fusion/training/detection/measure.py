@@ -11,6 +11,7 @@ from fusion.codec import Profile
 from fusion.engines import Engine, load_engine
 from fusion.evaluation.detection import DetectionLog, DetectionMetrics
 from fusion.perception import DetectorStage
+from fusion.perception.detector_variant import detector_precision
 from fusion.recording.pictures.image_folder import LabelledBox, LabelledImage
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
@@ -23,7 +24,8 @@ def measure_detector(
     task: Task, folder: Path, pictures: Iterable[LabelledImage], *, threads: int = 2, backend: str = "onnxruntime"
 ) -> DetectionMetrics:
     """The graph of the bundle in `folder` on labelled pictures."""
-    engine = load_engine(folder / GRAPH_NAME, backend=backend, threads=threads)
+    precision = detector_precision(folder)
+    engine = load_engine(folder / GRAPH_NAME, backend=backend, threads=threads, precision=precision)
     return measure_engine(task, engine, Profile.load(folder), pictures)
 
 

@@ -21,13 +21,14 @@ from fusion.codec import Profile
 from fusion.engines import Array, load_engine
 from fusion.engines.base import Tensor, check_inputs
 from fusion.errors import ModelError, UnavailableError
+from fusion.perception.detector_variant import VARIANT_NAME
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.measure import measure_engine
 from fusion.training.detection.sources import split_stems
 from fusion.training.detection.tensorrt_operators import refused_by_tensorrt
-from fusion.training.detection.variant import FACTS_NAME, refuse_blind
+from fusion.training.detection.variant import refuse_blind
 from fusion.training.variants import check_max_loss, staged
 
 PLAN_NAME = "detector.plan"
@@ -70,7 +71,7 @@ def write_plan(task: Task, bundle: Path, pictures: ImageFolder, out: Path, *, ma
         profile.save(part)
         facts = {"precision": "fp16", "engine": "tensorrt", "accuracy": told, "profile_sha256": profile.sha256}
         facts |= {"tensorrt": import_module("tensorrt").__version__, "gpu": torch.cuda.get_device_name()}
-        (part / FACTS_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (part / VARIANT_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return f"wrote {out / PLAN_NAME}; {told}"
 
 

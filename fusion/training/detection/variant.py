@@ -22,6 +22,7 @@ from tqdm import tqdm
 from fusion.codec import Profile
 from fusion.engines import Array, Engine, load_engine
 from fusion.errors import ConfigError, ModelError
+from fusion.perception.detector_variant import VARIANT_NAME
 from fusion.preparation import letterbox, to_input
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
@@ -34,7 +35,6 @@ from fusion.training.detection.sources import calibration_pictures, split_stems
 from fusion.training.variants import BF16, INT8, able_backends, check_max_loss, paired_latency, staged
 from fusion.types import Float32Array, UInt8Array
 
-FACTS_NAME = "detector-variant.json"
 _CALIBRATION_IMAGES, _SENSITIVITY_IMAGES, _LATENCY_IMAGES = 60, 8, 8
 _OPEN = 0.05
 """A block is judged at the anchors whose best score in float32 is at least so much."""
@@ -91,7 +91,7 @@ def write_detector_variant(
         facts["bytes"] = {which: (root / GRAPH_NAME).stat().st_size for which, root in _both(bundle, part)}
         facts["latency_ms"] = gate.latency(part / GRAPH_NAME, learn[:_LATENCY_IMAGES])
         facts["profile_sha256"] = {"float32": Profile.load(bundle).sha256, "variant": profile.sha256}
-        (part / FACTS_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (part / VARIANT_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         _describe(task, part, facts, profile)
     return facts
 

@@ -15,10 +15,11 @@ from fusion.cli import main
 from fusion.codec import Profile
 from fusion.engines import Array, Engine, load_engine
 from fusion.errors import ConfigError, ModelError, UnavailableError
+from fusion.perception.detector_variant import VARIANT_NAME
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
 from fusion.training.detection import tensorrt
-from fusion.training.detection.tensorrt import FACTS_NAME, PLAN_NAME, check_available, write_plan
+from fusion.training.detection.tensorrt import PLAN_NAME, check_available, write_plan
 from fusion.training.detection.tensorrt_operators import refused_by_tensorrt
 
 
@@ -113,7 +114,7 @@ def test_a_plan_is_kept_only_if_it_finds_as_much(
         return
     assert str(out / PLAN_NAME) in write_plan(task, bundle, pictures, out, max_loss=0.01, threads=1)
     assert (out / PLAN_NAME).read_bytes() == b"plan"
-    assert '"gpu": "a GPU"' in (out / FACTS_NAME).read_text()
+    assert '"gpu": "a GPU"' in (out / VARIANT_NAME).read_text()
     assert Profile.load(out).sha256 == Profile.load(bundle).sha256
     with pytest.raises(ConfigError, match="--max-loss 2"):
         write_plan(task, bundle, pictures, tmp_path / "other", max_loss=2, threads=1)

@@ -17,6 +17,7 @@ from fusion.codec import Profile
 from fusion.engines import load_engine
 from fusion.errors import ConfigError, ModelError
 from fusion.evaluation.detection import DetectionMetrics
+from fusion.perception.detector_variant import VARIANT_NAME
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
 from fusion.training import variants
@@ -24,7 +25,7 @@ from fusion.training.detection import mixed, variant
 from fusion.training.detection.measure import measure_detector, measure_engine
 from fusion.training.detection.sources import image_folder, split_stems
 from fusion.training.detection.tensorrt_operators import refused_by_tensorrt
-from fusion.training.detection.variant import FACTS_NAME, Wanted, refuse_blind, report, write_detector_variant
+from fusion.training.detection.variant import Wanted, refuse_blind, report, write_detector_variant
 from fusion.training.detection.warm_start import read_weights
 
 LENIENT = 0.2
@@ -46,7 +47,7 @@ def test_an_int8_detector_is_a_trunk_of_its_own(int8: Path, bundle: Path) -> Non
     assert [level.channels for level in profile.levels] == [level.channels for level in whole.levels]
     for ours, theirs in zip(profile.levels, whole.levels, strict=True):
         np.testing.assert_array_equal(ours.step, theirs.step)
-    facts = json.loads((int8 / FACTS_NAME).read_text())
+    facts = json.loads((int8 / VARIANT_NAME).read_text())
     assert facts["profile_sha256"] == {"float32": whole.sha256, "variant": profile.sha256}
     assert facts["quantised"] > 30
     assert facts["bytes"]["variant"] < 0.7 * facts["bytes"]["float32"]
@@ -57,7 +58,7 @@ def test_an_int8_detector_is_a_trunk_of_its_own(int8: Path, bundle: Path) -> Non
 
 
 def test_the_gate_told_what_the_device_would_find(int8: Path, task: Task, pictures: ImageFolder) -> None:
-    facts = json.loads((int8 / FACTS_NAME).read_text())
+    facts = json.loads((int8 / VARIANT_NAME).read_text())
     assert set(facts["accuracy"]) == {"onnxruntime", "openvino"}
     stems = split_stems(pictures)[1]
     for backend, figures in facts["accuracy"].items():
