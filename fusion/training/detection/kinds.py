@@ -13,6 +13,9 @@ import numpy as np
 from fusion.errors import ModelError
 from fusion.types import Float32Array, TruthObject
 
+_TOLD = 8
+"""How many names a message tells."""
+
 
 def kind_of(thing: TruthObject) -> str:
     """The kind of an object whose truth is known."""
@@ -37,6 +40,30 @@ def sorted_kinds(kinds: Iterable[str], classes: Sequence[str], conditions: Seque
     if strange := sorted(found - set(known)):
         raise ModelError(f"the task has no {', '.join(strange)}; it knows {', '.join(classes)}")
     return tuple(sorted(known, key=lambda kind: (classes.index(class_of(kind)), known.index(kind))))
+
+
+def unfit(kinds: Sequence[str], classes: Sequence[str], conditions: Sequence[str]) -> str:
+    """Why a detector of `kinds` is none of these classes and conditions, in words; empty when it is: each class has a
+    kind, none has another name, and they are in order.
+    """
+    if strange := [
+        kind for kind in kinds if class_of(kind) not in classes or not _known(condition_of(kind), conditions)
+    ]:
+        return f"the task has no {_some(strange)}"
+    if missing := [name for name in classes if name not in map(class_of, kinds)]:
+        return f"nothing of it is a {_some(missing)}"
+    if sorted_kinds(kinds, classes, conditions) != tuple(kinds):
+        return f"they are {_some(kinds)}, of {_some(classes)}"
+    return ""
+
+
+def _known(condition: str, conditions: Sequence[str]) -> bool:
+    return not condition or condition in conditions
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
 
 
 def membership(kinds: Sequence[str], groups: Sequence[str], *, by_condition: bool = False) -> Float32Array:

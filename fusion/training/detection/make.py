@@ -16,6 +16,8 @@ from fusion.evaluation.detection import DetectionMetrics
 from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME, write_card, write_digests
+from fusion.training.detection.architectures import class_names
+from fusion.training.detection.checkpoint import read_checkpoint
 from fusion.training.detection.export import export_detector
 from fusion.training.detection.measure import measure_detector, plain
 from fusion.training.detection.recipe import DetectorRecipe
@@ -79,6 +81,7 @@ def bundle_detector(
             "Data": f"{task.source}; what validates is held out of training and calibration; measured on the "
             + ("test split, which is untouched" if tested else "validation split, for there is no test split"),
             "Recipe": dict(recipe),
+            "Classes": {str(number): name for number, name in enumerate(class_names(read_checkpoint(weights)))},
             "Metrics": plain(metrics),
             "Held to": _best(metrics, held) | {"pictures_sha256": shown.sha256},
             "Fingerprint": {"profile_sha256": profile.sha256, "trunk_sha256": profile.trunk_sha256},

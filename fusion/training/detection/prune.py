@@ -12,7 +12,7 @@ from fusion.training.detection.checkpoint import SUFFIX, read_checkpoint, write_
 from fusion.training.detection.pruning import prune
 from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.train import train_detector
-from fusion.training.detection.validation import measure_checkpoint
+from fusion.training.detection.validation import check_classes, measure_checkpoint
 
 TABLE_NAME = "prune.json"
 WHOLE, CUT, TRAINED_ON = "whole", "pruned", "pruned and trained on"
@@ -24,9 +24,11 @@ def prune_detector(
     """Take `share` of the prunable channels out of the checkpoint `start`, train on under `out` by `recipe`, and write
     the table there; returns the table. With `recipe.epochs` 0 nothing is trained.
 
-    Raises `ModelError` for a checkpoint that cannot be pruned, `ConfigError` for a share outside 0..1.
+    Raises `ModelError` for a checkpoint that cannot be pruned or knows other classes, `ConfigError` for a share outside
+    0..1.
     """
     network = read_checkpoint(start)
+    check_classes(network, start, data_yaml)
     channels = prune(network, share)
     smaller = write_checkpoint(network, out / f"pruned{SUFFIX}")
     rows = {

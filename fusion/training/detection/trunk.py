@@ -25,7 +25,7 @@ from fusion.errors import ModelError
 from fusion.task import Task
 from fusion.training.detection.architectures import class_names
 from fusion.training.detection.checkpoint import read_checkpoint
-from fusion.training.detection.kinds import condition_of, membership, sorted_kinds
+from fusion.training.detection.kinds import condition_of, membership, unfit
 from fusion.types import BoolArray, Float32Array
 
 CLIP = 31
@@ -150,12 +150,15 @@ def _read_by(first: Any) -> Tensor:
 def load_detector(weights: Path, task: Task, image_width: int, image_height: int) -> Detector:
     """The network of an ultralytics `.pt`, batch-norms folded, in evaluation mode.
 
-    Raises `ModelError` when it is missing or was taught something else than `task`.
+    Raises `ModelError` when it is missing or was taught something else, or less, than the classes of `task`.
     """
     network = read_checkpoint(weights).fuse(verbose=False).eval()
     kinds = class_names(network)
-    if sorted_kinds(kinds, task.classes, task.conditions) != kinds:
-        raise ModelError(f"{weights}: its classes are not those of task {task.name} in their order; train it again")
+    if why := unfit(kinds, task.classes, task.conditions):
+        raise ModelError(
+            f"{weights}: its classes are not those of task {task.name} in their order: {why}; train it on that task's "
+            "data"
+        )
     told = any(condition_of(kind) for kind in kinds)
     return Detector(
         network,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fusion.training.detection.architectures import named, parameters
+from fusion.errors import ModelError
+from fusion.training.detection.architectures import Network, class_names, named, parameters
 from fusion.training.detection.checkpoint import read_checkpoint
 from fusion.training.detection.operations import multiply_adds
 from fusion.training.detection.recipe import DetectorRecipe
@@ -40,6 +41,22 @@ def measure_checkpoint(weights: Path, data_yaml: Path, recipe: DetectorRecipe, s
         exist_ok=True,
     )
     return row | {"map50": round(float(found.box.map50), 4), "map50_95": round(float(found.box.map), 4)}
+
+
+def check_classes(network: Network, where: Path, data_yaml: Path) -> None:
+    """Raise `ModelError` unless `network`, of the checkpoint `where`, knows the classes of the data in their order.
+
+    What it finds is compared with what is there by number.
+    """
+    from ultralytics.utils import YAML
+
+    names = YAML.load(data_yaml)["names"]
+    wanted = tuple(str(names[number]) for number in sorted(names))
+    if class_names(network) != wanted:
+        raise ModelError(
+            f"{where}: it knows {', '.join(class_names(network))}; the data has {', '.join(wanted)}, and so, in this "
+            "order, must the checkpoint; train it on the data first: fusion train detector --start"
+        )
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:

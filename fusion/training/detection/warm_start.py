@@ -13,10 +13,12 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from fusion.errors import ModelError
+from fusion.codec import Profile
+from fusion.errors import ConfigError, ModelError
+from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.architectures import Network, new_network
-from fusion.training.detection.kinds import class_of
+from fusion.training.detection.kinds import class_of, unfit
 
 _HALF, _QUANTISED = ".half", "_quantized"
 
@@ -51,14 +53,17 @@ def read_weights(graph: Path) -> dict[str, Tensor]:
 def bundle_network(folder: Path, names: Sequence[str]) -> Network:
     """The detector of the bundle in `folder` as a network of the trainer's, batch norms folded, with classes `names`.
 
-    Its architecture is what the card tells. Raises `ModelError` when there is no card, or the graph is no such network.
+    Its architecture is what the card tells, and so are its classes. Raises `ModelError` when there is no card, or the
+    graph is no such network, or knows other classes.
     """
     card = folder / "card.json"
     try:
-        architecture = str(json.loads(card.read_text(encoding="utf-8"))["Recipe"]["architecture"])
+        told = json.loads(card.read_text(encoding="utf-8"))
+        architecture = str(told["Recipe"]["architecture"])
         architecture = architecture.removesuffix(".yaml")  # as earlier builds wrote it
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{card}: does not tell the detector's architecture ({error!r}); give a checkpoint") from None
+    _check_classes(folder, told.get("Classes"), names)
     network = new_network(architecture, len(names)).fuse(verbose=False)
     weights = read_weights(folder / GRAPH_NAME)
     own = network.state_dict()
@@ -69,6 +74,28 @@ def bundle_network(folder: Path, names: Sequence[str]) -> Network:
     network.load_state_dict(own | weights)
     network.names = dict(enumerate(names))
     return network
+
+
+def _check_classes(folder: Path, told: Any, names: Sequence[str]) -> None:
+    """Raise `ModelError` unless the detector in `folder` knows `names` in their order. `told` is what its card says of
+    them, None where it was written before cards did: then those of its task count.
+    """
+    if isinstance(told, dict):
+        kinds = [str(name) for name in told.values()]
+        why = "" if kinds == list(names) else f"it knows {', '.join(kinds)}"
+    else:
+        task = Profile.load(folder).task
+        try:
+            known = Task.load(task)
+        except ConfigError:
+            raise ModelError(
+                f"{folder / 'card.json'}: does not tell the detector's classes, and its task {task!r} comes with no "
+                "bundle; export it again, or give a checkpoint"
+            ) from None
+        why = unfit(names, known.classes, known.conditions)
+        why = why and f"it knows the classes of task {task}: {', '.join(known.classes)}"
+    if why:
+        raise ModelError(f"{folder}: {why}; the data has {', '.join(names)}, and so, in this order, must the detector")
 
 
 @torch.no_grad()

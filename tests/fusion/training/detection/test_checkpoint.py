@@ -57,6 +57,10 @@ def test_what_is_no_detector_says_so(tmp_path: Path) -> None:
 def test_other_classes_are_no_trunk_of_the_task(random_checkpoint, task: Task) -> None:
     with pytest.raises(ModelError, match="not those of task squares"):
         load_detector(random_checkpoint("yolov8n", ("green", "red")), task, 64, 64)
+    with pytest.raises(ModelError, match="nothing of it is a green; train it on that task's data"):
+        load_detector(random_checkpoint("yolov8n", ("red",)), task, 64, 64)
+    with pytest.raises(ModelError, match=r"yolov8n\.pt: .* the task has no cat"):
+        load_detector(random_checkpoint("yolov8n", ("red", "green", "cat")), task, 64, 64)
 
 
 def test_a_runs_folder_stands_for_its_best(tmp_path: Path) -> None:

@@ -197,11 +197,16 @@ def test_a_bundle_can_teach(
     with pytest.raises(ModelError, match=r"card\.json: does not tell the detector's architecture"):
         bundle_network(bundle, ["red", "green"])
     card = bundle / "card.json"
-    card.write_text(json.dumps({"Recipe": {"architecture": "yolov8n.yaml"}}))
     try:
+        card.write_text(json.dumps({"Recipe": {"architecture": "yolov8n"}}))
+        with pytest.raises(ModelError, match="does not tell the detector's classes, and its task 'squares'"):
+            bundle_network(bundle, ["red", "green"])
+        classes = {"0": "red", "1": "green"}
+        card.write_text(json.dumps({"Recipe": {"architecture": "yolov8n.yaml"}, "Classes": classes}))
         network = bundle_network(bundle, ["red", "green"])
-        with pytest.raises(ModelError, match=r"no yolov8n of 3 classes"):
-            bundle_network(bundle, ["red", "green", "blue"])
+        for others in (["green", "red"], ["red", "green", "blue"]):
+            with pytest.raises(ModelError, match="it knows red, green; the data has"):
+                bundle_network(bundle, others)
         rows = distill_detector(data_yaml, tmp_path, Wanted(str(bundle), replace(recipe, epochs=1, batch=28)))
     finally:
         card.unlink()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion.errors import ModelError
-from fusion.training.detection.kinds import class_of, condition_of, kind_of, membership, sorted_kinds
+from fusion.training.detection.kinds import class_of, condition_of, kind_of, membership, sorted_kinds, unfit
 from fusion.types import TruthObject
 
 CLASSES, CONDITIONS = ("drum", "cone"), ("ok", "dented")
@@ -26,6 +26,22 @@ def test_kinds_are_sorted_by_class_then_condition() -> None:
 def test_a_kind_the_task_does_not_know_is_named() -> None:
     with pytest.raises(ModelError, match="cone/rusty"):
         sorted_kinds(["drum/ok", "cone/rusty"], CLASSES, CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "why"),
+    [
+        (("drum/ok", "drum/dented", "cone/ok"), ""),
+        (("drum", "cone"), ""),
+        (("drum/ok", "drum/dented"), "nothing of it is a cone"),
+        (("cone", "drum"), "they are cone, drum, of drum, cone"),
+        (("drum", "drum", "cone"), "they are drum, drum, cone, of drum, cone"),
+        (("drum/ok", "drum/rusty", "cone"), "the task has no drum/rusty"),
+        (tuple("abcdefghij"), "the task has no a, b, c, d, e, f, g, h and 2 more"),
+    ],
+)
+def test_every_class_owns_a_kind(kinds: tuple[str, ...], why: str) -> None:
+    assert unfit(kinds, CLASSES, CONDITIONS) == why
 
 
 def test_each_kind_belongs_to_one_class_and_one_condition() -> None:

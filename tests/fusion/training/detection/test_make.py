@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,8 +32,9 @@ def offer(task: Task, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for name in ("profile.json", "profile.npz"):
             (staging / name).write_text("{}")
         (staging / "detector.onnx").write_text(measure.offered)
-        return type("Profile", (), {"sha256": "s", "trunk_sha256": "t"})
+        return SimpleNamespace(sha256="s", trunk_sha256="t")
 
+    monkeypatch.setattr(make, "read_checkpoint", lambda _: SimpleNamespace(names=dict(enumerate(task.classes))))
     monkeypatch.setattr(make, "measure_detector", measure)
     monkeypatch.setattr(make, "export_detector", export)
 

@@ -18,8 +18,9 @@ from fusion.training.detection.checkpoint import read_checkpoint, write_checkpoi
 from fusion.training.detection.export import export_detector
 from fusion.training.detection.make import CALIBRATION_IMAGES
 from fusion.training.detection.operations import multiply_adds
-from fusion.training.detection.prune import CUT, TABLE_NAME, TRAINED_ON, WHOLE
+from fusion.training.detection.prune import CUT, TABLE_NAME, TRAINED_ON, WHOLE, prune_detector
 from fusion.training.detection.pruning import MULTIPLE, choose, cut, links, mask
+from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.sources import calibration_pictures
 from fusion.training.detection.trunk import load_detector
 
@@ -74,6 +75,14 @@ def test_what_cannot_be_pruned_says_why(random_checkpoint) -> None:
             choose(links(network), share)
     with pytest.raises(ModelError, match="folded away"):
         links(network.fuse(verbose=False))
+
+
+def test_a_checkpoint_of_other_classes_is_not_pruned(random_checkpoint, data_yaml: Path, tmp_path: Path) -> None:
+    """It would be measured on the wrong ones, and the trainer would build the whole network anew."""
+    start = random_checkpoint("yolov8n", ("green", "red"))
+    with pytest.raises(ModelError, match=r"yolov8n\.pt: it knows green, red; the data has red, green"):
+        prune_detector(data_yaml, start, 0.2, tmp_path / "out", DetectorRecipe())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_pruned_detector_is_trained_on_and_exported(

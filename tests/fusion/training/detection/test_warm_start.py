@@ -1,5 +1,6 @@
 """A detector goes on from an exported graph: same answers before the first step."""
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from fusion.errors import ModelError
+from fusion.task import Task
 from fusion.training.detection.trunk import Detector, Trunk, fit_projection
-from fusion.training.detection.warm_start import read_weights, settle_batch_norms, start_from
+from fusion.training.detection.warm_start import bundle_network, read_weights, settle_batch_norms, start_from
 from fusion.training.onnx_file import export_onnx
 
 
@@ -75,6 +77,13 @@ def test_new_kinds_share_the_old_class(exported) -> None:
     odds = torch.logit(expected[:, 4]) - float(np.log(2))
     torch.testing.assert_close(torch.logit(ours[:, 4]), odds, atol=2e-2, rtol=1e-2)
     torch.testing.assert_close(ours[:, 6], expected[:, 5], atol=1e-3, rtol=1e-2)
+
+
+def test_a_bundle_written_before_cards_told_classes_has_those_of_its_task() -> None:
+    pcb = Path(str(resources.files("fusion").joinpath("weights", "pcb")))
+    assert bundle_network(pcb, list(Task.load("pcb").classes)).names[0] == "open"
+    with pytest.raises(ModelError, match=r"it knows the classes of task pcb: open, .*; the data has cat, dog"):
+        bundle_network(pcb, ["cat", "dog", "bird", "cow", "hen", "fox"])
 
 
 def test_what_is_no_detector_is_refused(exported, tmp_path: Path) -> None:
