@@ -53,7 +53,10 @@ def check_detector(network: Network, where: Path) -> None:
     from ultralytics.nn.modules.head import Detect
 
     layers = getattr(network, "model", None)
-    head: Any = None if layers is None else layers[-1]
+    try:
+        head: Any = None if layers is None else layers[-1]
+    except (TypeError, IndexError, KeyError):
+        raise ModelError(f"{where}: its network is no row of layers; give a detection checkpoint") from None
     if type(head) is not Detect:
         raise ModelError(
             f"{where}: its head is a {type(head).__name__}, not that of a plain detector; give a detection checkpoint "
@@ -64,8 +67,21 @@ def check_detector(network: Network, where: Path) -> None:
     strides = tuple(int(stride) for stride in head.stride)
     if strides != STRIDES:
         raise ModelError(f"{where}: its maps have strides {strides}; a trunk has {STRIDES}")
-    if getattr(network, "yaml", {}).get("channels", 3) != 3:
-        raise ModelError(f"{where}: takes {network.yaml['channels']} colours; a trunk takes 3")
+    if (colours := dict(getattr(network, "yaml", None) or {}).get("channels", 3)) != 3:
+        raise ModelError(f"{where}: takes {colours} colours; a trunk takes 3")
+    _check_names(getattr(network, "names", None), int(head.nc), where)
+
+
+def _check_names(names: Any, classes: int, where: Path) -> None:
+    """Raise `ModelError` unless every one of so many classes has a name, by its number from 0."""
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or set(names) != set(range(len(names))):
+        raise ModelError(f"{where}: its class names are not numbered from 0; set model.names to {{0: name, 1: name}}")
+    if len(names) != classes:
+        raise ModelError(
+            f"{where}: names {len(names)} classes, but its head tells {classes}; train it on the data again"
+        )
 
 
 def class_names(network: Network) -> tuple[str, ...]:

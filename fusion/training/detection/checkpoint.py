@@ -44,17 +44,50 @@ def read_checkpoint(path: Path) -> Network:
         )
     if path.suffix != SUFFIX:
         raise ModelError(f"{path}: not a checkpoint of ultralytics; those end in {SUFFIX}")
+    network, _ = _load(path)
+    try:
+        check_detector(network, path)
+        return one_headed(network)
+    except (AttributeError, TypeError, ValueError, LookupError, RuntimeError) as error:  # an object of any kind
+        raise ModelError(f"{path}: not a detector of ultralytics ({error!r}); give a detection checkpoint") from None
+
+
+def _load(path: Path) -> tuple[Network, dict[str, Any]]:
+    """Network and everything else of a checkpoint. Raises `ModelError` for one that cannot be read."""
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
-        network, _ = load_checkpoint(path)
+        network, stored = load_checkpoint(path.absolute())  # a bare name of its own it would delete and load anew
     except Exception as error:  # noqa: BLE001 a pickle can fail in any way
         first = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{path}: not a checkpoint that ultralytics can read ({first or type(error).__name__})"
         ) from None
-    check_detector(network, path)
-    return one_headed(network)
+    return network, stored
+
+
+def unfinished(last: Path) -> bool:
+    """Whether a run whose last epoch's checkpoint is `last` can be gone on with. One that was stopped after its last
+    epoch is finished here: what only the trainer needs is taken out of its checkpoints.
+
+    Raises `ModelError` for a checkpoint that cannot be read.
+    """
+    if not last.is_file():
+        return False
+    try:
+        stored = _load(last)[1]
+        epoch, epochs = int(stored.get("epoch", -1)), int((stored.get("train_args") or {}).get("epochs", 0))
+    except (ModelError, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{error}; the run cannot go on: delete {last.name}, or leave out --resume") from None
+    if 0 <= epoch < epochs - 1:
+        return True
+    if epoch >= 0:
+        from ultralytics.utils.torch_utils import strip_optimizer
+
+        for path in (last, last.with_name(BEST.name)):
+            if path.is_file():
+                strip_optimizer(path)
+    return False
 
 
 def how_trained(path: Path) -> dict[str, object]:
@@ -62,9 +95,7 @@ def how_trained(path: Path) -> dict[str, object]:
 
     Of files it names, the run or the file alone: where they lay means nothing elsewhere.
     """
-    from ultralytics.nn.tasks import load_checkpoint
-
-    _, stored = load_checkpoint(path)
+    _, stored = _load(path)
     given = _plain(stored.get("train_args") or {})
     told = {ours: given[theirs] for ours, theirs in _TOLD.items() if given.get(theirs) is not None}
     return told | {ours: _short(Path(str(given[theirs]))) for ours, theirs in _FILES.items() if given.get(theirs)}

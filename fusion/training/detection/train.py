@@ -12,7 +12,7 @@ from typing import Any
 from fusion.errors import ConfigError, ModelError
 from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.architectures import DEFAULT, definition, named
-from fusion.training.detection.checkpoint import BEST, LAST, SUFFIX, read_checkpoint
+from fusion.training.detection.checkpoint import BEST, LAST, SUFFIX, read_checkpoint, unfinished
 from fusion.training.detection.recipe import DetectorRecipe
 
 _CPU = "cpu"
@@ -46,7 +46,7 @@ def train_detector(
     torch.set_num_threads(recipe.threads)
     out = out.absolute()  # ultralytics puts a relative folder under one of its own
     last = out / LAST
-    goes_on = resume and _unfinished(last)
+    goes_on = resume and unfinished(last)
     if resume and not goes_on and (out / BEST).is_file():
         return out / BEST
     model = YOLO(str(last) if goes_on else _origin(recipe))
@@ -93,15 +93,6 @@ def _origin(recipe: DetectorRecipe) -> str:
             f"{recipe.start} is a {named(network)}, not a {recipe.architecture}; leave out --architecture"
         )
     return recipe.start
-
-
-def _unfinished(last: Path) -> bool:
-    """Whether the checkpoint of a run's last epoch can be gone on from."""
-    if not last.is_file():
-        return False
-    from ultralytics.nn.tasks import load_checkpoint
-
-    return bool(load_checkpoint(last)[1].get("epoch", -1) >= 0)
 
 
 def _arguments(recipe: DetectorRecipe) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A user's own checkpoint: taken as it is, or refused in one clear line."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 from fusion.cli import main
 from fusion.errors import InputError, ModelError
 from fusion.task import Task
-from fusion.training.detection.architectures import class_names
-from fusion.training.detection.checkpoint import find_checkpoint, read_checkpoint
+from fusion.training.detection.architectures import check_detector, class_names
+from fusion.training.detection.checkpoint import find_checkpoint, read_checkpoint, unfinished
 from fusion.training.detection.trunk import load_detector
 
 
@@ -52,6 +53,82 @@ def test_what_is_no_detector_says_so(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def _odd(names: object = None, model: object = None) -> DetectionModel:
+    network = DetectionModel("yolov8n.yaml", nc=2, verbose=False)
+    network.names = {0: "red", 1: "green"} if names is None else names
+    if model is not None:
+        network.model = model
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda: _odd({1: "red", 2: "green"}), "class names are not numbered from 0"),
+        (lambda: _odd({"0": "red", "1": "green"}), "class names are not numbered from 0"),
+        (lambda: _odd({0: "red", 1: "green", 2: "blue"}), "names 3 classes, but its head tells 2"),
+        (lambda: _odd(["red"]), "names 1 classes, but its head tells 2"),
+        (lambda: _odd(model=torch.nn.Identity()), "not a checkpoint that ultralytics can read"),
+    ],
+)
+def test_a_detector_that_is_not_put_together_says_what_is_wrong(network, message: str, tmp_path: Path) -> None:
+    path = _kept(network(), tmp_path / "odd.pt")
+    with pytest.raises(ModelError, match=message) as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [torch.nn.Identity(), torch.nn.Sequential(), 7])
+def test_a_network_without_layers_says_so(model: object) -> None:
+    with pytest.raises(ModelError, match=r"a\.pt: its network is no row of layers"):
+        check_detector(SimpleNamespace(model=model), Path("a.pt"))
+
+
+def test_a_list_of_names_will_do(tmp_path: Path) -> None:
+    assert class_names(read_checkpoint(_kept(_odd(["red", "green"]), tmp_path / "list.pt"))) == ("red", "green")
+
+
+def _last(folder: Path, epoch: int, epochs: int = 3) -> Path:
+    """The last checkpoint of a run, as the trainer leaves it after an epoch, and the best."""
+    folder.mkdir()
+    for name in ("last.pt", "best.pt"):
+        stored = {"epoch": epoch, "model": None, "ema": _odd().half(), "optimizer": {"big": 1}, "train_args": {}}
+        stored["train_args"] = {"epochs": epochs}
+        torch.save(stored, folder / name)
+    return folder / "last.pt"
+
+
+def test_a_run_goes_on_until_its_last_epoch(tmp_path: Path) -> None:
+    assert not unfinished(tmp_path / "none.pt")
+    assert unfinished(_last(tmp_path / "begun", 1))
+    assert torch.load(tmp_path / "begun" / "last.pt", weights_only=False)["optimizer"]
+    last = _last(tmp_path / "stopped", 2)  # killed before the trainer put it away
+    assert not unfinished(last)
+    for path in (last, last.with_name("best.pt")):
+        stored = torch.load(path, weights_only=False)
+        assert (stored["epoch"], stored["optimizer"], stored["ema"]) == (-1, None, None)
+        assert class_names(read_checkpoint(path)) == ("red", "green")
+    assert not unfinished(last)
+
+
+def test_a_torn_run_cannot_go_on(tmp_path: Path) -> None:
+    last = _last(tmp_path / "run", 1)
+    for data in (last.read_bytes()[:5000], b""):
+        last.write_bytes(data)
+        with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint .*; the run cannot go on: delete last\.pt"):
+            unfinished(last)
+
+
+def test_an_official_name_is_not_loaded_anew_over_the_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("yolo11n.pt").write_bytes(b"mine, torn")
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        read_checkpoint(Path("yolo11n.pt"))
+    assert Path("yolo11n.pt").read_bytes() == b"mine, torn"
 
 
 def test_other_classes_are_no_trunk_of_the_task(random_checkpoint, task: Task) -> None:
