@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,7 @@ JSON_NAME = "profile.json"
 ARRAYS_NAME = "profile.npz"
 _MAX_ARRAY_BYTES = 16 << 20
 _MAX_SIDE = 8192
+_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +167,7 @@ class Profile:
             profile = cls(
                 str(header["sha256"]), str(header["task"]), width, height, levels, str(header["trunk_sha256"])
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{folder / JSON_NAME}: not a codec profile ({error!r})") from None
         if profile.fingerprint() != profile.sha256:
             raise ModelError(f"{folder}: the codec profile does not match its sha256; restore or export it again")
@@ -206,15 +209,26 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
+    with _translated(path), zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > _MAX_ARRAY_BYTES:
+        raise ModelError(f"{path}: its arrays unpack to more than {_MAX_ARRAY_BYTES >> 20} MiB")
+    with _translated(path), np.load(path, allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    if strange := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
+        raise ModelError(f"{path}: damaged ({strange[0]!r} is no array); restore or export the profile again")
+    return found
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Any error of reading the archive `path` as a `ModelError`: archive, compression and array headers each fail in
+    ways of their own.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_ARRAY_BYTES:
-                raise ModelError(f"{path}: its arrays unpack to more than {_MAX_ARRAY_BYTES >> 20} MiB")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except OSError as error:
-        raise ModelError(
-            f"{path}: {error.strerror or error}; a model folder holds {JSON_NAME} and {ARRAYS_NAME}"
-        ) from None
-    except (ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: damaged ({error}); restore or export the profile again") from None
+        yield
+    except Exception as error:  # noqa: BLE001 see above
+        if isinstance(error, OSError) and error.strerror:
+            raise ModelError(f"{path}: {error.strerror}; a model folder holds {JSON_NAME} and {ARRAYS_NAME}") from None
+        told = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
+        raise ModelError(f"{path}: damaged ({told}); restore or export the profile again") from None

@@ -1,10 +1,13 @@
 import hashlib
 import json
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fusion.codec import Level, Profile
 from fusion.errors import ModelError
@@ -75,6 +78,69 @@ def test_a_changed_or_damaged_profile_is_refused(profile, tmp_path):
         Profile.load(tmp_path)
     with pytest.raises(ModelError, match="No such file"):
         Profile.load(tmp_path / "nowhere")
+
+
+def _damaged(data, cut, flips):
+    """`data` cut short, with some of its bytes changed."""
+    changed = bytearray(data[: max(0, len(data) - cut)])
+    for place, bits in flips:
+        if changed:
+            changed[int(place * (len(changed) - 1))] ^= bits
+    return bytes(changed)
+
+
+places = st.one_of(st.floats(0, 0.03), st.floats(0.9, 1), st.floats(0, 1))  # headers at the front, the index at the end
+
+
+@given(
+    st.sampled_from(["profile.json", "profile.npz"]),
+    st.one_of(st.just(0), st.integers(0, 4000)),
+    st.lists(st.tuples(places, st.integers(1, 255)), max_size=4),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_damaged_is_a_model_error(small_profile, tmp_path, name, cut, flips):
+    small_profile.save(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(_damaged(path.read_bytes(), cut, flips))
+    with suppress(ModelError):
+        assert Profile.load(tmp_path).sha256 == small_profile.sha256
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(6, b"\x01"), (8, b"\x63"), (8, b"\x0c"), (8, b"\x0e"), (4, b"\xff")],  # encrypted, and compressed by other means
+)
+def test_an_archive_that_cannot_be_unpacked_is_damaged(small_profile, tmp_path, place, value):
+    small_profile.save(tmp_path)
+    path = tmp_path / "profile.npz"
+    data = bytearray(path.read_bytes())
+    for start, skip in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):  # a member's own header, and the index
+        at = data.find(start)
+        data[at + skip + place : at + skip + place + 1] = value
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"profile\.npz: damaged"):
+        Profile.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no array", b"\x93NUMPY\x01\x00\x08\x00{'descr\n", b"\x93NUMPY\x01\x00\x04\x00((((", b""]
+)
+def test_a_member_that_is_no_array_is_damaged(small_profile, tmp_path, content):
+    small_profile.save(tmp_path)
+    with zipfile.ZipFile(tmp_path / "profile.npz", "w") as archive:
+        archive.writestr("step0.npy", content)
+    with pytest.raises(ModelError, match="damaged"):
+        Profile.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field", [{"image_width": float("inf")}, {"levels": [{"stride": float("nan")}]}, {"levels": 3}]
+)
+def test_a_number_that_is_none_is_refused(small_profile, tmp_path, field):
+    small_profile.save(tmp_path)
+    edit_json(tmp_path, **field)
+    with pytest.raises(ModelError, match="not a codec profile"):
+        Profile.load(tmp_path)
 
 
 def test_an_array_bomb_is_refused(profile, tmp_path):
