@@ -51,15 +51,28 @@ def doctor(settings: EdgeSettings, *, recording: Path | None, samples: int, writ
 
 def check_writable(path: Path) -> None:
     """Raise `ConfigError` for a file that holds more than an `[engine]` table, or cannot be written."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"--write {path}: {path.parent} is not a folder; name a file in one that exists")
-    if not path.exists():
-        return
+    try:
+        if not path.parent.is_dir():
+            raise ConfigError(f"--write {path}: {path.parent} is not a folder; name a file in one that exists")
+        if path.exists():
+            _check_replaceable(path)
+            path.open("ab").close()
+        else:
+            path.open("ab").close()
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"--write {path}: cannot be written ({error.strerror}); name another file") from None
+
+
+def _check_replaceable(path: Path) -> None:
     try:
         there = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"--write {path}: there is another file; name a new one") from None
-    if set(there) - {"engine"} or set(there.get("engine", {})) - {"backend", "threads", "precision"}:
+    engine = there.get("engine", {})
+    if not isinstance(engine, dict):
+        raise ConfigError(f"--write {path}: its 'engine' is no table of settings; name a new file")
+    if set(there) - {"engine"} or set(engine) - {"backend", "threads", "precision"}:
         raise ConfigError(f"--write {path}: it holds other settings, which would be lost; name a new file")
 
 
@@ -91,5 +104,8 @@ def _conclude(tried: list[Tried], write: Path | None) -> None:
     lines = engine_toml(chosen.candidate)
     print(f"\n{lines}")
     if write:
-        write.write_text(lines, encoding="utf-8")
+        try:
+            write.write_text(lines, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--write {write}: cannot be written ({error.strerror}); the lines are above") from None
         print(f"written to {write}")

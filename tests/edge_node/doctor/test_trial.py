@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from edge_node import cli
 from edge_node.config import EngineSettings
 from edge_node.doctor.agreement import compare
+from edge_node.doctor.command import check_writable
 from edge_node.doctor.frames import natural_picture, still
 from edge_node.doctor.report import engine_toml, trial_table
 from edge_node.doctor.trial import REFERENCE, Candidate, Trial, candidates, choose
 from fusion.engines import Precision
-from fusion.errors import InputError, ModelError
+from fusion.errors import ConfigError, InputError, ModelError
 from fusion.perception.detector import DetectorResult
 from fusion.preparation import Placement
 from fusion.task import Task
@@ -138,9 +140,31 @@ def test_the_command_fails_where_a_check_fails(tmp_path, capsys):
 
 def test_other_settings_are_never_overwritten(tmp_path, capsys):
     out = tmp_path / "edge.toml"
-    for text in ('device = "x"\n', '[engine]\ncache = "here"\n', "not toml"):
+    for text in ('device = "x"\n', '[engine]\ncache = "here"\n', "engine = 3\n", "[[engine]]\n", "not toml"):
         out.write_text(text)
         assert cli.main(["doctor", "--write", str(out)]) == 2
         assert out.read_text() == text
         assert str(out) in capsys.readouterr().err
     assert cli.main(["doctor", "--write", str(tmp_path / "no" / "engine.toml")]) == 2
+
+
+def test_a_file_that_cannot_be_written_is_noticed_before_the_trial(tmp_path, capsys, monkeypatch):
+    for out in (Path("/proc/engine.toml"), tmp_path):
+        assert cli.main(["doctor", "--write", str(out)]) == 2
+        assert f"--write {out}: " in capsys.readouterr().err
+    out = tmp_path / "engine.toml"
+    check_writable(out)
+    assert not out.exists()
+    out.write_text("[engine]\nthreads = 3\n")
+    check_writable(out)
+    assert out.read_text() == "[engine]\nthreads = 3\n"
+
+    def refuse(path, mode="r", *arguments, **options):
+        if "r" not in mode:
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path, mode, *arguments, **options)
+
+    usual = Path.open
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match=r"engine\.toml: cannot be written \(Permission denied\)"):
+        check_writable(out)
