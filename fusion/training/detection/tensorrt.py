@@ -1,5 +1,7 @@
 """A detector as a TensorRT plan, built on the device that will run it: a plan fits one GPU and one version.
 
+From 8.5 on a plan is run as here, and up to 10 float16 is a flag of the builder; from 11 on the graph itself would have
+to say what is computed in float16, which is not made here.
 Needs the `tensorrt` package and torch with CUDA, both of which a Jetson's or a GPU server's own channel brings; neither
 is a dependency of this project.
 """
@@ -7,6 +9,7 @@ is a dependency of this project.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -32,15 +35,16 @@ from fusion.training.detection.variant import refuse_blind
 from fusion.training.variants import check_max_loss, staged
 
 PLAN_NAME = "detector.plan"
+_VERSIONS = "8.5 to 10"
 
 
 def write_plan(task: Task, bundle: Path, pictures: ImageFolder, out: Path, *, max_loss: float, threads: int) -> str:
     """Build the detector of `bundle` in float16 for this machine's GPU, hold it to the float32 graph on the validation
     pictures, and write it to the new folder `out`; returns what was measured.
 
-    The profile is the bundle's: the plan is its graph, computed otherwise. Raises `UnavailableError` where TensorRT or
-    a GPU is missing, `ModelError` when the graph cannot be built or mAP50 or mAP50-95 falls by more than `max_loss`;
-    nothing is left behind then.
+    The profile is the bundle's: the plan is its graph, computed otherwise, and the graph lies beside it. Raises
+    `UnavailableError` where TensorRT or a GPU is missing, `ModelError` when the graph cannot be built or mAP50 or
+    mAP50-95 falls by more than `max_loss`; nothing is left behind then.
     """
     check_max_loss(max_loss)
     check_available()
@@ -69,6 +73,7 @@ def write_plan(task: Task, bundle: Path, pictures: ImageFolder, out: Path, *, ma
         if not max(losses) <= max_loss:
             raise ModelError(f"fp16 in TensorRT loses too much: {told}; {max_loss} of each may be lost")
         profile.save(part)
+        shutil.copyfile(graph, part / GRAPH_NAME)
         facts = {"precision": "fp16", "engine": "tensorrt", "accuracy": told, "profile_sha256": profile.sha256}
         facts |= {"tensorrt": import_module("tensorrt").__version__, "gpu": torch.cuda.get_device_name()}
         (part / VARIANT_NAME).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -87,21 +92,41 @@ def check_available() -> None:
 
 
 def build_plan(graph: Path) -> bytes:
-    """Build `graph` in float16, in the foreground, with a progress bar a phase. Raises `ModelError`."""
+    """Build `graph` in float16, in the foreground, with a progress bar a phase where TensorRT tells of its progress.
+
+    Raises `UnavailableError` for a version of TensorRT that does not build or run it so, `ModelError` for a graph that
+    cannot be built.
+    """
     trt: Any = import_module("tensorrt")
+    _check_version(trt)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    network = builder.create_network(0)
+    network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(graph.read_bytes()):
         raise ModelError(f"{graph}: TensorRT cannot read it ({parser.get_error(0).desc()})")
     config = builder.create_builder_config()
     config.set_flag(trt.BuilderFlag.FP16)
-    config.progress_monitor = _monitor(trt)
+    if hasattr(trt, "IProgressMonitor"):  # from 8.6 on
+        config.progress_monitor = _monitor(trt)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ModelError(f"{graph}: TensorRT cannot build it for {torch.cuda.get_device_name()}; its log tells why")
     return bytes(plan)
+
+
+def _check_version(trt: Any) -> None:
+    if not hasattr(trt.BuilderFlag, "FP16") or not hasattr(trt.IExecutionContext, "execute_async_v3"):
+        raise UnavailableError(
+            f"TensorRT {trt.__version__} does not build float16 plans as this program does; install TensorRT "
+            f"{_VERSIONS}, or let the engine 'tensorrt' of the nodes build the graph in float32"
+        )
+
+
+def _network_flags(trt: Any) -> int:
+    """Batches are a dimension like any other: a flag up to 8, deprecated in 10 and then the only way."""
+    flag = getattr(getattr(trt, "NetworkDefinitionCreationFlag", None), "EXPLICIT_BATCH", None)
+    return 0 if flag is None else 1 << int(flag)
 
 
 def _monitor(trt: Any) -> Any:

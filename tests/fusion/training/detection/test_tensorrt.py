@@ -19,7 +19,7 @@ from fusion.perception.detector_variant import VARIANT_NAME
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
 from fusion.training.detection import tensorrt
-from fusion.training.detection.tensorrt import PLAN_NAME, check_available, write_plan
+from fusion.training.detection.tensorrt import PLAN_NAME, build_plan, check_available, write_plan
 from fusion.training.detection.tensorrt_operators import refused_by_tensorrt
 
 
@@ -84,6 +84,60 @@ def test_a_machine_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         check_available()
 
 
+class _FakeTensorRt(SimpleNamespace):
+    """What `build_plan` uses of TensorRT, and `seen`: how it was used."""
+
+    def __init__(self, version: str, *, fp16: bool = True, explicit: bool = True, monitor: bool = True) -> None:
+        seen: dict[str, object] = {}
+        config = SimpleNamespace(set_flag=lambda flag: seen.update(flag=flag))
+        super().__init__(
+            __version__=version,
+            seen=seen,
+            config=config,
+            Logger=type("Logger", (), {"WARNING": 1, "__init__": lambda *_: None}),
+            BuilderFlag=SimpleNamespace(**({"FP16": "fp16"} if fp16 else {})),
+            NetworkDefinitionCreationFlag=SimpleNamespace(**({"EXPLICIT_BATCH": 0} if explicit else {})),
+            IExecutionContext=SimpleNamespace(execute_async_v3=None),
+            OnnxParser=lambda *_: SimpleNamespace(parse=bool),
+            Builder=lambda _: SimpleNamespace(
+                create_network=lambda flags: seen.update(network=flags),
+                create_builder_config=lambda: config,
+                build_serialized_network=lambda *_: bytearray(b"plan"),
+            ),
+        )
+        if monitor:
+            self.IProgressMonitor = type("IProgressMonitor", (), {"__init__": lambda _: None})
+
+
+@pytest.mark.parametrize(
+    ("fake", "flags", "monitored"),
+    [
+        (_FakeTensorRt("8.5.3", monitor=False), 1, False),
+        (_FakeTensorRt("8.6.1"), 1, True),
+        (_FakeTensorRt("10.9.0"), 1, True),
+        (_FakeTensorRt("10.99", explicit=False), 0, True),
+    ],
+)
+def test_a_plan_is_built_with_what_each_version_has(
+    fake: _FakeTensorRt, flags: int, monitored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    (tmp_path / "a.onnx").write_bytes(b"graph")
+    assert build_plan(tmp_path / "a.onnx") == b"plan"
+    assert fake.seen == {"network": flags, "flag": "fp16"}
+    assert hasattr(fake.config, "progress_monitor") == monitored
+
+
+def test_a_version_that_builds_no_float16_plan_says_which_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"graph")
+    old = _FakeTensorRt("8.4.3", monitor=False)
+    old.IExecutionContext = SimpleNamespace()  # its plans are run by another call
+    for fake in (_FakeTensorRt("11.0.0", fp16=False), old):
+        monkeypatch.setitem(sys.modules, "tensorrt", fake)
+        with pytest.raises(UnavailableError, match=rf"TensorRT {fake.__version__} .* install TensorRT 8\.5 to 10,"):
+            build_plan(tmp_path / "a.onnx")
+
+
 class _Blind:
     """An engine that answers in the right shapes and finds nothing."""
 
@@ -114,6 +168,7 @@ def test_a_plan_is_kept_only_if_it_finds_as_much(
         return
     assert str(out / PLAN_NAME) in write_plan(task, bundle, pictures, out, max_loss=0.01, threads=1)
     assert (out / PLAN_NAME).read_bytes() == b"plan"
+    Profile.load(out).check_trunk(out / "detector.onnx")  # of a checkpoint nothing else keeps the graph
     assert '"gpu": "a GPU"' in (out / VARIANT_NAME).read_text()
     assert Profile.load(out).sha256 == Profile.load(bundle).sha256
     with pytest.raises(ConfigError, match="--max-loss 2"):
