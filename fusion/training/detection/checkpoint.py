@@ -10,13 +10,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fusion.errors import InputError, ModelError
-from fusion.training.detection.architectures import Network, check_detector, one_headed
+from fusion.errors import InputError, ModelError, UnavailableError
+from fusion.training.detection.architectures import NAMES, Network, check_detector, one_headed
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # a checkpoint that names an unknown module would install it
 
 SUFFIX = ".pt"
+_OFFICIAL = frozenset(f"{name}{SUFFIX}" for name in NAMES)
 BEST = Path("weights") / "best.pt"
 LAST = Path("weights") / "last.pt"
 _TOLD = {
@@ -131,8 +132,40 @@ def write_checkpoint(network: Network, path: Path) -> Path:
     return path
 
 
+def is_official(given: Path) -> bool:
+    """Whether the name of one of ultralytics' own detectors is meant, `yolo11n.pt`, and no file here."""
+    return str(given) in _OFFICIAL and not given.exists()
+
+
+def _official(name: str) -> Path:
+    """The file of one of ultralytics' own detectors, in its folder of weights; loaded from its releases if need be.
+
+    Raises `UnavailableError` when it is not there and cannot be had.
+    """
+    from ultralytics.utils import SETTINGS
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    folder = Path(SETTINGS["weights_dir"]).absolute()
+    try:
+        found = Path(attempt_download_asset(folder / name, retry=1))
+    except (OSError, MemoryError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise UnavailableError(
+            f"{name}: ultralytics' own detector is not here and cannot be downloaded ({told}); put it in {folder}, or "
+            "give the path of a copy"
+        ) from None
+    if not found.is_file():
+        raise UnavailableError(f"{name}: ultralytics did not find its own detector; put it in {folder}")
+    return found
+
+
 def find_checkpoint(given: Path) -> Path:
-    """The checkpoint that is meant: a `.pt`, or the best of a run's folder. Raises `InputError` naming the folder."""
+    """The checkpoint that is meant: a `.pt`, the best of a run's folder, or one of ultralytics' own by its name.
+
+    Raises `InputError` naming the folder, `UnavailableError` for one of ultralytics' own that cannot be had.
+    """
+    if is_official(given):
+        return _official(given.name)
     if not given.is_dir():
         return given
     for inside in (BEST, Path(BEST.name)):

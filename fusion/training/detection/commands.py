@@ -10,7 +10,8 @@ from pathlib import Path
 from fusion.errors import ConfigError, InputError, ModelError
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME, bundle_folder
-from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint
+from fusion.training.detection.architectures import DEFAULT
+from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, is_official
 from fusion.training.detection.recipe import DetectorRecipe, recipe_for
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
@@ -228,11 +229,16 @@ def _check_positive(name: str, given: int, least: int = 1) -> None:
 
 
 def _origin(start: Path | None) -> str:
-    """What `--start` means: nothing, a checkpoint, a run's folder, or a bundle's."""
+    """What `--start` means: nothing, a checkpoint, one of ultralytics' own, a run's folder, or a bundle's."""
     if start is None:
         return ""
+    if is_official(start):
+        return str(find_checkpoint(start))
     if not start.exists():
-        raise ModelError(f"{start}: nothing to start from there; give a checkpoint {SUFFIX} or the folder of a bundle")
+        raise ModelError(
+            f"{start}: nothing to start from there; give a checkpoint {SUFFIX}, the folder of a bundle, or the name of "
+            f"one of ultralytics' own: {DEFAULT}{SUFFIX}"
+        )
     if start.is_dir() and not (start / GRAPH_NAME).is_file():
         return str(find_checkpoint(start))
     if start.is_file() and start.suffix != SUFFIX:
