@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fusion.codec import Profile
 from fusion.errors import ModelError
 from fusion.evaluation.detection import DetectionMetrics
 from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
@@ -34,6 +35,7 @@ def make_detector(
     task: Task, data: Path, out: Path, folder: Path, recipe: DetectorRecipe, *, test: Path, resume: bool = False
 ) -> None:
     """Train, freeze, measure on the test split and bundle; a worse detector never replaces a better one."""
+    check_held(task, folder)
     started = time.monotonic()
     yaml = training_data(task, data, out, recipe.image_size)
     weights = train_detector(yaml, out / "detector", recipe, resume=resume)
@@ -108,6 +110,14 @@ class _Shown:
         self.sha256 = digest.hexdigest()
 
 
+def check_held(task: Task, folder: Path) -> None:
+    """Raise `ModelError` unless a detector of `task` could be held to what `folder` holds, before one is trained."""
+    if (folder / "card.json").is_file():
+        _read_card(folder / "card.json")
+    if (folder / GRAPH_NAME).is_file() and (there := Profile.load(folder).task) != task.name:
+        raise ModelError(f"{folder}: holds a detector of task {there!r}, not of {task.name!r}; give another folder")
+
+
 def _held_to(task: Task, folder: Path, shown: _Shown, threads: int) -> dict[str, float]:
     """What a new detector is held to: what the one in `folder` finds on the same pictures, or what its card tells where
     its graph is gone; empty where there is neither.
@@ -120,8 +130,8 @@ def _held_to(task: Task, folder: Path, shown: _Shown, threads: int) -> dict[str,
     if not (folder / GRAPH_NAME).is_file():
         return {name: float(told["Metrics"][name]) for name in _HELD if name in told.get("Metrics", {})}
     found = measure_detector(task, folder, shown.pictures(), threads=threads)
-    best = told.get("Held to", {})
-    best = best if best.get("pictures_sha256") == shown.sha256 else {}
+    best = told.get("Held to")
+    best = best if isinstance(best, dict) and best.get("pictures_sha256") == shown.sha256 else {}
     return {name: max(getattr(found, name), float(best.get(name, 0.0))) for name in _HELD}
 
 

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import ModelError
 from fusion.evaluation.detection import DetectionMetrics
 from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
 from fusion.training.bundle import write_card
 from fusion.training.detection import make
+from fusion.training.detection.recipe import DetectorRecipe
 
 Rounds = Callable[..., dict[str, float]]
 
@@ -92,6 +94,16 @@ def test_where_its_graph_is_gone_the_card_holds(offer: Rounds, tmp_path: Path) -
         offer(0.9, 0.4)
     write_card(folder, "Detector", {"Metrics": {"map50": 0.8}})  # as earlier builds wrote it
     assert offer(0.8, 0.1)["map50_95"] == 0.1
+
+
+def test_what_nothing_can_be_held_to_is_told_before_anything_is_trained(task: Task, tmp_path: Path) -> None:
+    make.check_held(task, tmp_path / "none")
+    (tmp_path / "detector.onnx").write_bytes(b"graph")
+    synthetic_profile(task="squares").save(tmp_path)
+    make.check_held(task, tmp_path)
+    synthetic_profile(task="circles").save(tmp_path)
+    with pytest.raises(ModelError, match="holds a detector of task 'circles', not of 'squares'; give another folder"):
+        make.make_detector(task, tmp_path, tmp_path, tmp_path, DetectorRecipe(), test=tmp_path)
 
 
 def test_a_card_that_tells_nothing_of_a_detector_is_let_be(offer: Rounds, tmp_path: Path) -> None:
