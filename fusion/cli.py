@@ -147,7 +147,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--epochs", type=int, help="override the recipe's length")
     train.add_argument("--threads", type=int, default=2)
     train.add_argument(
-        "--start", type=Path, help="go on from this bundle's model; a detector also from an ultralytics checkpoint .pt"
+        "--start", type=Path, help="go on from this bundle's model; a detector also from a .pt, or yolo11n.pt by name"
     )
     train.add_argument("--architecture", help="of the detector: yolov8n..x, yolo11n..x or yolo26n..x (default yolov8n)")
     _add_detector_recipe(train)

@@ -13,7 +13,7 @@ import numpy as np
 from fusion.errors import ModelError
 from fusion.types import Float32Array, TruthObject
 
-_TOLD = 8
+_NAMES_TOLD = 8
 """How many names a message tells."""
 
 
@@ -49,11 +49,11 @@ def unfit(kinds: Sequence[str], classes: Sequence[str], conditions: Sequence[str
     if strange := [
         kind for kind in kinds if class_of(kind) not in classes or not _known(condition_of(kind), conditions)
     ]:
-        return f"the task has no {_some(strange)}"
+        return f"the task has no {some(strange)}"
     if missing := [name for name in classes if name not in map(class_of, kinds)]:
-        return f"nothing of it is a {_some(missing)}"
+        return f"nothing of it is a {some(missing)}"
     if sorted_kinds(kinds, classes, conditions) != tuple(kinds):
-        return f"they are {_some(kinds)}, of {_some(classes)}"
+        return f"they are {some(kinds)}, of {some(classes)}"
     return ""
 
 
@@ -61,9 +61,11 @@ def _known(condition: str, conditions: Sequence[str]) -> bool:
     return not condition or condition in conditions
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few names."""
-    return ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:_NAMES_TOLD]) + (
+        f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+    )
 
 
 def membership(kinds: Sequence[str], groups: Sequence[str], *, by_condition: bool = False) -> Float32Array:

@@ -8,6 +8,7 @@ from typing import Any
 from fusion.errors import ModelError
 from fusion.training.detection.architectures import Network, class_names, named, parameters
 from fusion.training.detection.checkpoint import read_checkpoint
+from fusion.training.detection.kinds import some
 from fusion.training.detection.operations import multiply_adds
 from fusion.training.detection.recipe import DetectorRecipe
 
@@ -54,8 +55,8 @@ def check_classes(network: Network, where: Path, data_yaml: Path) -> None:
     wanted = tuple(str(names[number]) for number in sorted(names))
     if class_names(network) != wanted:
         raise ModelError(
-            f"{where}: it knows {', '.join(class_names(network))}; the data has {', '.join(wanted)}, and so, in this "
-            "order, must the checkpoint; train it on the data first: fusion train detector --start"
+            f"{where}: it knows {some(class_names(network))}; the data has {some(wanted)}, and so, in this order, must "
+            "the checkpoint; train it on the data first: fusion train detector --start"
         )
 
 

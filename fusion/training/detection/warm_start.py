@@ -18,7 +18,7 @@ from fusion.errors import ConfigError, ModelError
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.architectures import Network, new_network
-from fusion.training.detection.kinds import class_of, unfit
+from fusion.training.detection.kinds import class_of, some, unfit
 
 _HALF, _QUANTISED = ".half", "_quantized"
 
@@ -82,7 +82,7 @@ def _check_classes(folder: Path, told: Any, names: Sequence[str]) -> None:
     """
     if isinstance(told, dict):
         kinds = [str(name) for name in told.values()]
-        why = "" if kinds == list(names) else f"it knows {', '.join(kinds)}"
+        why = "" if kinds == list(names) else f"it knows {some(kinds)}"
     else:
         task = Profile.load(folder).task
         try:
@@ -93,9 +93,9 @@ def _check_classes(folder: Path, told: Any, names: Sequence[str]) -> None:
                 "bundle; export it again, or give a checkpoint"
             ) from None
         why = unfit(names, known.classes, known.conditions)
-        why = why and f"it knows the classes of task {task}: {', '.join(known.classes)}"
+        why = why and f"it knows the classes of task {task}: {some(known.classes)}"
     if why:
-        raise ModelError(f"{folder}: {why}; the data has {', '.join(names)}, and so, in this order, must the detector")
+        raise ModelError(f"{folder}: {why}; the data has {some(names)}, and so, in this order, must the detector")
 
 
 @torch.no_grad()
