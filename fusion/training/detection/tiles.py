@@ -29,13 +29,14 @@ def cut_tiles(picture: LabelledImage, tile: int, stride: int) -> Iterator[tuple[
     for y in tile_origins(height, tile, stride):
         for x in tile_origins(width, tile, stride):
             pixels = picture.image.pixels[y : y + tile, x : x + tile]
-            boxes = [clipped for box in picture.boxes if (clipped := _clip(box, x, y, tile)) is not None]
+            rows, columns = pixels.shape[:2]  # of a picture smaller than the tile, its own
+            boxes = [clipped for box in picture.boxes if (clipped := _clip(box, x, y, columns, rows)) is not None]
             yield f"{picture.stem}_{y}_{x}", pixels, boxes
 
 
-def _clip(labelled: LabelledBox, x: int, y: int, tile: int) -> LabelledBox | None:
+def _clip(labelled: LabelledBox, x: int, y: int, width: int, height: int) -> LabelledBox | None:
     box = labelled.box
-    inside = Box2D(max(0.0, box.x1 - x), max(0.0, box.y1 - y), min(tile, box.x2 - x), min(tile, box.y2 - y))
+    inside = Box2D(max(0.0, box.x1 - x), max(0.0, box.y1 - y), min(width, box.x2 - x), min(height, box.y2 - y))
     if inside.x2 <= inside.x1 or inside.y2 <= inside.y1 or inside.area < _KEEP_VISIBLE * box.area:
         return None
     return LabelledBox(inside, labelled.class_index)
