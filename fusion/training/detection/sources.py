@@ -91,7 +91,4 @@ def scene_data(task: Task, root: Path, out: Path) -> Path:
     for stem, truth in truths.items():
         text = label_lines(truth, lambda thing: kinds.index(kind_of(thing)))
         (out / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
-    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(kinds))
-    yaml = out / "data.yaml"
-    yaml.write_text(f"path: {out.resolve()}\ntrain: train.txt\nval: val.txt\nnames:\n{names}", encoding="utf-8")
-    return yaml
+    return write_data_yaml(out, kinds, train="train.txt", val="val.txt")

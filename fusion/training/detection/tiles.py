@@ -5,6 +5,7 @@ Small objects are trained at native resolution: overlapping square tiles instead
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -69,9 +70,24 @@ def _write(root: Path, split: str, name: str, pixels: UInt8Array, boxes: Sequenc
     (root / "labels" / split / f"{name}.txt").write_text("\n".join(lines) + "\n" * bool(lines), encoding="utf-8")
 
 
-def write_data_yaml(root: Path, classes: Sequence[str]) -> Path:
-    """The `data.yaml` that names the splits and the classes."""
-    path = root / "data.yaml"
-    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(classes))
-    path.write_text(f"path: {root.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}", encoding="utf-8")
-    return path
+def write_data_yaml(
+    root: Path,
+    classes: Sequence[str],
+    *,
+    train: str = "images/train",
+    val: str = "images/val",
+    at: Path | None = None,
+) -> Path:
+    """The `data.yaml` in `root` that names the splits and the classes; they lie under `at`, by default `root`.
+
+    Names and path are quoted: a class `on` is else read as true, and of a folder `y #1` the end as a comment.
+    """
+    yaml = root / "data.yaml"
+    names = "".join(f"  {i}: {_quoted(name)}\n" for i, name in enumerate(classes))
+    where = _quoted(str((at or root).resolve()))
+    yaml.write_text(f"path: {where}\ntrain: {train}\nval: {val}\nnames:\n{names}", encoding="utf-8")
+    return yaml
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

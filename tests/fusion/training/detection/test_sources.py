@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from ultralytics.utils import YAML
 
 from fusion.errors import RecordingError
 from fusion.simulation import Split
@@ -22,9 +23,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scenes_are_labelled_by_kind(root: Path, tmp_path: Path) -> None:
-    yaml = scene_data(Task.load("yard"), root, tmp_path / "data").read_text()
-    names = [line.split(": ")[1] for line in yaml.splitlines() if line.startswith("  ")]
-    assert "drum/ok" in names
+    names = YAML.load(scene_data(Task.load("yard"), root, tmp_path / "data"))["names"]
+    assert list(names) == list(range(len(names)))
+    assert "drum/ok" in names.values()
     pictures = [Path(line) for line in (tmp_path / "data" / "train.txt").read_text().split()]
     assert len(pictures) == 3
     for picture in pictures:

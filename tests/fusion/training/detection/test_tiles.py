@@ -1,11 +1,12 @@
-"""Pictures are cut into tiles whose labels lie inside them."""
+"""Pictures are cut into tiles whose labels and names come back as they were."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fusion.recording.pictures.image_folder import LabelledBox, LabelledImage
-from fusion.training.detection.tiles import cut_tiles, tile_origins, write_split
+from fusion.training.detection.tiles import cut_tiles, tile_origins, write_data_yaml, write_split
 from fusion.types import Box2D, Image
 
 
@@ -39,3 +40,16 @@ def test_a_label_is_cut_at_its_tile() -> None:
     picture = _picture(96, 64, Box2D(40.0, 10.0, 70.0, 20.0))
     found = {name: [b.box for b in boxes] for name, _, boxes in cut_tiles(picture, 64, 32)}
     assert found == {"p_0_0": [Box2D(40.0, 10.0, 64.0, 20.0)], "p_0_32": [Box2D(8.0, 10.0, 38.0, 20.0)]}
+
+
+@pytest.mark.parametrize("folder", ["plain", "y #1", 'it\'s: a "folder"', "straße"])
+def test_names_come_back_as_they_were(folder: str, tmp_path: Path) -> None:
+    from ultralytics.utils import YAML
+
+    names = ("on", "off", "no", "007", "1e3", "null", "drum/ok")
+    root = tmp_path / folder
+    root.mkdir()
+    read = YAML.load(write_data_yaml(root, names))
+    assert read["names"] == dict(enumerate(names))
+    assert Path(read["path"]) == root.resolve()
+    assert (read["train"], read["val"]) == ("images/train", "images/val")
