@@ -4,7 +4,7 @@ from fusion.codec.entropy import empirical_bits, fit_frequencies
 from fusion.codec.evidence import MAX_OPEN_CELLS, decode_maps, encode_maps, unpack_gates
 from fusion.codec.gate import CELLS_PER_LEVEL, item_gate
 from fusion.codec.layers import LAYERS, sent_channels
-from fusion.codec.profile import Level, Profile
+from fusion.codec.profile import MAX_SIDE, Level, Profile
 from fusion.codec.rates import FULL, RATES, Rate, rate_named
 from fusion.codec.tokens import dequantize_tokens, quantize_tokens
 
@@ -13,6 +13,7 @@ __all__ = [
     "FULL",
     "LAYERS",
     "MAX_OPEN_CELLS",
+    "MAX_SIDE",
     "RATES",
     "Level",
     "Profile",

@@ -25,8 +25,9 @@ FORMAT = 1
 JSON_NAME = "profile.json"
 ARRAYS_NAME = "profile.npz"
 _MAX_ARRAY_BYTES = 16 << 20
-_MAX_SIDE = 8192
 _LONGEST_REASON = 200
+MAX_SIDE = 8192
+"""Pixels along a side of the model's input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ class Profile:
     def __post_init__(self) -> None:
         coarsest = max((level.stride for level in self.levels), default=0)
         sizes = (self.image_width, self.image_height)
-        if not coarsest or any(not 0 < size <= _MAX_SIDE or size % coarsest for size in sizes):
+        if not coarsest or any(not 0 < size <= MAX_SIDE or size % coarsest for size in sizes):
             raise ModelError(
                 f"profile of {self.task}: an image of {self.image_width}x{self.image_height} "
                 f"does not divide into {len(self.levels)} levels"

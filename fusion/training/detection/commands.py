@@ -12,6 +12,7 @@ from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME, bundle_folder
 from fusion.training.detection.architectures import DEFAULT
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, is_official
+from fusion.training.detection.input_size import input_size
 from fusion.training.detection.recipe import DetectorRecipe, recipe_for
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
@@ -25,7 +26,7 @@ def train_detector(task: Task, arguments: argparse.Namespace) -> None:
     """`fusion train detector`: from pictures to the bundle."""
     from fusion.training.detection.make import make_detector
 
-    refuse_several("detector", task)
+    _check_task(task)
     recipe = _recipe(task, arguments)
     data = _pictures(task, arguments)
     make_detector(
@@ -46,7 +47,7 @@ def distill(arguments: argparse.Namespace) -> None:
     from fusion.training.detection.validation import table
 
     task = Task.load(arguments.task)
-    refuse_several("detector", task)
+    _check_task(task)
     recipe, out = _recipe(task, arguments), _run(task, arguments)
     if arguments.teacher_epochs is not None:
         _check_positive("teacher_epochs", arguments.teacher_epochs)
@@ -75,7 +76,7 @@ def prune(arguments: argparse.Namespace) -> None:
     from fusion.training.detection.validation import table
 
     task = Task.load(arguments.task)
-    refuse_several("detector", task)
+    _check_task(task)
     check_share(arguments.share)
     out, start = _run(task, arguments), find_checkpoint(arguments.start)
     recipe = replace(_recipe(task, arguments, least_epochs=0), architecture="")
@@ -89,6 +90,7 @@ def export(arguments: argparse.Namespace) -> None:
     task = Task.load(arguments.task)
     if arguments.out is None:
         raise ConfigError("fusion export detector needs --out: a folder for the detector, beside no bundle")
+    input_size(task)
     refuse_existing(arguments.out)
     check_max_loss(arguments.max_loss)
     weights = bundle_folder(task, arguments.weights)
@@ -168,6 +170,12 @@ def evaluate_detector(task: Task, folder: Path, arguments: argparse.Namespace) -
     print(f"{task.name}: mAP50 {found.map50:.4f}, mAP50-95 {found.map50_95:.4f} on {found.images} images")
     for name, value in found.ap50.items():
         print(f"  {name:<12} AP50 {value:.4f}")
+
+
+def _check_task(task: Task) -> None:
+    """Raise `ConfigError` when no detector of `task` could be trained and exported."""
+    refuse_several("detector", task)
+    input_size(task)
 
 
 def _run(task: Task, arguments: argparse.Namespace) -> Path:

@@ -15,6 +15,7 @@ from fusion.engines import load_engine
 from fusion.preparation import letterbox, to_input
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
+from fusion.training.detection.input_size import input_size
 from fusion.training.detection.trunk import (
     CLIP,
     Detector,
@@ -27,7 +28,7 @@ from fusion.training.detection.trunk import (
     open_cells,
 )
 from fusion.training.onnx_file import export_onnx
-from fusion.types import Float32Array, Int8Array, Modality, UInt8Array
+from fusion.types import Float32Array, Int8Array, UInt8Array
 
 CHANNELS = (24, 32, 32)
 """Kept channels a level, strides 8, 16 and 32."""
@@ -43,9 +44,9 @@ def export_detector(weights: Path, task: Task, images: Sequence[UInt8Array], fol
 
     `images` are calibration pictures (H, W, 3) uint8 RGB from the training split.
     """
-    camera = task.sensors[task.of_modality(Modality.CAMERA)[0]]
-    detector = load_detector(weights, task, camera.width, camera.height)
-    inputs = [to_input(letterbox(image, camera.width, camera.height)[0]) for image in images]
+    width, height = input_size(task)
+    detector = load_detector(weights, task, width, height)
+    inputs = [to_input(letterbox(image, width, height)[0]) for image in images]
     cells = gather_cells(detector, inputs, CELLS, seed)
     projections = [
         fit_projection(c, k, b, detector.reading(level))
@@ -53,7 +54,7 @@ def export_detector(weights: Path, task: Task, images: Sequence[UInt8Array], fol
     ]
     graph = export_onnx(
         Trunk(detector, projections),
-        (torch.zeros(1, 3, camera.height, camera.width),),
+        (torch.zeros(1, 3, height, width),),
         folder / GRAPH_NAME,
         input_names=["images"],
         output_names=[*OUTPUTS, *(("conditions",) if len(detector.conditions) else ())],
@@ -95,7 +96,7 @@ def refit_profile(base: Profile, graph: Path, images: Sequence[UInt8Array], *, t
 def _profile(
     task: Task, detector: Detector, projections: Sequence[Projection], cells: Iterable[Float32Array], graph: Path
 ) -> Profile:
-    camera = task.sensors[task.of_modality(Modality.CAMERA)[0]]
+    width, height = input_size(task)
     levels = []
     for stride, projection, vectors in zip(detector.strides, projections, cells, strict=True):
         codes = np.clip(np.rint((vectors - projection.mean) @ projection.weight.T / projection.step), -CLIP, CLIP)
@@ -103,8 +104,8 @@ def _profile(
         levels.append(Level(stride, len(steps), steps, CLIP, fit_frequencies(codes.astype(np.int8), CLIP)))
     return Profile.create(
         task=task.name,
-        image_width=camera.width,
-        image_height=camera.height,
+        image_width=width,
+        image_height=height,
         levels=tuple(levels),
         trunk_sha256=hashlib.sha256(graph.read_bytes()).hexdigest(),
     )
