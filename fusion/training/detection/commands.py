@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -51,15 +52,15 @@ def distill(arguments: argparse.Namespace) -> None:
     recipe, out = _recipe(task, arguments), _run(task, arguments)
     if arguments.teacher_epochs is not None:
         _check_positive("teacher_epochs", arguments.teacher_epochs)
+    weights = _given_weights(arguments)
     check_teacher(arguments.teacher)
-    given = {name: getattr(arguments, f"{name}_weight") for name in ("maps", "classes", "boxes")}
     wanted = Wanted(
         arguments.teacher,
         recipe,
         arguments.teacher_epochs,
         compare=arguments.compare,
         resume=arguments.resume,
-        weights={name: weight for name, weight in given.items() if weight is not None},
+        weights=weights,
     )
     yaml = training_data(task, _pictures(task, arguments), out, recipe.image_size)
     print(table(distill_detector(yaml, out / "distill", wanted)))
@@ -227,6 +228,18 @@ def _given_numbers(arguments: argparse.Namespace, least_epochs: int) -> dict[str
             raise ConfigError(f"--{name} {given[name]:g}: give a share from 0 to 1")
     if not 0 < given.get("learning_rate", 0.1) < 1:
         raise ConfigError(f"--learning-rate {given['learning_rate']:g}: give more than 0 and less than 1")
+    return given
+
+
+def _given_weights(arguments: argparse.Namespace) -> dict[str, float]:
+    """The weights of the teacher's terms that the command line gives, by name. Raises `ConfigError` for one that none
+    can have: less than nothing would teach the contrary, and nan spoils every step.
+    """
+    given = {name: getattr(arguments, f"{name}_weight") for name in ("maps", "classes", "boxes")}
+    given = {name: weight for name, weight in given.items() if weight is not None}
+    for name, weight in given.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"--{name}-weight {weight:g}: give 0 or more")
     return given
 
 

@@ -91,6 +91,13 @@ def test_what_distillation_lacks(refused: Refused, random_checkpoint, tmp_path: 
     assert "no detector is called 'yolov3'" in refused("distill", "--teacher", teacher, "--architecture", "yolov3")
 
 
+@pytest.mark.parametrize("term", ["maps", "classes", "boxes"])
+@pytest.mark.parametrize("weight", ["nan", "inf", "-0.5"])
+def test_a_term_weighs_a_number_from_0_on(term: str, weight: str, refused: Refused, tmp_path: Path) -> None:
+    told = refused("distill", "--teacher", tmp_path / "any.pt", f"--{term}-weight={weight}")
+    assert f"--{term}-weight {weight}: give 0 or more" in told
+
+
 def test_a_teacher_of_another_family_is_refused(
     task_file: Path, root: Path, tmp_path: Path, random_checkpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
