@@ -13,7 +13,7 @@ from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME, bundle_folder
 from fusion.training.detection.architectures import DEFAULT
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, is_official
-from fusion.training.detection.input_size import input_size
+from fusion.training.detection.input_size import MULTIPLE, check_image_size, input_size
 from fusion.training.detection.recipe import DetectorRecipe, recipe_for
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
@@ -220,6 +220,7 @@ def _given_numbers(arguments: argparse.Namespace, least_epochs: int) -> dict[str
     """The numbers of a recipe that the command line gives, by name. Raises `ConfigError` for one that cannot be."""
     given = {name: getattr(arguments, name) for name in (*_COUNTS, *_SHARES, "learning_rate")}
     given = {name: value for name, value in given.items() if value is not None}
+    check_image_size(int(given.get("image_size", MULTIPLE)))
     for name in _COUNTS:
         least = {"epochs": least_epochs, "seed": 0}.get(name, 1)
         _check_positive(name, given.get(name, least), least)

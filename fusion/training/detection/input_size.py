@@ -32,5 +32,13 @@ def input_size(task: Task) -> tuple[int, int]:
     return width, height
 
 
+def check_image_size(side: int) -> None:
+    """Raise `ConfigError` unless training pictures may have this side: the trainer would use another, and measuring
+    what was trained would fail.
+    """
+    if side < 1 or side % MULTIPLE:
+        raise ConfigError(f"--image-size {side}: give a multiple of {MULTIPLE}, as {max(MULTIPLE, _rounded_up(side))}")
+
+
 def _rounded_up(side: int) -> int:
     return -(-side // MULTIPLE) * MULTIPLE

@@ -87,6 +87,7 @@ def test_what_distillation_lacks(refused: Refused, random_checkpoint, tmp_path: 
     )
     assert "holds no weights/best.pt" in refused("distill", "--teacher", tmp_path / "run", error=InputError)
     assert "--teacher-epochs 0: give 1 or more" in refused("distill", "--teacher", "yolov8s", "--teacher-epochs", "0")
+    assert "--image-size 0: give a multiple of 32" in refused("distill", "--teacher", teacher, "--image-size", "0")
     assert "--device cuda:9: this machine has" in refused("distill", "--teacher", teacher, "--device", "cuda:9")
     assert "no detector is called 'yolov3'" in refused("distill", "--teacher", teacher, "--architecture", "yolov3")
 
@@ -114,6 +115,7 @@ def test_what_pruning_lacks(refused: Refused, bundle: Path, random_checkpoint, t
     assert "--share 1.0" in refused("prune", "--start", start, "--share", "1")
     assert "--mosaic 1.5: give a share from 0 to 1" in refused("prune", "--start", start, "--mosaic", "1.5")
     assert "--learning-rate 0: give more than 0" in refused("prune", "--start", start, "--learning-rate", "0")
+    assert "--image-size 300: give a multiple of 32, as 320" in refused("prune", "--start", start, "--image-size=300")
     assert "--seed -1: give 0 or more" in refused("prune", "--start", start, "--seed", "-1")
     assert "--epochs -1: give 0 or more" in refused("prune", "--start", start, "--epochs", "-1")
     assert "a detector learns on cpu or cuda" in refused("prune", "--start", start, "--device", "tpu")

@@ -14,7 +14,7 @@ from fusion.recording.pictures.image_folder import ImageFolder
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
 from fusion.training.detection.export import export_detector
-from fusion.training.detection.input_size import input_size
+from fusion.training.detection.input_size import check_image_size, input_size
 from fusion.training.detection.make import CALIBRATION_IMAGES
 from fusion.training.detection.sources import calibration_pictures
 from fusion.types import Image
@@ -90,3 +90,10 @@ def test_a_task_without_a_camera_that_sees_is_refused_before_anything_starts(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert told in line
     assert not out.exists()
+
+
+def test_training_pictures_have_whole_cells() -> None:
+    check_image_size(320)
+    for side, better in ((300, 320), (1, 32), (0, 32), (-5, 32)):
+        with pytest.raises(ConfigError, match=rf"--image-size {side}: give a multiple of 32, as {better}"):
+            check_image_size(side)
