@@ -99,10 +99,11 @@ def how_trained(path: Path) -> dict[str, object]:
     _, stored = _load(path)
     given = _plain(stored.get("train_args") or {})
     told = {ours: given[theirs] for ours, theirs in _TOLD.items() if given.get(theirs) is not None}
-    return told | {ours: _short(Path(str(given[theirs]))) for ours, theirs in _FILES.items() if given.get(theirs)}
+    return told | {ours: short_name(Path(str(given[theirs]))) for ours, theirs in _FILES.items() if given.get(theirs)}
 
 
-def _short(path: Path) -> str:
+def short_name(path: Path) -> str:
+    """The name of the run a checkpoint is the best or the last of, or of the file."""
     return path.parent.parent.name if path.parent.name == BEST.parent.name else path.name
 
 

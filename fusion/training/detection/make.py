@@ -17,8 +17,8 @@ from fusion.evaluation.detection import DetectionMetrics
 from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME, write_card, write_digests
-from fusion.training.detection.architectures import class_names
-from fusion.training.detection.checkpoint import read_checkpoint
+from fusion.training.detection.architectures import class_names, named
+from fusion.training.detection.checkpoint import SUFFIX, read_checkpoint, short_name
 from fusion.training.detection.export import export_detector
 from fusion.training.detection.measure import measure_detector, plain
 from fusion.training.detection.recipe import DetectorRecipe
@@ -40,11 +40,23 @@ def make_detector(
     yaml = training_data(task, data, out, recipe.image_size)
     weights = train_detector(yaml, out / "detector", recipe, resume=resume)
     minutes = (time.monotonic() - started) / 60
-    told = asdict(recipe) | {
+    told = told_of(recipe, weights) | {
         "training_minutes": round(minutes, 1),
         "command": f"fusion train detector --task {task.name}",
     }
     bundle_detector(task, data, weights, folder, told, staging=out / "bundle", test=test, threads=recipe.threads)
+
+
+def told_of(recipe: DetectorRecipe, weights: Path) -> dict[str, object]:
+    """What a card tells of the recipe by which the checkpoint `weights` was trained: its architecture even where the
+    recipe leaves that to a start, and of the start the name alone, for where it lay means nothing elsewhere.
+    """
+    start = Path(recipe.start)
+    name = short_name(start) if start.suffix == SUFFIX else start.resolve().name
+    return asdict(recipe) | {
+        "architecture": named(read_checkpoint(weights)),
+        "start": name if recipe.start else "",
+    }
 
 
 def bundle_detector(

@@ -17,7 +17,7 @@ from fusion.codec import Profile
 from fusion.errors import ConfigError, ModelError
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME
-from fusion.training.detection.architectures import Network, new_network
+from fusion.training.detection.architectures import NAMES, Network, new_network
 from fusion.training.detection.kinds import class_of, some, unfit
 
 _HALF, _QUANTISED = ".half", "_quantized"
@@ -64,6 +64,8 @@ def bundle_network(folder: Path, names: Sequence[str]) -> Network:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{card}: does not tell the detector's architecture ({error!r}); give a checkpoint") from None
     _check_classes(folder, told.get("Classes"), names)
+    if architecture not in NAMES:
+        raise ModelError(f"{card}: tells of no architecture that can be built ({architecture!r}); give a checkpoint")
     network = new_network(architecture, len(names)).fuse(verbose=False)
     weights = read_weights(folder / GRAPH_NAME)
     own = network.state_dict()

@@ -1,4 +1,4 @@
-"""A worse detector never replaces a better one."""
+"""A worse detector never replaces a better one, and a card tells what a detector is."""
 
 import json
 from collections.abc import Callable
@@ -111,3 +111,16 @@ def test_a_card_that_tells_nothing_of_a_detector_is_let_be(offer: Rounds, tmp_pa
     (tmp_path / "bundle" / "card.json").write_text(json.dumps({"Variant": {"precision": "int8"}}))
     with pytest.raises(ModelError, match=r"card\.json: tells no mAP50"):
         offer(0.9, 0.9)
+
+
+def test_a_card_tells_the_architecture_of_a_start_and_only_its_name(random_checkpoint, tmp_path: Path) -> None:
+    weights = random_checkpoint("yolo11n")
+    run = tmp_path / "runs" / "mine" / "weights"
+    bundle = tmp_path / "weights" / "pcb"
+    for folder in (run, bundle):
+        folder.mkdir(parents=True)
+    starts = {"": "", str(weights): "yolo11n.pt", str(run / "best.pt"): "mine", str(bundle): "pcb"}
+    for start, name in starts.items():
+        told = make.told_of(DetectorRecipe(architecture="", start=start, epochs=3), weights)
+        assert (told["architecture"], told["start"], told["epochs"]) == ("yolo11n", name, 3)
+        assert str(tmp_path) not in json.dumps(told)
