@@ -22,7 +22,9 @@ from fusion.training.detection.architectures import (
     same_family,
 )
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, read_checkpoint, write_checkpoint
+from fusion.training.detection.origin import origin
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.tiles import data_names
 from fusion.training.detection.train import train_detector
 from fusion.training.detection.validation import measure_checkpoint
 from fusion.training.detection.warm_start import bundle_network
@@ -53,12 +55,13 @@ class Wanted:
 def distill_detector(data_yaml: Path, out: Path, wanted: Wanted) -> dict[str, dict[str, Any]]:
     """Train the student under `out` and write the table there after each row; returns the table.
 
-    Raises `ModelError` when teacher and student are not of one family or do not know the same classes, before anything
-    is trained.
+    Raises `ModelError` when teacher and student are not of one family or do not know the same classes, or the student
+    cannot begin with its start, before anything is trained.
     """
     from fusion.training.detection.distillation import DistillationTrainer, Lesson
 
-    names = _names(data_yaml)
+    names = data_names(data_yaml)
+    origin(wanted.recipe, names)
     lesson = Lesson(**wanted.weights)
     teacher, how = _teacher(wanted, data_yaml, out, names)
     _check_pair(read_checkpoint(teacher), teacher, _student(wanted.recipe, names), names)
@@ -135,13 +138,6 @@ def _check_pair(teacher: Network, where: Path, student: Network, names: Sequence
             f"{where}: the teacher knows {', '.join(class_names(teacher))}; the data has "
             f"{', '.join(names)}, and so, in this order, must the teacher"
         )
-
-
-def _names(data_yaml: Path) -> list[str]:
-    from ultralytics.utils import YAML
-
-    names = YAML.load(data_yaml)["names"]
-    return [str(names[i]) for i in range(len(names))]
 
 
 def _row(

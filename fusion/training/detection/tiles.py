@@ -89,5 +89,13 @@ def write_data_yaml(
     return yaml
 
 
+def data_names(yaml: Path) -> list[str]:
+    """The classes a `data.yaml` names, in their order."""
+    from ultralytics.utils import YAML
+
+    names = YAML.load(yaml)["names"]
+    return [str(names[i]) for i in range(len(names))]
+
+
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusion.errors import ConfigError, ModelError
-from fusion.training.bundle import GRAPH_NAME
-from fusion.training.detection.architectures import DEFAULT, definition, named
-from fusion.training.detection.checkpoint import BEST, LAST, SUFFIX, read_checkpoint, unfinished
+from fusion.errors import ConfigError
+from fusion.training.detection.checkpoint import BEST, LAST, unfinished
+from fusion.training.detection.origin import begin, begins_with_bundle, origin
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.tiles import data_names
 
 _CPU = "cpu"
 _GPU_WORKERS = 8
@@ -49,11 +49,11 @@ def train_detector(
     goes_on = resume and unfinished(last)
     if resume and not goes_on and (out / BEST).is_file():
         return out / BEST
-    model = YOLO(str(last) if goes_on else _origin(recipe))
+    model = YOLO(str(last) if goes_on else origin(recipe, data_names(data_yaml)))
     # ultralytics leaves one core free by resetting the thread count when it picks the device
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(recipe.threads))
-    if recipe.start and not recipe.start.endswith(SUFFIX) and not goes_on:
-        model.add_callback("on_pretrain_routine_end", partial(_start, Path(recipe.start)))
+    if begins_with_bundle(recipe) and not goes_on:
+        model.add_callback("on_pretrain_routine_end", partial(begin, Path(recipe.start)))
     model.add_callback("on_pretrain_routine_end", lambda trainer: trainer.model.to(memory_format=torch.channels_last))
     model.train(
         trainer=partial(trainer or LowPrecisionTrainer, transpose=recipe.transpose),
@@ -79,20 +79,6 @@ def check_device(device: str) -> None:
         raise ConfigError(f"--device {device}: a detector learns on {_CPU} or cuda, or cuda:N for one of several")
     if int(number or 0) >= torch.cuda.device_count():
         raise ConfigError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
-
-
-def _origin(recipe: DetectorRecipe) -> str:
-    """What ultralytics begins with: a checkpoint of the user's, or the definition of an architecture."""
-    if not recipe.start.endswith(SUFFIX):
-        return definition(recipe.architecture or DEFAULT)
-    network = read_checkpoint(Path(recipe.start))
-    if network.is_fused():
-        raise ModelError(f"{recipe.start}: its batch norms were folded away; give the checkpoint before it was fused")
-    if recipe.architecture and named(network) != recipe.architecture:
-        raise ConfigError(
-            f"{recipe.start} is a {named(network)}, not a {recipe.architecture}; leave out --architecture"
-        )
-    return recipe.start
 
 
 def _arguments(recipe: DetectorRecipe) -> dict[str, Any]:
@@ -125,21 +111,3 @@ def _arguments(recipe: DetectorRecipe) -> dict[str, Any]:
         "plots": False,
         "val": True,
     }
-
-
-def _start(bundle: Path, trainer: Any) -> None:
-    """Continue the bundled detector: its weights, and batch norms settled on one batch of training pictures."""
-    import torch
-
-    from fusion.codec import Profile
-    from fusion.task import Task
-    from fusion.training.detection.warm_start import read_weights, settle_batch_norms, start_from
-
-    old = Task.load(Profile.load(bundle).task).classes
-    names = [trainer.data["names"][i] for i in range(trainer.data["nc"])]
-    weights = read_weights(bundle / GRAPH_NAME)
-    start_from(trainer.model, weights, old, names)
-    batch = trainer.preprocess_batch(next(iter(trainer.train_loader)))
-    with torch.inference_mode(mode=False):
-        settle_batch_norms(trainer.model, [batch["img"]])
-    trainer.ema.ema.load_state_dict(trainer.model.state_dict())

@@ -124,6 +124,8 @@ def _widened(value: Tensor, wanted: Tensor, old_names: Sequence[str], new_names:
         return value
     if len(value) != len(old_names) or len(wanted) != len(new_names):
         raise ModelError(f"weights {tuple(value.shape)} do not fit {tuple(wanted.shape)}; train it from nothing")
+    if strange := sorted({class_of(name) for name in new_names} - set(old_names)):
+        raise ModelError(f"the one to start from has no class {strange[0]}; train it from nothing")
     owners = [old_names.index(class_of(name)) for name in new_names]
     grown = value[owners]
     if grown.ndim == 1:

@@ -12,11 +12,12 @@ import torch
 from ultralytics.nn.distill_model import DistillationModel, FeatureHook
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.torch_utils import ModelEMA
 
 from fusion.cli import main
 from fusion.errors import ConfigError, ModelError
 from fusion.training.detection.architectures import new_network, parameters
-from fusion.training.detection.checkpoint import read_checkpoint
+from fusion.training.detection.checkpoint import read_checkpoint, write_checkpoint
 from fusion.training.detection.distill import ALONE, DISTILLED, TABLE_NAME, TEACHER, Wanted, distill_detector
 from fusion.training.detection.distillation import (
     DistillationTrainer,
@@ -26,6 +27,7 @@ from fusion.training.detection.distillation import (
     class_term,
     sureness,
 )
+from fusion.training.detection.origin import begin
 from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.train import train_detector
 
@@ -216,3 +218,48 @@ def test_a_bundle_can_teach(
     assert rows[TEACHER]["trained"] == {"from": "the bundle squares"}
     assert rows[TEACHER]["map50"] > 0.5
     assert list(rows) == [TEACHER, DISTILLED]
+
+
+def test_a_student_begins_with_a_bundle_and_its_teacher_stays_as_it_is(
+    bundle: Path, taught: Path, data_yaml: Path, recipe: DetectorRecipe, tmp_path: Path
+) -> None:
+    student = new_network("yolov8n", 2)
+    student.args = SimpleNamespace(**DEFAULT_CFG_DICT | {"imgsz": 64})
+    teacher = read_checkpoint(taught)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    model = TaughtStudent(teacher, student.train(), Lesson()).train()
+    pictures = torch.rand(4, 3, 64, 64)
+    trainer = SimpleNamespace(
+        model=model,
+        ema=ModelEMA(model),
+        data={"names": {0: "red", 1: "green"}, "nc": 2},
+        train_loader=[{"img": pictures}],
+        preprocess_batch=lambda batch: batch,
+    )
+    begin(bundle, trainer)
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    with torch.no_grad():
+        expected = read_checkpoint(taught)(pictures)[0]
+        for learnt in (student.eval(), trainer.ema.ema.student_model):
+            torch.testing.assert_close(learnt(pictures)[0], expected, atol=0.3, rtol=5e-2)
+
+    small = replace(recipe, epochs=1, batch=28, learning_rate=1e-6, start=str(bundle))
+    rows = distill_detector(data_yaml, tmp_path, Wanted(str(taught), small))
+    assert rows[DISTILLED]["map50"] > 0.5  # as the bundle, and not as one that begins with nothing
+
+
+def test_a_start_that_the_student_cannot_have_is_refused_before_the_teacher_is_trained(
+    bundle: Path, taught: Path, data_yaml: Path, recipe: DetectorRecipe, tmp_path: Path, random_checkpoint
+) -> None:
+    def refused(**others: str) -> str:
+        with pytest.raises((ModelError, ConfigError)) as caught:
+            distill_detector(data_yaml, tmp_path / "out", Wanted("yolov8s", replace(recipe, epochs=1, **others)))
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    fused = write_checkpoint(read_checkpoint(taught).fuse(verbose=False), tmp_path / "fused.pt")
+    assert "its batch norms were folded away" in refused(architecture="", start=str(fused))
+    start = str(random_checkpoint("yolov8s"))
+    assert "is a yolov8s, not a yolov8n; leave out --architecture" in refused(start=start)
+    told = refused(architecture="yolov8s", start=str(bundle))
+    assert f"{bundle}: no yolov8s can begin with it: weights (16, 3, 3, 3) do not fit (32, 3, 3, 3)" in told

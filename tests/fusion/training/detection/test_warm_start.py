@@ -1,10 +1,7 @@
 """A detector goes on from an exported graph: same answers before the first step."""
 
-<<<<<<< HEAD
-from importlib import resources
-=======
 import json
->>>>>>> a2c1bff (The card of a detector begun with a checkpoint tells its architecture)
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +94,8 @@ def test_what_is_no_detector_is_refused(exported, tmp_path: Path) -> None:
         start_from(torch.nn.Linear(2, 2), read_weights(exported[1]), ["drum"], ["drum"])
     with pytest.raises(ModelError, match="do not fit"):
         start_from(_network(5), read_weights(exported[1]), ["drum", "cone", "crate"], list("abcde"))
+    with pytest.raises(ModelError, match="has no class crate"):
+        start_from(_network(3), read_weights(exported[1]), ["drum", "cone"], ["drum", "cone", "crate"])
 
 
 def test_a_card_without_an_architecture_says_so(tmp_path: Path) -> None:
