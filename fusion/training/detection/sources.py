@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from fusion.errors import RecordingError
+from fusion.recording.pictures.data_yaml import NAME
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.task import Task
 from fusion.training.detection.kinds import kind_of, sorted_kinds
+from fusion.training.detection.prepared import prepared
 from fusion.training.detection.tiles import write_data_yaml, write_split
-from fusion.types import Truth, UInt8Array
+from fusion.types import UInt8Array
 
 _HOLD_OUT, _FIRST_HELD = 20, 5
 """Of one list of pictures, which validate."""
@@ -52,16 +56,34 @@ def calibration_pictures(folder: ImageFolder, count: int) -> list[UInt8Array]:
 
 
 def tiled_data(task: Task, root: Path, out: Path, tile: int) -> Path:
-    """Cut the pictures into tiles of `tile` pixels at native resolution. Returns the `data.yaml`."""
-    out = out / f"data-{tile}"
-    yaml = out / "data.yaml"
-    if yaml.is_file():
-        return yaml
-    folder = image_folder(task, root)
+    """Cut the pictures into tiles of `tile` pixels at native resolution. Returns the `data.yaml`.
+
+    Tiles made of the same pictures and labels before are used again.
+    """
+    folder, out = image_folder(task, root), out / f"data-{tile}"
     train, held = split_stems(folder)
-    write_split(map(folder.load, train), out, "train", total=len(train), tile=tile, stride=tile // 2)
-    write_split(map(folder.load, held), out, "val", total=len(held), tile=tile, stride=tile)
-    return write_data_yaml(out, task.classes)
+
+    def build(part: Path) -> None:
+        write_split(map(folder.load, train), part, "train", total=len(train), tile=tile, stride=tile // 2)
+        write_split(map(folder.load, held), part, "val", total=len(held), tile=tile, stride=tile)
+        write_data_yaml(part, task.classes, at=out)
+
+    facts = chain([["tiles", tile, *task.classes]], _facts(folder, "train", train), _facts(folder, "val", held))
+    return prepared(root, out, facts, build)
+
+
+def _facts(folder: ImageFolder, split: str, stems: list[str]) -> Iterator[object]:
+    """All that decides what a split is: how labels are read, each picture's name and size, and each label's text.
+
+    Two pictures of one name and size are taken for the same: a picture that is not compressed and was drawn anew under
+    an old name is not seen.
+    """
+    yaml = folder.root / NAME
+    yield [split, folder.form, yaml.read_text(encoding="utf-8", errors="replace") if yaml.is_file() else ""]
+    for stem in stems:
+        label = folder.label_path(stem)
+        text = label.read_text(encoding="utf-8", errors="replace") if label.is_file() else ""
+        yield [stem, _bytes(folder.image_path(stem)), text]
 
 
 def scene_data(task: Task, root: Path, out: Path) -> Path:
@@ -72,23 +94,40 @@ def scene_data(task: Task, root: Path, out: Path) -> Path:
     from fusion.simulation.scene_set import label_lines, read_truth
     from fusion.simulation.stock import CONDITIONS
 
-    (out / "labels").mkdir(parents=True, exist_ok=True)
-    pictures = out / "images"  # ultralytics looks for labels beside the folder `images` it is given
-    if not pictures.exists():
-        pictures.symlink_to((root / "images").resolve(), target_is_directory=True)
-    truths: dict[str, Truth] = {}
-    for split in ("train", "val"):
-        listing = root / f"{split}.txt"
-        if not listing.is_file():
-            raise RecordingError(f"{listing}: no such split; make it with 'fusion simulate {task.name} --scenes'")
-        stems = listing.read_text(encoding="utf-8").split()
-        truths |= {stem: read_truth(root, stem) for stem in stems}
-        paths = [str(pictures.absolute() / f"{stem}.jpg") for stem in stems]
-        (out / f"{split}.txt").write_text("\n".join(paths) + "\n", encoding="utf-8")
     kinds = sorted_kinds(
         (f"{c}/{k}" for c, states in CONDITIONS.items() for k in states), task.classes, task.conditions
     )
-    for stem, truth in truths.items():
-        text = label_lines(truth, lambda thing: kinds.index(kind_of(thing)))
-        (out / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
-    return write_data_yaml(out, kinds, train="train.txt", val="val.txt")
+    splits = {split: _scenes(task, root, split) for split in ("train", "val")}
+    labels = {
+        stem: label_lines(read_truth(root, stem), lambda thing: kinds.index(kind_of(thing)))
+        for stems in splits.values()
+        for stem in stems
+    }
+
+    def build(part: Path) -> None:
+        (part / "labels").mkdir()
+        # ultralytics looks for labels beside the folder `images` it is given
+        (part / "images").symlink_to((root / "images").resolve(), target_is_directory=True)
+        for split, stems in splits.items():
+            paths = [str(out.absolute() / "images" / f"{stem}.jpg") for stem in stems]
+            (part / f"{split}.txt").write_text("\n".join(paths) + "\n", encoding="utf-8")
+        for stem, text in labels.items():
+            (part / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
+        write_data_yaml(part, kinds, train="train.txt", val="val.txt", at=out)
+
+    pictures = [[stem, _bytes(root / "images" / f"{stem}.jpg"), text] for stem, text in labels.items()]
+    return prepared(root, out, [["scenes", *kinds], splits, *pictures], build)
+
+
+def _scenes(task: Task, root: Path, split: str) -> list[str]:
+    listing = root / f"{split}.txt"
+    if not listing.is_file():
+        raise RecordingError(f"{listing}: no such split; make it with 'fusion simulate {task.name} --scenes'")
+    return listing.read_text(encoding="utf-8").split()
+
+
+def _bytes(picture: Path) -> int:
+    try:
+        return picture.stat().st_size
+    except OSError as error:
+        raise RecordingError(f"{picture}: cannot be read ({error.strerror})") from None
