@@ -15,6 +15,7 @@ from fusion.training.detection.architectures import DEFAULT
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, is_official
 from fusion.training.detection.input_size import MULTIPLE, check_image_size, input_size
 from fusion.training.detection.recipe import DetectorRecipe, recipe_for
+from fusion.training.detection.runs import refuse_taken
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import card_scenes, detector_scenes, given_pictures, held_out_scenes
 from fusion.training.variants import check_max_loss, refuse_existing, staged
@@ -25,10 +26,11 @@ _SHARES = ("mosaic", "scale", "transpose")
 
 def train_detector(task: Task, arguments: argparse.Namespace) -> None:
     """`fusion train detector`: from pictures to the bundle."""
-    from fusion.training.detection.make import make_detector
+    from fusion.training.detection.make import RUN, make_detector
 
     _check_task(task)
     recipe = _recipe(task, arguments)
+    refuse_taken(_run(task, arguments) / RUN, start=recipe.start, resume=arguments.resume)
     data = _pictures(task, arguments)
     make_detector(
         task,
@@ -43,7 +45,14 @@ def train_detector(task: Task, arguments: argparse.Namespace) -> None:
 
 def distill(arguments: argparse.Namespace) -> None:
     """`fusion distill`: a student of a larger teacher, and the table of what that was worth."""
-    from fusion.training.detection.distill import DISTILLED, TABLE_NAME, Wanted, check_teacher, distill_detector
+    from fusion.training.detection.distill import (
+        DISTILLED,
+        TABLE_NAME,
+        Wanted,
+        check_teacher,
+        distill_detector,
+        runs_of,
+    )
     from fusion.training.detection.sources import training_data
     from fusion.training.detection.validation import table
 
@@ -62,6 +71,8 @@ def distill(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         weights=weights,
     )
+    for name in runs_of(wanted):
+        refuse_taken(out / "distill" / name, start=recipe.start, resume=arguments.resume)
     yaml = training_data(task, _pictures(task, arguments), out, recipe.image_size)
     print(table(distill_detector(yaml, out / "distill", wanted)))
     best = out / "distill" / "distilled" / "weights" / f"best{SUFFIX}"
@@ -81,6 +92,7 @@ def prune(arguments: argparse.Namespace) -> None:
     check_share(arguments.share)
     out, start = _run(task, arguments), find_checkpoint(arguments.start)
     recipe = replace(_recipe(task, arguments, least_epochs=0), architecture="")
+    refuse_taken(out / "prune", start=str(start), resume=arguments.resume)
     yaml = training_data(task, _pictures(task, arguments), out, recipe.image_size)
     print(table(prune_detector(yaml, start, arguments.share, out / "prune", recipe, resume=arguments.resume)))
     print(f"wrote {out / 'prune' / TABLE_NAME} and the checkpoints beside it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from fusion.training.detection.architectures import (
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, read_checkpoint, write_checkpoint
 from fusion.training.detection.origin import origin
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.runs import check_run, content_of, decides
 from fusion.training.detection.tiles import data_names
 from fusion.training.detection.train import train_detector
 from fusion.training.detection.validation import measure_checkpoint
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fusion.training.detection.distillation import Lesson
 
 TABLE_NAME = "distill.json"
+_TEACHERS, _ALONE, _DISTILLED = "teacher", "alone", "distilled"
 TEACHER, ALONE, DISTILLED = "teacher", "student alone", "student distilled"
 
 
@@ -55,14 +57,17 @@ class Wanted:
 def distill_detector(data_yaml: Path, out: Path, wanted: Wanted) -> dict[str, dict[str, Any]]:
     """Train the student under `out` and write the table there after each row; returns the table.
 
-    Raises `ModelError` when teacher and student are not of one family or do not know the same classes, or the student
-    cannot begin with its start, before anything is trained.
+    Raises, before anything is trained, `ModelError` when teacher and student are not of one family or do not know the
+    same classes, or the student cannot begin with its start, and `ConfigError` when a run would write over another or
+    go on with one that was begun otherwise.
     """
     from fusion.training.detection.distillation import DistillationTrainer, Lesson
 
     names = data_names(data_yaml)
     origin(wanted.recipe, names)
     lesson = Lesson(**wanted.weights)
+    taught_by = {"teacher": _told(wanted), "lesson": asdict(lesson)}
+    _check_runs(data_yaml, out, wanted, taught_by)
     teacher, how = _teacher(wanted, data_yaml, out, names)
     _check_pair(read_checkpoint(teacher), teacher, _student(wanted.recipe, names), names)
     rows: dict[str, dict[str, Any]] = {}
@@ -70,17 +75,18 @@ def distill_detector(data_yaml: Path, out: Path, wanted: Wanted) -> dict[str, di
     _write(rows, out)
     if wanted.compare:
         started = time.monotonic()
-        weights = train_detector(data_yaml, out / "alone", wanted.recipe, resume=wanted.resume)
+        weights = train_detector(data_yaml, out / _ALONE, wanted.recipe, resume=wanted.resume)
         rows[ALONE] = _row(weights, data_yaml, wanted.recipe, out, started, None)
         _write(rows, out)
     started = time.monotonic()
     weights = train_detector(
         data_yaml,
-        out / "distilled",
+        out / _DISTILLED,
         wanted.recipe,
         resume=wanted.resume,
         trainer=partial(DistillationTrainer, lesson=lesson),
         extra={"distill_model": str(teacher.absolute()), "dis": lesson.maps},
+        decided_by=taught_by,
     )
     rows[DISTILLED] = _row(weights, data_yaml, wanted.recipe, out, started, lesson)
     _write(rows, out)
@@ -104,13 +110,12 @@ def _teacher(wanted: Wanted, data_yaml: Path, out: Path, names: Sequence[str]) -
     """The teacher's checkpoint and how it came to be; trained, read from a bundle, or as it is."""
     given = Path(wanted.teacher)
     if wanted.teacher in NAMES:
-        recipe = replace(wanted.recipe, architecture=wanted.teacher, start="")
-        recipe = recipe if wanted.teacher_epochs is None else replace(recipe, epochs=wanted.teacher_epochs)
+        recipe = _teachers_recipe(wanted)
         _check_pair(
             new_network(wanted.teacher, len(names)), given, _student(wanted.recipe, names), names, by_name=False
         )
         started = time.monotonic()
-        weights = train_detector(data_yaml, out / "teacher", recipe, resume=wanted.resume)
+        weights = train_detector(data_yaml, out / _TEACHERS, recipe, resume=wanted.resume)
         return weights, asdict(recipe) | {"minutes": _minutes(started)}
     if wanted.teacher_epochs is not None:
         raise ConfigError(f"--teacher-epochs trains a teacher, but {wanted.teacher} is one already; leave it out")
@@ -118,6 +123,31 @@ def _teacher(wanted: Wanted, data_yaml: Path, out: Path, names: Sequence[str]) -
         network = bundle_network(given, names)
         return write_checkpoint(network, out / f"teacher{SUFFIX}"), {"from": f"the bundle {given.name}"}
     return find_checkpoint(given), {"from": f"the checkpoint {given.name}"}
+
+
+def _teachers_recipe(wanted: Wanted) -> DetectorRecipe:
+    recipe = replace(wanted.recipe, architecture=wanted.teacher, start="")
+    return recipe if wanted.teacher_epochs is None else replace(recipe, epochs=wanted.teacher_epochs)
+
+
+def _told(wanted: Wanted) -> str:
+    """Who teaches, as a run remembers it."""
+    if wanted.teacher in NAMES:
+        return f"{wanted.teacher} of {_teachers_recipe(wanted).epochs} epochs"
+    given = Path(wanted.teacher)
+    return content_of(given if (given / GRAPH_NAME).is_file() else find_checkpoint(given))
+
+
+def _check_runs(data_yaml: Path, out: Path, wanted: Wanted, taught_by: Mapping[str, object]) -> None:
+    for name in runs_of(wanted):
+        recipe = _teachers_recipe(wanted) if name == _TEACHERS else wanted.recipe
+        others = taught_by if name == _DISTILLED else {}
+        check_run(out / name, decides(recipe, data_yaml, **others), start=recipe.start, resume=wanted.resume)
+
+
+def runs_of(wanted: Wanted) -> list[str]:
+    """The folders of the detectors that are trained."""
+    return [*([_TEACHERS] if wanted.teacher in NAMES else []), *([_ALONE] if wanted.compare else []), _DISTILLED]
 
 
 def _student(recipe: DetectorRecipe, names: Sequence[str]) -> Network:

@@ -25,6 +25,8 @@ from fusion.training.detection.recipe import DetectorRecipe
 from fusion.training.detection.sources import calibration_pictures, image_folder, split_stems, training_data
 from fusion.training.detection.train import train_detector
 
+RUN = "detector"
+"""The folder of the training run."""
 CALIBRATION_IMAGES = 60
 MAY_LOSE = 0.005
 """How much mAP50 and mAP50-95 a new detector may lose against the bundled one, a variant against its float32 graph."""
@@ -38,7 +40,7 @@ def make_detector(
     check_held(task, folder)
     started = time.monotonic()
     yaml = training_data(task, data, out, recipe.image_size)
-    weights = train_detector(yaml, out / "detector", recipe, resume=resume)
+    weights = train_detector(yaml, out / RUN, recipe, resume=resume)
     minutes = (time.monotonic() - started) / 60
     told = told_of(recipe, weights) | {
         "training_minutes": round(minutes, 1),

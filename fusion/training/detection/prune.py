@@ -11,6 +11,7 @@ from typing import Any
 from fusion.training.detection.checkpoint import SUFFIX, read_checkpoint, write_checkpoint
 from fusion.training.detection.pruning import prune
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.runs import check_run, decides, keep_recipe
 from fusion.training.detection.train import train_detector
 from fusion.training.detection.validation import check_classes, measure_checkpoint
 
@@ -25,11 +26,16 @@ def prune_detector(
     the table there; returns the table. With `recipe.epochs` 0 nothing is trained.
 
     Raises `ModelError` for a checkpoint that cannot be pruned or knows other classes, `ConfigError` for a share outside
-    0..1.
+    0..1 and for an `out` that holds weights already, those of `start` or, with `resume`, those of another share or
+    recipe.
     """
     network = read_checkpoint(start)
     check_classes(network, start, data_yaml)
+    decided = decides(replace(recipe, start=str(start)), data_yaml, share=share)
+    begun = check_run(out, decided, start=str(start), resume=resume)
     channels = prune(network, share)
+    if not begun:
+        keep_recipe(out, decided)
     smaller = write_checkpoint(network, out / f"pruned{SUFFIX}")
     rows = {
         WHOLE: measure_checkpoint(start, data_yaml, recipe, out)
@@ -40,7 +46,8 @@ def prune_detector(
     if recipe.epochs:
         started = time.monotonic()
         recipe = replace(recipe, architecture="", start=str(smaller))
-        weights = train_detector(data_yaml, out / "trained", recipe, resume=resume)
+        ours = {name: decided[name] for name in ("share", "start")}  # that is cut anew each time
+        weights = train_detector(data_yaml, out / "trained", recipe, resume=resume, decided_by=ours)
         how = asdict(recipe) | {"minutes": round((time.monotonic() - started) / 60, 1)}
         rows[TRAINED_ON] = measure_checkpoint(weights, data_yaml, recipe, out) | {"trained": how}
         _write(rows, out)

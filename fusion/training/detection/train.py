@@ -5,14 +5,16 @@ Runs in bfloat16 on processors that have it (twice the speed of float32 on AVX-5
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusion.errors import ConfigError
+from fusion.errors import ConfigError, ModelError
 from fusion.training.detection.checkpoint import BEST, LAST, unfinished
 from fusion.training.detection.origin import begin, begins_with_bundle, origin
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.runs import check_run, decides, keep_recipe
 from fusion.training.detection.tiles import data_names
 
 _CPU = "cpu"
@@ -27,13 +29,15 @@ def train_detector(
     resume: bool = False,
     trainer: Any = None,
     extra: dict[str, Any] | None = None,
+    decided_by: Mapping[str, object] | None = None,
 ) -> Path:
     """Train on `data_yaml`, keep checkpoints under `out`, return the best `.pt`.
 
     The `.pt` is ultralytics' own working file; what is shipped is exported from it. `trainer` is a subclass of
-    `LowPrecisionTrainer` that learns from more than labels, `extra` its further arguments. Raises `ConfigError` for an
-    unknown architecture or device or for transposing pictures that are not square, `ModelError` for a checkpoint to
-    start from that cannot be used.
+    `LowPrecisionTrainer` that learns from more than labels, `extra` its further arguments; `decided_by` is what decides
+    how the run comes out beside the recipe and the data. Raises `ConfigError` for an unknown architecture or device,
+    for transposing pictures that are not square, for an `out` that holds weights already or, with `resume`, those of
+    another recipe; `ModelError` for a checkpoint to start from that cannot be used, and when no epoch could be kept.
     """
     import torch
     from ultralytics import YOLO
@@ -46,10 +50,15 @@ def train_detector(
     torch.set_num_threads(recipe.threads)
     out = out.absolute()  # ultralytics puts a relative folder under one of its own
     last = out / LAST
+    decided = decides(recipe, data_yaml, **(decided_by or {}))
+    begun = check_run(out, decided, start=recipe.start, resume=resume)
     goes_on = resume and unfinished(last)
     if resume and not goes_on and (out / BEST).is_file():
         return out / BEST
-    model = YOLO(str(last) if goes_on else origin(recipe, data_names(data_yaml)))
+    begins_with = str(last) if goes_on else origin(recipe, data_names(data_yaml))
+    if not begun:
+        keep_recipe(out, decided)
+    model = YOLO(begins_with)
     # ultralytics leaves one core free by resetting the thread count when it picks the device
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(recipe.threads))
     if begins_with_bundle(recipe) and not goes_on:
@@ -65,6 +74,8 @@ def train_detector(
         exist_ok=True,
         resume=goes_on,
     )
+    if not (out / BEST).is_file():
+        raise ModelError(f"{out}: no epoch was good enough to be kept, as when losses are nan; lower --learning-rate")
     return out / BEST
 
 
