@@ -10,8 +10,9 @@ from fusion.config import Settings
 class SynchronizerSettings(Settings):
     """Which readings belong to one sample; milliseconds of capture time, `reference` is a sensor's name.
 
-    A reading up to `ahead_ms` newer than the frame may be used, and that is how long a frame waits for it.
-    Up to `present_ms` old it is present, up to `late_ms` late, beyond that the sensor is absent.
+    A reading up to `ahead_ms` newer than the frame may be used, and that is how long a frame waits for it: until the
+    frames, or another sensor's stamps since the frame came, went on by more. Up to `present_ms` old it is present, up
+    to `late_ms` late, beyond that the sensor is absent.
     """
 
     reference: str = ""

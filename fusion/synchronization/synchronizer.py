@@ -15,6 +15,7 @@ from fusion.synchronization.audio import AudioWindow
 from fusion.synchronization.counts import JUMP_NS, StampFault, SyncCounts
 from fusion.synchronization.settings import SynchronizerSettings
 from fusion.synchronization.track import Track
+from fusion.synchronization.waiting import WaitingFrame
 from fusion.task import Task
 from fusion.types import Availability, Gap, Modality, Reading, SensorSlot
 
@@ -49,7 +50,7 @@ class Synchronizer:
     counts: SyncCounts = field(default_factory=SyncCounts)
     _tracks: dict[str, Track] = field(init=False)
     _audio: dict[str, AudioWindow] = field(init=False)
-    _waiting: deque[tuple[int, Reading]] = field(default_factory=deque)
+    _waiting: deque[WaitingFrame] = field(default_factory=deque)
     _last_frame_ns: int | None = None
     _last_cursor: int = 0
     _fresh: bool = False
@@ -93,7 +94,7 @@ class Synchronizer:
 
     def flush(self) -> list[Aligned | Gap]:
         """Everything still waiting, as it is: at the end of a source."""
-        return [self._align(*self._waiting.popleft()) for _ in range(len(self._waiting))]
+        return [self._align(self._waiting.popleft()) for _ in range(len(self._waiting))]
 
     def skip(self, cursor: int, frame: Reading, reason: str) -> list[Aligned | Gap]:
         """Pass over a frame of the reference sensor, though time passes: what waits is handed back, then its gap."""
@@ -118,7 +119,7 @@ class Synchronizer:
             why = "duplicate frame" if fault is StampFault.DUPLICATE else "frame out of order"
             return [*self.flush(), Gap(cursor, cursor, why)]
         self._last_frame_ns = stamp
-        self._waiting.append((cursor, reading))
+        self._waiting.append(WaitingFrame(cursor, reading))
         return done + self._release()
 
     def _other(self, track: Track, cursor: int, reading: Reading) -> None:
@@ -128,10 +129,14 @@ class Synchronizer:
             return
         if self._notice_disorder(name, stamp, track.newest_ns) is StampFault.CLOCK_SET:
             track.readings.clear()
+            for frame in self._waiting:
+                frame.begin_anew(name)
         else:
             self._notice_late(name, track.heard, stamp)
         if gone := track.insert(cursor, reading):
             self._notice_early(name, *gone)
+        for frame in self._waiting:
+            frame.heard(name, track.newest_ns or 0)
 
     def _notice_disorder(self, name: str, stamp: int, last: int | None) -> StampFault | None:
         """What is wrong with a stamp after the sensor's newest. It is counted, but for a mere pause of the sensor."""
@@ -155,7 +160,7 @@ class Synchronizer:
         """Count a reading too old for every frame to come, though frames came since the sensor's last one."""
         if self._last_frame_ns is None or heard > self._last_cursor:
             return
-        frame = self._waiting[0][1].capture_time_ns if self._waiting else self._last_frame_ns
+        frame = self._waiting[0].time_ns if self._waiting else self._last_frame_ns
         if stamp < frame - _ns(self.settings.late_ms):
             self.counts.add(name, StampFault.OUT_OF_WINDOW, stamp - frame)
 
@@ -168,39 +173,52 @@ class Synchronizer:
             self.counts.add(name, StampFault.OUT_OF_WINDOW, gone.capture_time_ns - frame)
 
     def _release(self) -> list[Aligned | Gap]:
+        for place, frame in enumerate(self._waiting):
+            passed = self._waiting[-1].time_ns > frame.time_ns + _ns(self.settings.ahead_ms)
+            passed |= len(self._waiting) - place > self.settings.depth
+            for name, track in self._tracks.items():
+                missing = name not in frame.chosen and self._may_improve(track, frame.time_ns)
+                if missing and not passed and not self._others_went_on(frame, name):
+                    continue
+                frame.in_vain |= missing
+                self._choose(frame, name)
         done: list[Aligned | Gap] = []
-        while self._waiting:
-            stamp = self._waiting[0][1].capture_time_ns
-            late = self._stream_ns() > stamp + _ns(self.settings.ahead_ms)
-            waited_out = late or len(self._waiting) > self.settings.depth
-            missing = any(self._may_improve(track, stamp) for track in self._tracks.values())
-            if missing and not waited_out:
-                break
-            self.counts.waited_out += missing
-            done.append(self._align(*self._waiting.popleft()))
+        while self._waiting and len(self._waiting[0].chosen) == len(self._tracks):
+            self.counts.waited_out += self._waiting[0].in_vain
+            done.append(self._align(self._waiting.popleft()))
         return done
 
-    def _stream_ns(self) -> int:
-        stamps = [track.newest_ns for track in self._tracks.values() if track.newest_ns is not None]
-        return max([self._waiting[-1][1].capture_time_ns, *stamps])
+    def _others_went_on(self, frame: WaitingFrame, name: str) -> bool:
+        """Whether another sensor than `name` shows that the frame has waited long enough.
+
+        It is judged by how far that sensor's stamps went on since, so it does not matter whether its clock is right.
+        """
+        ahead_ns = _ns(self.settings.ahead_ms)
+        others = ((other, track) for other, track in self._tracks.items() if other != name)
+        return any(frame.progress_ns(other, track.newest_ns) > ahead_ns for other, track in others)
+
+    def _choose(self, frame: WaitingFrame, name: str) -> None:
+        if name not in frame.chosen:
+            frame.chosen[name] = self._tracks[name].nearest(frame.time_ns, _ns(self.settings.ahead_ms))
 
     def _may_improve(self, track: Track, stamp: int) -> bool:
         """Whether a sensor that is alive has not yet delivered up to the frame."""
         newest = track.newest_ns
         return newest is not None and stamp - _ns(self.settings.late_ms) <= newest < stamp
 
-    def _align(self, cursor: int, frame: Reading) -> Aligned:
-        stamp = frame.capture_time_ns
-        slots = {self.reference: SensorSlot(Availability.PRESENT, 0, frame)}
-        for name, track in self._tracks.items():
-            reading = track.nearest(stamp, _ns(self.settings.ahead_ms))
-            slots[name] = self._slot(reading, stamp - reading.capture_time_ns if reading else 0)
+    def _align(self, frame: WaitingFrame) -> Aligned:
+        stamp = frame.time_ns
+        slots = {self.reference: SensorSlot(Availability.PRESENT, 0, frame.frame)}
+        for name in self._tracks:
+            self._choose(frame, name)
+            held = frame.chosen[name]
+            slots[name] = self._slot(held[1], stamp - held[1].capture_time_ns) if held else SensorSlot.absent()
         for name, window in self._audio.items():
             heard = window.until(stamp)
             slots[name] = self._slot(heard, stamp - window.end_ns(stamp) if heard else 0)
         fresh, self._fresh = self._fresh, False
         ordered = {name: slots[name] for name in self.sensors}
-        return Aligned(stamp, ordered, cursor, self._oldest(cursor) - 1, fresh)
+        return Aligned(stamp, ordered, frame.cursor, self._oldest(frame.cursor) - 1, fresh)
 
     def _slot(self, reading: Reading | None, age_ns: int) -> SensorSlot:
         if reading is None or age_ns > _ns(self.settings.late_ms):
@@ -210,7 +228,7 @@ class Synchronizer:
 
     def _oldest(self, cursor: int) -> int:
         held = [c for track in self._tracks.values() for c, _ in track.readings]
-        held += [c for c, _ in self._waiting]
+        held += [c for frame in self._waiting for c in frame.cursors]
         held += [c for window in self._audio.values() for c in window.cursors]
         return min([cursor, *held])
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from fusion.types import Reading
 
+Held = tuple[int, Reading]
+"""A reading and the source's position after it."""
+
 
 @dataclass(slots=True)
 class Track:
     """One sensor's newest readings, oldest first, as (cursor, reading); `heard` is the cursor of the last to arrive."""
 
-    readings: deque[tuple[int, Reading]]
+    readings: deque[Held]
     heard: int = 0
 
     @property
@@ -20,7 +23,7 @@ class Track:
         """The newest stamp, None when there is none."""
         return self.readings[-1][1].capture_time_ns if self.readings else None
 
-    def insert(self, cursor: int, reading: Reading) -> tuple[int, Reading] | None:
+    def insert(self, cursor: int, reading: Reading) -> Held | None:
         """Put it where its stamp belongs; what had to go for it, which may be itself."""
         self.heard = cursor
         position = len(self.readings)
@@ -35,7 +38,13 @@ class Track:
         self.readings.insert(position, (cursor, reading))
         return gone
 
-    def nearest(self, time_ns: int, ahead_ns: int) -> Reading | None:
+    def nearest(self, time_ns: int, ahead_ns: int) -> Held | None:
         """The reading nearest to `time_ns`, not newer than `ahead_ns` after it; of two, the older."""
-        known = [r for _, r in self.readings if r.capture_time_ns <= time_ns + ahead_ns]
-        return min(known, key=lambda r: (abs(r.capture_time_ns - time_ns), r.capture_time_ns), default=None)
+
+        def far(held: Held) -> tuple[int, int]:
+            stamp = held[1].capture_time_ns
+            return abs(stamp - time_ns), stamp
+
+        return min(
+            (one for one in self.readings if one[1].capture_time_ns <= time_ns + ahead_ns), key=far, default=None
+        )

@@ -34,6 +34,15 @@ def yard(**changes: float) -> Synchronizer:
     return Synchronizer.of_task(Task.load("yard"), SynchronizerSettings(**changes))
 
 
+def rear(ms: float) -> Reading:
+    return Reading("rear", Modality.LIDAR, round(ms * MS), POINTS)
+
+
+def two_lidars(**changes: float) -> Synchronizer:
+    sensors = {"front": Modality.CAMERA, "roof": Modality.LIDAR, "rear": Modality.LIDAR, "mic": Modality.SPEECH}
+    return Synchronizer(sensors, "front", SynchronizerSettings(**changes))
+
+
 def run(sync: Synchronizer, readings: list[Reading], start: int = 1) -> list[Aligned | Gap]:
     done = [one for cursor, reading in enumerate(readings, start) for one in sync.push(cursor, reading)]
     return done + sync.flush()
@@ -215,6 +224,67 @@ def test_sensors_that_follow_a_clock_together_are_in_no_frames_window_for_no_lon
         assert sync.counts.faults == {"front": {StampFault.CLOCK_SET: 1}, "roof": {StampFault.CLOCK_SET: 1}}
 
 
+def test_a_frame_waits_for_a_sensor_no_longer_than_another_goes_on_by_the_window():
+    sync = two_lidars()
+    for cursor, reading in enumerate([roof(900), rear(900), front(1000)]):
+        assert sync.push(cursor, reading) == []
+    assert sync.push(3, rear(1010)) == []
+    assert sync.push(4, rear(1060)) == []
+    (sample,) = sync.push(5, rear(1061))
+    assert {name: slot.age_ns // MS for name, slot in sample.slots.items()} == {
+        "front": 0, "roof": 100, "rear": 0, "mic": 0,
+    }  # fmt: skip
+    assert sync.counts.waited_out == 1
+
+
+def test_a_sensor_whose_clock_is_set_while_a_frame_waits_does_not_end_the_wait():
+    sync = two_lidars()
+    for cursor, reading in enumerate([roof(900), rear(900), front(1000), rear(1010), rear(3_601_010)]):
+        assert sync.push(cursor, reading) == []
+    (sample,) = sync.push(5, roof(1000))
+    assert sample.slots["roof"].age_ns == 0
+
+
+delays_ms = st.integers(0, 400)
+"""From a stamp to the reading's arrival."""
+
+
+@given(
+    offset_ms=st.one_of(st.integers(-1000, 1000), st.integers(-4_000_000, 4_000_000)),
+    frames_ms=st.integers(33, 1000),
+    sweeps_ms=st.tuples(st.integers(50, 200), st.integers(20, 200)),
+    phase_ms=st.integers(0, 49),
+    delays=st.tuples(delays_ms, delays_ms),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_sensor_whose_stamps_are_off_changes_nothing_about_the_others(
+    offset_ms, frames_ms, sweeps_ms, phase_ms, delays
+):
+    """Each delivers in order and 0 to 400 ms late; the rear one is off by a constant, or right, or not there."""
+    base, ends = 10_000_000, 5000
+
+    def samples(*, off: int | None) -> list[Aligned]:
+        arrivals = [(at, 0, front(base + at)) for at in range(200, ends, frames_ms)]
+        arrivals += [(at + delays[0], 1, roof(base + at)) for at in range(phase_ms, ends, sweeps_ms[0])]
+        if off is not None:
+            arrivals += [(at + delays[1], 2, rear(base + at + off)) for at in range(0, ends, sweeps_ms[1])]
+        arrived = sorted(arrivals, key=lambda one: one[:2])
+        return [one for one in run(two_lidars(), [one for _, _, one in arrived]) if isinstance(one, Aligned)]
+
+    right, off = samples(off=0), samples(off=offset_ms)
+    assert [(one.time_ns, _chosen(one, "roof")) for one in off] == [
+        (one.time_ns, _chosen(one, "roof")) for one in right
+    ]
+    if sweeps_ms[0] + delays[0] <= 50:  # what comes within the window is never missed, whoever else there is
+        alone = samples(off=None)
+        assert [_chosen(one, "roof") for one in off] == [_chosen(one, "roof") for one in alone]
+
+
+def _chosen(sample: Aligned, name: str) -> tuple:
+    slot = sample.slots[name]
+    return slot.availability, slot.age_ns, slot.reading and slot.reading.capture_time_ns
+
+
 def test_readings_of_unknown_sensors_are_counted():
     sync = yard()
     sync.push(0, Reading("rear", Modality.CAMERA, 0, PIXELS))
@@ -237,6 +307,7 @@ readings_in_disorder = st.lists(
     st.one_of(
         st.builds(front, st.integers(0, 4000)),
         st.builds(roof, st.integers(0, 9000)),
+        st.builds(rear, st.integers(0, 4000)),
         st.builds(mic, st.integers(0, 4000)),
     ),
     max_size=60,
@@ -260,11 +331,11 @@ def test_every_frame_is_a_sample_or_a_gap_and_memory_is_bounded(readings):
 @given(readings_in_disorder, st.data())
 @settings(max_examples=60, deadline=None)
 def test_warming_up_from_the_warm_cursor_gives_the_same_samples(readings, data):
-    whole = [one for one in run(yard(), readings) if isinstance(one, Aligned)]
+    whole = [one for one in run(two_lidars(), readings) if isinstance(one, Aligned)]
     if not whole:
         return
     at = data.draw(st.integers(0, len(whole) - 1))
-    again = yard()
+    again = two_lidars()
     resumed = run(again, readings[whole[at].warm_cursor :], whole[at].warm_cursor + 1)
     rest = [one for one in resumed if isinstance(one, Aligned) and one.cursor > whole[at].cursor]
     assert [_what(one) for one in rest] == [_what(one) for one in whole[at + 1 :]]

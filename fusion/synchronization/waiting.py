@@ -1,0 +1,44 @@
+"""A frame that waits for sensors to deliver up to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fusion.synchronization.track import Held
+from fusion.types import Reading
+
+
+@dataclass(slots=True, eq=False)
+class WaitingFrame:
+    """`chosen` is what the frame takes of each sensor that it no longer waits for; `in_vain` if it waited too long."""
+
+    cursor: int
+    frame: Reading
+    chosen: dict[str, Held | None] = field(default_factory=dict)
+    in_vain: bool = False
+    _first_ns: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def time_ns(self) -> int:
+        """When the frame was captured."""
+        return self.frame.capture_time_ns
+
+    @property
+    def cursors(self) -> Iterator[int]:
+        """Source positions of what is held for it."""
+        yield self.cursor
+        yield from (held[0] for held in self.chosen.values() if held)
+
+    def heard(self, sensor: str, newest_ns: int) -> None:
+        """A sensor delivered while the frame waited; `newest_ns` is its newest stamp now."""
+        self._first_ns.setdefault(sensor, newest_ns)
+
+    def begin_anew(self, sensor: str) -> None:
+        """Its stamps so far are not comparable with those to come."""
+        self._first_ns.pop(sensor, None)
+
+    def progress_ns(self, sensor: str, newest_ns: int | None) -> int:
+        """By how much the sensor's own stamps went on since its first delivery while the frame waited."""
+        first_ns = self._first_ns.get(sensor)
+        return 0 if first_ns is None or newest_ns is None else newest_ns - first_ns
