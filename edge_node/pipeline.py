@@ -96,6 +96,10 @@ class Pipeline:
         """Declare the reference frame at `cursor` a gap instead of processing it."""
         self._take(self._stages.synchronizer.skip(cursor, frame, reason))
 
+    def tick(self, now_ns: int) -> None:
+        """Time has passed: of a live source, frames do not wait for ever for a sensor that says nothing more."""
+        self._take(self._stages.synchronizer.tick(now_ns))
+
     def finish(self) -> None:
         """The source ended: process what still waits, and note the end."""
         self._take(self._stages.synchronizer.flush())

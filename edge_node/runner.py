@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from edge_node.config import SourceSettings
+from edge_node.config import LIVE, SourceSettings
 from edge_node.lateness import LIMIT_S, Lateness
 from edge_node.pacing import Pacer
 from edge_node.pipeline import Pipeline
@@ -117,18 +117,22 @@ class Runner:
             pipeline.close()
 
     def _play(self, pipeline: Pipeline, deliveries: queue.Queue[_Delivery]) -> None:
+        idle_ns = 0  # time spent at work does not count: what a frame waits for may have come meanwhile
         while not self._stop.is_set():
-            try:
-                delivery = deliveries.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            self.progress_ns = self.clock.monotonic_ns()
-            if delivery.error:
-                raise delivery.error
-            if delivery.reading is None:
-                pipeline.finish()
-                return
-            self._feed(pipeline, delivery.cursor, delivery.reading, delivery)
+            began_ns = self.clock.monotonic_ns()
+            delivery = _next(deliveries)
+            now_ns = self.clock.monotonic_ns()
+            idle_ns += now_ns - began_ns
+            if delivery:
+                self.progress_ns = now_ns
+                if delivery.error:
+                    raise delivery.error
+                if delivery.reading is None:
+                    pipeline.finish()
+                    return
+                self._feed(pipeline, delivery.cursor, delivery.reading, delivery)
+            if self.settings.kind == LIVE:
+                pipeline.tick(idle_ns)
 
     def _feed(self, pipeline: Pipeline, cursor: int, reading: Reading, delivery: _Delivery) -> None:
         new = reading.sensor == self.reference and cursor > pipeline.resume.cursor
@@ -178,3 +182,11 @@ class Runner:
                 continue
             return True
         return False
+
+
+def _next(deliveries: queue.Queue[_Delivery]) -> _Delivery | None:
+    """The next one; None where none comes within a fifth of a second."""
+    try:
+        return deliveries.get(timeout=0.2)
+    except queue.Empty:
+        return None

@@ -1,7 +1,7 @@
 """One sample a camera frame: each frame of the reference sensor with the other sensors' readings nearest in time.
 
-A pure function of the readings in their order. Nothing here knows the wall clock, so a recording gives the
-same samples at any pace and after any restart.
+A pure function of the readings in their order, unless `tick` is called. Nothing here knows the wall clock, so a
+recording gives the same samples at any pace and after any restart.
 """
 
 from __future__ import annotations
@@ -91,6 +91,21 @@ class Synchronizer:
         else:
             self._other(self._tracks[name], cursor, reading)
         return self._release()
+
+    def tick(self, now_ns: int) -> list[Aligned | Gap]:
+        """Time has passed while nothing came: frames that have waited for more than `late_ms` are handed back.
+
+        `now_ns` is of any clock that goes on. Only for a source that is not read again, since its samples then depend
+        on when this is called.
+        """
+        late_ns = _ns(self.settings.late_ms)
+        done: list[Aligned | Gap] = []
+        overdue = sum(frame.waited_ns(now_ns) > late_ns for frame in self._waiting)
+        for _ in range(overdue):
+            frame = self._waiting.popleft()
+            self.counts.waited_out += frame.in_vain or len(frame.chosen) < len(self._tracks)
+            done.append(self._align(frame))
+        return done
 
     def flush(self) -> list[Aligned | Gap]:
         """Everything still waiting, as it is: at the end of a source."""

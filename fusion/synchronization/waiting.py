@@ -17,6 +17,7 @@ class WaitingFrame:
     frame: Reading
     chosen: dict[str, Held | None] = field(default_factory=dict)
     in_vain: bool = False
+    _since_ns: int | None = None
     _first_ns: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -33,6 +34,12 @@ class WaitingFrame:
     def heard(self, sensor: str, newest_ns: int) -> None:
         """A sensor delivered while the frame waited; `newest_ns` is its newest stamp now."""
         self._first_ns.setdefault(sensor, newest_ns)
+
+    def waited_ns(self, now_ns: int) -> int:
+        """How long it has waited, by a clock that goes on: since this was first asked."""
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        return now_ns - self._since_ns
 
     def begin_anew(self, sensor: str) -> None:
         """Its stamps so far are not comparable with those to come."""

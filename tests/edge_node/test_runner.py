@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_node.config import EdgeSettings, EngineSettings, SourceSettings, SpoolSettings
@@ -18,13 +19,14 @@ from edge_node.spool import Spool, SpoolWorker
 from fusion.clock import ManualClock, SystemClock
 from fusion.errors import RecordingError
 from fusion.task import Task
+from fusion.types import Modality, PointCloud, Reading
 
 
 class Bench:
     """A runner on a real spool."""
 
     def __init__(self, folder: Path, source, perception=None, *, overlap=False, **options) -> None:
-        settings = SourceSettings(path="unused", **options)
+        settings = SourceSettings(**options if "kind" in options else {"path": "unused", **options})
         self.spool = Spool.open(folder / "spool.db", "cart-1", "yard", settings=SpoolSettings(keep_free_bytes=0))
         clock, yard = SystemClock(), Task.load("yard")
         edge = EdgeSettings(source=settings, engine=EngineSettings(overlap=overlap))
@@ -116,6 +118,34 @@ def test_frames_that_are_too_late_are_declared_not_dropped_silently(tmp_path):
     assert samples + gaps == 60
     assert gaps > 5
     assert reasons == 1
+    bench.close()
+
+
+class Pausing(FakeSource):
+    """Says nothing more after its script until it is told to end."""
+
+    end = threading.Event()
+
+    def readings(self, cursor):
+        yield from super().readings(cursor)
+        self.end.wait(20)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_only_a_live_frame_is_not_kept_waiting_for_a_sensor_that_says_nothing_more(tmp_path, monkeypatch, live):
+    """Its LiDAR died just before; without a further frame (no part comes, say) nothing else would end the wait."""
+    monkeypatch.setattr(Pausing, "end", threading.Event())
+    sweep = Reading("roof", Modality.LIDAR, 10**9, PointCloud(np.zeros((1, 4), np.float32)))
+    source = Pausing([sweep, *camera_frames(1, start_ns=1_200_000_000)])
+    sensors = ({"name": "front", "url": "fake://eye"},)
+    bench = Bench(tmp_path, source, **({"kind": "live", "sensors": sensors} if live else {}))
+    ends = time.monotonic() + (10 if live else 1.5)
+    while bench.ask("SELECT count(*) FROM samples") == [(0,)] and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert bench.ask("SELECT count(*) FROM samples") == [(int(live),)]
+    Pausing.end.set()
+    assert bench.over.wait(20)
+    assert bench.ask("SELECT count(*) FROM samples") == [(1,)]
     bench.close()
 
 

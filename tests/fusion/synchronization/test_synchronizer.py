@@ -237,6 +237,20 @@ def test_a_frame_waits_for_a_sensor_no_longer_than_another_goes_on_by_the_window
     assert sync.counts.waited_out == 1
 
 
+def test_a_frame_that_waits_while_nothing_comes_is_handed_back_once_time_has_passed():
+    sync = yard(late_ms=500)
+    assert sync.tick(0) == []
+    run_in = [roof(1000), front(1200)]
+    assert [sync.push(cursor, one) for cursor, one in enumerate(run_in)] == [[], []]
+    assert sync.tick(7_000 * MS) == []  # only now it is seen to wait
+    assert sync.push(2, mic(1200)) == []
+    assert sync.tick(7_500 * MS) == []
+    (sample,) = sync.tick(7_501 * MS)
+    assert (sample.time_ns, sample.slots["roof"].age_ns) == (1200 * MS, 200 * MS)
+    assert sync.counts.waited_out == 1
+    assert sync.tick(9_000 * MS) == []
+
+
 def test_a_sensor_whose_clock_is_set_while_a_frame_waits_does_not_end_the_wait():
     sync = two_lidars()
     for cursor, reading in enumerate([roof(900), rear(900), front(1000), rear(1010), rear(3_601_010)]):
