@@ -45,7 +45,8 @@ class EngineSettings(Settings):
     `backend` is auto, onnxruntime, openvino, cuda or tensorrt. `cache` is a folder for compiled graphs, empty for none.
     `overlap` lets the detector look at a sample while the one before it is fused and screened: more samples a second
     where the detector leaves cores idle, each a little later. Detections score at least `score_floor`; of one class
-    none overlaps a better one by more than `max_iou`, and of any by more than `max_iou_across`.
+    none overlaps a better one by more than `max_iou`, and of any by more than `max_iou_across`. The best
+    `max_detections` of a picture count, no more than the fusion model takes.
     """
 
     backend: str = "auto"

@@ -16,7 +16,7 @@ from edge_node.settings.evidence import EvidenceSettings
 from fusion.clock import Clock, SystemClock
 from fusion.codec import Profile
 from fusion.engines import Array, Engine, load_engine
-from fusion.errors import ModelError
+from fusion.errors import ConfigError, ModelError
 from fusion.geometry import Rig
 from fusion.perception.detector import DetectorResult, DetectorStage
 from fusion.perception.detector_variant import detector_precision
@@ -42,11 +42,16 @@ def model_folder(task: Task, models: str) -> Path:
 def load_perception(
     task: Task, camera: str, folder: Path, settings: EngineSettings, evidence: EvidenceSettings | None = None
 ) -> ModelPerception:
-    """Load and warm up everything in `folder`. Raises `ModelError` naming the file that is missing or wrong."""
+    """Load and warm up everything in `folder`.
+
+    Raises `ModelError` naming the file that is missing or wrong, `ConfigError` for settings that the models cannot
+    keep to.
+    """
     detector = load_detector(task, folder, settings)
     models = {"detector": detector.profile.trunk_sha256[:16]}
     fuser = load_fuser(task, folder, detector.profile, settings)
     if fuser:
+        _check_fits(folder, settings, fuser.spec.queries)
         models["fusion"] = hashlib.sha256((folder / FUSER).read_bytes()).hexdigest()[:16]
     references = ReferenceTokens.find(folder, folder / FUSER) if fuser else None
     return ModelPerception(task, camera, detector, fuser, models, references, evidence)
@@ -80,6 +85,15 @@ def load_fuser(task: Task, folder: Path, profile: Profile, settings: EngineSetti
     return TimedFusion.load(
         folder, task, profile, backend=settings.backend, threads=settings.threads, cache=settings.folder
     )
+
+
+def _check_fits(folder: Path, settings: EngineSettings, most: int) -> None:
+    """Raise `ConfigError` where the detector may tell more than the fusion model can take."""
+    if settings.max_detections > most:
+        raise ConfigError(
+            f"engine.max_detections = {settings.max_detections}: the fusion model in {folder} takes {most} at most; "
+            "give that or less"
+        )
 
 
 def camera_of(task: Task, reference: str) -> str:
