@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from cloud_node.console.settings import ConsoleSettings
-from fusion.config import Settings
+from fusion.config import HostPort, HostPortOrNone, Settings
 from fusion.tracing import TraceSettings
 from fusion.wire.channel import ServerTls
 
@@ -44,7 +44,7 @@ class ReviewSettings(Settings):
 class CloudSettings(Settings):
     """The whole file."""
 
-    listen: str = Field(default="127.0.0.1:7447", pattern=r"^\S+:\d{1,5}$", description="HOST:PORT; port 0 takes any")
+    listen: HostPort = Field(default="127.0.0.1:7447", description="HOST:PORT; port 0 takes any")
     reviewers: tuple[str, ...] = Field(
         default=("mini:yard", "mini:pcb"), min_length=1, description="SCHEME:ARGUMENT each; a task may have several"
     )
@@ -56,9 +56,7 @@ class CloudSettings(Settings):
     keep_evidence: bool = Field(
         default=True, description="keep what was sent beside the answer, for audit and training"
     )
-    metrics: str = Field(
-        default="", pattern=r"^(\S+:\d{1,5})?$", description="HOST:PORT of Prometheus metrics; empty for none"
-    )
+    metrics: HostPortOrNone = Field(default="", description="HOST:PORT of Prometheus metrics; empty for none")
     warm_up: bool = Field(default=True, description="review made-up items before the first real ones")
     threads: int = Field(default=2, ge=1, description="threads of the model's arithmetic")
     max_streams: int = Field(default=256, ge=1, description="devices connected at once")

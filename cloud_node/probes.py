@@ -47,7 +47,7 @@ def probes(address: str, probed: Probed) -> Iterator[int]:
     host, _, port = address.rpartition(":")
     try:
         server = QuietServer((host.strip("[]"), int(port)), _handler(probed, asyncio.get_running_loop()))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise UnavailableError(f"cannot serve metrics on {address}: {error}") from None
     thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)
     thread.start()

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from edge_node.settings.evidence import EvidenceSettings
 from edge_node.settings.live import LiveSensorSettings, OdometrySettings, SupervisedSettings, TriggerSettings
 from edge_node.settings.power import PowerSettings
-from fusion.config import Settings
+from fusion.config import HostPort, HostPortOrNone, Settings
 from fusion.synchronization import SynchronizerSettings
 from fusion.tracing import TraceSettings
 from fusion.wire.channel import ClientTls
@@ -208,7 +208,7 @@ class UplinkSettings(Settings):
     is are told at the beginning and every `report_s`.
     """
 
-    address: str = Field(default="127.0.0.1:7447", pattern=r"^\S+:\d{1,5}$")
+    address: HostPort = "127.0.0.1:7447"
     tls: ClientTls | None = None
     deadline_s: Seconds = 0.0
     window: int = Field(default=64, ge=1, le=4096)
@@ -228,7 +228,7 @@ class MetricsSettings(Settings):
     The daemon is unhealthy after `stalled_s` without progress.
     """
 
-    listen: str = Field(default="", pattern=r"^(\S+:\d{1,5})?$")
+    listen: HostPortOrNone = ""
     stalled_s: float = Field(default=30.0, gt=0)
 
 

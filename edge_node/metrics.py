@@ -125,10 +125,10 @@ class MetricsServer:
         host, _, port = listen.rpartition(":")
         try:
             self._server = QuietServer((host.strip("[]"), int(port)), Handler)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, OverflowError, UnicodeError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise UnavailableError(
-                f"metrics.listen: cannot listen on {listen}: {reason}; choose another port"
+                f"metrics.listen: cannot listen on {listen}: {reason}; choose another address"
             ) from None
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)

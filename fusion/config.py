@@ -9,9 +9,9 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from fusion.errors import ConfigError
 
@@ -21,6 +21,19 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+
+def _host_and_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or re.search(r"\s", value) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > MAX_PORT:
+        raise ValueError(f"give HOST:PORT, the port from 0 to {MAX_PORT}")
+    return value
+
+
+MAX_PORT = 65_535
+HostPort = Annotated[str, AfterValidator(_host_and_port)]
+"""An address, HOST:PORT."""
+HostPortOrNone = Annotated[str, AfterValidator(lambda value: _host_and_port(value) if value else value)]
+"""An address, or empty for none."""
 
 NOT_SHOWN = "not_shown"
 """The type of a validation error (`PydanticCustomError`) about a value that must not be shown."""

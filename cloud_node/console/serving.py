@@ -33,7 +33,7 @@ def take_port(settings: ConsoleSettings) -> Iterator[socket.socket | None]:
     try:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(place[:2], family=family, backlog=CONNECTIONS)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise UnavailableError(f"cannot serve the console on {settings.listen}: {error}") from None
     with listener:
         yield listener

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from fusion.config import Settings
+from fusion.config import HostPortOrNone, Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -23,9 +23,7 @@ class ConsoleTls(Settings):
 class ConsoleSettings(Settings):
     """The web page for people. Without `users`, whoever is on this machine is the reviewer `local`."""
 
-    listen: str = Field(
-        default="", pattern=r"^(\S+:\d{1,5})?$", description="HOST:PORT of the page; port 0 takes any, empty for none"
-    )
+    listen: HostPortOrNone = Field(default="", description="HOST:PORT of the page; port 0 takes any, empty for none")
     users: Path | None = Field(default=None, description="who may log in: a file made by `cloud-node user`")
     session_hours: float = Field(default=12.0, gt=0, le=720, description="how long a login lasts")
     hosts: tuple[str, ...] = Field(

@@ -61,7 +61,7 @@ def check_port(name: str, address: str) -> Check:
         with socket.socket(place[0], socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(place[4])
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         return Check(State.FAIL, name, f"{address}: {error}", "stop what has it, or set another port")
     return Check(State.OK, name, f"{address} is free")
 

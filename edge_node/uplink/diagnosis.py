@@ -15,6 +15,7 @@ from fusion.wire.channel import ClientTls
 
 PROBE_S = 3.0
 _LISTEN_S = 0.5
+_WRONG = "a part of the host's name is empty or too long, or the port is above 65535"
 
 
 class LinkState(StrEnum):
@@ -52,9 +53,15 @@ async def diagnose(address: str, tls: ClientTls | None, fault: str) -> Diagnosis
         return Diagnosis(LinkState.IDENTITY, f"the service's certificate is not accepted: {error.verify_message}")
     except ssl.SSLError as error:
         return Diagnosis(LinkState.IDENTITY, f"the TLS handshake fails: {_plain(error)}")
-    except OSError as error:
-        plain = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        return Diagnosis(LinkState.OFFLINE, plain.lower())
+    except (OSError, OverflowError, UnicodeError) as error:
+        return Diagnosis(LinkState.OFFLINE, _why_unreachable(address, error))
+
+
+def _why_unreachable(address: str, error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return f"{address!r} is no address: {_WRONG}"
+    plain = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    return plain.lower()
 
 
 async def _probe(host: str, port: int, tls: ClientTls | None, fault: str) -> Diagnosis:

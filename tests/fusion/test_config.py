@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion.config import Settings, from_overrides, load_toml
+from fusion.config import HostPort, HostPortOrNone, Settings, from_overrides, load_toml
 from fusion.errors import ConfigError
 from fusion.task import Task, bundled_tasks
 
@@ -47,6 +47,28 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, overrides: lis
         load_toml(write(tmp_path, text), Edge, overrides)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Link(Settings):
+    address: HostPort = "127.0.0.1:7447"
+    listen: HostPortOrNone = ""
+
+
+@pytest.mark.parametrize("address", ["h:0", "127.0.0.1:65535", "[::1]:7447", "edge.local:1"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    assert Link(address=address, listen=address).listen == address
+    assert Link().listen == ""
+
+
+@pytest.mark.parametrize(
+    "address", ["h:65536", "h:99999", "h:123456", "h", ":80", "h:", "h:x", "a b:80", "h:80 ", "h:-1"]
+)
+def test_a_port_beyond_the_last_is_refused_with_what_to_give(address: str) -> None:
+    for key in ("address", "listen"):
+        with pytest.raises(ConfigError) as caught:
+            from_overrides(Link, [f"{key}={address!r}"])
+        assert f"'{key}' = " in str(caught.value)
+        assert str(caught.value).endswith("give HOST:PORT, the port from 0 to 65535")
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

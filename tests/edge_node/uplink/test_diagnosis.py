@@ -122,7 +122,14 @@ def test_tls_on_one_side_only_is_a_matter_of_identity(keys):
 
 @pytest.mark.parametrize(
     ("address", "named"),
-    [("127.0.0.1:1", "connection refused"), ("no-such-host.invalid:80", ""), ("nonsense", "not of the form host:port")],
+    [
+        ("127.0.0.1:1", "connection refused"),
+        ("no-such-host.invalid:80", ""),
+        ("nonsense", "not of the form host:port"),
+        ("127.0.0.1:99999", "is no address: "),
+        ("a..b:7447", "is no address: "),
+        (f"{'x' * 64}.local:7447", "is no address: "),
+    ],
 )
 def test_nothing_there_is_offline(address, named):
     told = asyncio.run(diagnose(address, None, "unused"))
