@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from cloud_node.console.settings import ConsoleSettings
-from fusion.config import HostPort, HostPortOrNone, Settings
+from fusion.config import LONGEST_S, HostPort, HostPortOrNone, Seconds, Settings, SomeSeconds
 from fusion.tracing import TraceSettings
 from fusion.wire.channel import ServerTls
 
@@ -26,7 +26,9 @@ class BatchSettings(Settings):
 
     items: int = Field(default=64, ge=1, description="rows of a batch at most")
     tokens: int = Field(default=8192, ge=1, description="cost of a batch at most; no item may cost more")
-    max_delay_ms: float = Field(default=4.0, ge=0, description="how long the oldest item may wait for company")
+    max_delay_ms: float = Field(
+        default=4.0, ge=0, le=LONGEST_S, description="how long the oldest item may wait for company"
+    )
 
 
 class ReviewSettings(Settings):
@@ -60,9 +62,9 @@ class CloudSettings(Settings):
     warm_up: bool = Field(default=True, description="review made-up items before the first real ones")
     threads: int = Field(default=2, ge=1, description="threads of the model's arithmetic")
     max_streams: int = Field(default=256, ge=1, description="devices connected at once")
-    drain_seconds: float = Field(default=20.0, ge=0, description="how long SIGTERM waits for what is in flight")
-    stall_seconds: float = Field(
-        default=60.0, gt=0, description="a batch that takes longer makes the service unhealthy"
+    drain_seconds: Seconds = Field(default=20.0, description="how long SIGTERM waits for what is in flight")
+    stall_seconds: SomeSeconds = Field(
+        default=60.0, description="a batch that takes longer makes the service unhealthy"
     )
     log_level: str = Field(default="warning", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="text", pattern="^(text|json)$", description="json is one object a line")

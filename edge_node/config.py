@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from edge_node.settings.evidence import EvidenceSettings
 from edge_node.settings.live import LiveSensorSettings, OdometrySettings, SupervisedSettings, TriggerSettings
 from edge_node.settings.power import PowerSettings
-from fusion.config import HostPort, HostPortOrNone, Settings
+from fusion.config import HostPort, HostPortOrNone, Seconds, Settings, SomeSeconds
 from fusion.synchronization import SynchronizerSettings
 from fusion.tracing import TraceSettings
 from fusion.wire.channel import ClientTls
@@ -33,9 +33,8 @@ def _speed(value: Any) -> Any:
     return float(value)
 
 
-Speed = Annotated[float, BeforeValidator(_speed)]
+Speed = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_speed)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
 RateName = Literal["full", "lean", "coarse", "least"]
 
 
@@ -213,13 +212,13 @@ class UplinkSettings(Settings):
     deadline_s: Seconds = 0.0
     window: int = Field(default=64, ge=1, le=4096)
     pixels: bool = True
-    connect_timeout_s: float = Field(default=10.0, gt=0)
-    ack_timeout_s: float = Field(default=120.0, gt=0)
-    silence_s: float = Field(default=45.0, gt=0)
-    ping_s: float = Field(default=10.0, gt=0)
-    report_s: float = Field(default=60.0, gt=0)
-    backoff_first_s: float = Field(default=0.2, gt=0)
-    backoff_max_s: float = Field(default=30.0, gt=0)
+    connect_timeout_s: SomeSeconds = 10.0
+    ack_timeout_s: SomeSeconds = 120.0
+    silence_s: SomeSeconds = 45.0
+    ping_s: SomeSeconds = 10.0
+    report_s: SomeSeconds = 60.0
+    backoff_first_s: SomeSeconds = 0.2
+    backoff_max_s: SomeSeconds = 30.0
 
 
 class MetricsSettings(Settings):
@@ -229,14 +228,14 @@ class MetricsSettings(Settings):
     """
 
     listen: HostPortOrNone = ""
-    stalled_s: float = Field(default=30.0, gt=0)
+    stalled_s: SomeSeconds = 30.0
 
 
 class DrainSettings(Settings):
     """How long an end may take: `grace_s` after SIGTERM; with `--until-done` `answers_s` without a new answer."""
 
-    grace_s: float = Field(default=10.0, gt=0)
-    answers_s: float = Field(default=60.0, gt=0)
+    grace_s: SomeSeconds = 10.0
+    answers_s: SomeSeconds = 60.0
 
 
 class EdgeSettings(Settings):

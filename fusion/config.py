@@ -11,15 +11,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of every configuration model: frozen, and unknown keys are errors."""
+    """Base of every configuration model: frozen, unknown keys are errors, and so are `inf` and `nan`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    A number that may be infinite says `allow_inf_nan` itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+LONGEST_S = 1e9
+"""Thirty years: longer than anything lasts, and few enough nanoseconds to count with."""
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_S)]
+SomeSeconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
+"""Not none at all."""
 
 
 def _host_and_port(value: str) -> str:

@@ -7,7 +7,7 @@ import re
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from fusion.config import NOT_SHOWN, Settings
+from fusion.config import NOT_SHOWN, Settings, SomeSeconds
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S*|gst:.*")
 """A pipeline of GStreamer has spaces in it."""
@@ -20,8 +20,8 @@ class SupervisedSettings(Settings):
     """
 
     url: str
-    backoff_first_s: float = Field(default=0.2, gt=0)
-    backoff_max_s: float = Field(default=5.0, gt=0)
+    backoff_first_s: SomeSeconds = 0.2
+    backoff_max_s: SomeSeconds = 5.0
 
     @field_validator("url")
     @classmethod
@@ -40,7 +40,7 @@ class LiveSensorSettings(SupervisedSettings):
 
     name: str
     offset_s: float = Field(default=0.0, ge=-10, le=10)
-    silent_s: float = Field(default=1.0, gt=0)
+    silent_s: SomeSeconds = 1.0
 
 
 class TriggerSettings(SupervisedSettings):
@@ -60,4 +60,4 @@ class OdometrySettings(SupervisedSettings):
     """
 
     offset_s: float = Field(default=0.0, ge=-10, le=10)
-    silent_s: float = Field(default=1.0, gt=0)
+    silent_s: SomeSeconds = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from fusion.config import Settings
+from fusion.config import Settings, SomeSeconds
 
 POWER_KINDS = ("ina3221", "tegrastats", "hwmon", "rapl", "nvml")
 
@@ -39,8 +39,8 @@ class PowerSettings(Settings):
 
     source: str = "auto"
     period_s: float = Field(default=0.25, ge=0.01, le=2.5)
-    react_s: float = Field(default=2.0, gt=0)
-    recover_s: float = Field(default=30.0, gt=0)
+    react_s: SomeSeconds = 2.0
+    recover_s: SomeSeconds = 30.0
     release: float = Field(default=0.9, gt=0, lt=1)
     gears: tuple[GearSettings, ...] = ()
     budget_watts: float = Field(default=0.0, ge=0)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
-from fusion.config import Settings
+from fusion.config import LONGEST_S, Settings
+
+Milliseconds = Annotated[float, Field(ge=0, le=LONGEST_S * 1e3)]
 
 
 class SynchronizerSettings(Settings):
@@ -16,9 +20,9 @@ class SynchronizerSettings(Settings):
     """
 
     reference: str = ""
-    ahead_ms: float = Field(default=50.0, ge=0)
-    present_ms: float = Field(default=75.0, ge=0)
-    late_ms: float = Field(default=500.0, ge=0)
+    ahead_ms: Milliseconds = 50.0
+    present_ms: Milliseconds = 75.0
+    late_ms: Milliseconds = 500.0
     audio_window_s: float = Field(default=3.0, gt=0, le=30)
     depth: int = Field(default=8, ge=1, le=256)
 

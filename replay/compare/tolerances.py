@@ -12,7 +12,8 @@ from fusion.config import Settings, load_toml
 from replay.compare.metrics import NAMES, is_metric
 
 PerThousand = Annotated[float, Field(ge=0, le=1000)]
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=True)]
+"""With `inf` for whatever it is."""
 Share = Annotated[float, Field(ge=0, le=1)]
 BUNDLED = Path(str(resources.files("replay.compare").joinpath("tolerances.toml")))
 

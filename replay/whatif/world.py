@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from edge_node.config import EdgeSettings, Share
 from fusion.config import Settings
@@ -25,13 +25,7 @@ SHORTEST_S = 0.001
 NOWHERE: Vector = (0.0, 0.0, 0.0)
 
 
-class _Finite(Settings):
-    """Numbers that time can be counted with."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class SensorFault(_Finite):
+class SensorFault(Settings):
     """What is wrong with one sensor.
 
     Any sensor: `removed`; `late_ms` its readings arrive later than recorded, with their own stamps; `clock_ms` its
@@ -64,7 +58,7 @@ class SensorFault(_Finite):
         return self.turned_deg != NOWHERE or self.moved_m != NOWHERE
 
 
-class OutageSettings(_Finite):
+class OutageSettings(Settings):
     """When something does not work, in seconds of the recording: `outages` are [from, to] each; and, with `every_s`,
     the last `for_s` of each so many seconds.
     """
@@ -136,7 +130,7 @@ class ServiceSettings(OutageSettings):
         return (self.batch_ms + self.item_ms * items) / 1e3
 
 
-class DrawSettings(_Finite):
+class DrawSettings(Settings):
     """What the device draws: `idle_w` watts always, and `joules_per_sample`, one figure or one for each gear."""
 
     idle_w: float = Field(default=0.0, ge=0)
@@ -148,7 +142,7 @@ class DrawSettings(_Finite):
         return each[gear] if isinstance(each, tuple) else each
 
 
-class WorldSettings(_Finite):
+class WorldSettings(Settings):
     """The world around the nodes."""
 
     seed: int = Field(default=0, ge=0)

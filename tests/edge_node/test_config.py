@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from cloud_node.config import CloudSettings
@@ -28,6 +30,27 @@ def test_a_port_that_cannot_be_is_refused_by_both_nodes(model, key):
     with pytest.raises(ConfigError, match=f"'{key}' = '127.0.0.1:99999': give HOST:PORT, the port from 0 to 65535"):
         from_overrides(model, [*sets, f"{key}=127.0.0.1:99999"])
     from_overrides(model, [*sets, f"{key}=127.0.0.1:65535"])
+
+
+TIMES = [
+    "screening.repeat_s", "screening.onset_s", "tracker.max_age_s", "uplink.deadline_s", "uplink.report_s",
+    "synchronizer.late_ms", "synchronizer.ahead_ms", "power.react_s", "power.recover_s", "drain.grace_s",
+    "metrics.stalled_s", "source.drop_late_s",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", TIMES)
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300"])
+def test_a_time_that_cannot_be_counted_is_refused(key, value):
+    with pytest.raises(ConfigError, match=f"--set {key}={value}: '{key}' = "):
+        from_overrides(EdgeSettings, [PATH, f"{key}={value}"])
+
+
+def test_only_a_recording_may_be_played_infinitely_fast():
+    assert from_overrides(EdgeSettings, [PATH]).source.pace == math.inf
+    assert from_overrides(EdgeSettings, [PATH, "source.pace=inf"]).source.pace == math.inf
+    with pytest.raises(ConfigError, match=r"'drain_seconds' = inf"):
+        from_overrides(CloudSettings, ["drain_seconds=inf"])
 
 
 @pytest.mark.parametrize("listen", ["a..b:0", f"{'x' * 64}:0", "127.0.0.1:99999"])

@@ -30,10 +30,10 @@ class ReplicasName(Settings):
     replicas: str = "1"
     gpus: float = Field(default=1.0, ge=0, le=64)
     cpus: int = Field(default=1, ge=1, le=256)
-    target_s: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    idle_s: float = Field(default=60.0, ge=0, allow_inf_nan=False)
-    timeout_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
-    start_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    target_s: float = Field(default=1.0, gt=0)
+    idle_s: float = Field(default=60.0, ge=0)
+    timeout_s: float = Field(default=60.0, gt=0)
+    start_s: float = Field(default=300.0, gt=0)
 
     @field_validator("replicas")
     @classmethod

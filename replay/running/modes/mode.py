@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+from pydantic import Field
+
 from fusion.config import Settings
 from fusion.errors import ConfigError
 from fusion.wire.channel import ClientTls
@@ -30,7 +32,7 @@ class LiveLink(Settings):
     """
 
     address: str
-    pace: float = 1.0
+    pace: float = Field(default=1.0, allow_inf_nan=True)
     tls: ClientTls | None = None
 
 
