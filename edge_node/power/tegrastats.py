@@ -1,10 +1,12 @@
 """`tegrastats`, for a Jetson whose INA3221 cannot be read directly: its lines name the rails in milliwatts.
 
-The program is started once, read in a thread and ended with the daemon; should the daemon be killed, its pipe breaks.
+The program is read in a thread, started again after a growing pause when it ended (`tegrastats --stop` ends every one
+on the machine), and ended with the daemon; should the daemon be killed, its pipe breaks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import threading
@@ -18,8 +20,11 @@ from fusion.errors import UnavailableError
 
 FIRST_LINE_S = 3.0
 STALE_S = 3.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Before a program that ended is started again: doubled each time, and begun anew by one that ran that long."""
 _END_S = 2.0
-_RAIL = re.compile(r"\b([A-Z0-9][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?= |$)")
+_LONGEST_LINE = 1 << 16
+_RAIL = re.compile(r"\b([A-Z0-9][A-Z0-9_]*) (\d{1,9})(?:mW)?/(\d{1,9})(?:mW)?(?= |$)")
 
 
 def parse_rails(line: str) -> dict[str, float]:
@@ -41,13 +46,11 @@ class Tegrastats:
         self._newest: tuple[int, float] | None = None
         self._rails: tuple[str, ...] = ()
         self._heard = threading.Event()
-        try:
-            self._process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-        except OSError as error:
-            raise UnavailableError(f"tegrastats: {command[0]} cannot be started ({error.strerror})") from None
-        self._thread = threading.Thread(target=self._listen, name="tegrastats", daemon=True)
+        self._stop = threading.Event()
+        self._starting = threading.Lock()
+        self._command = list(command)
+        self._process = self._begin()
+        self._thread = threading.Thread(target=self._run, name="tegrastats", daemon=True)
         self._thread.start()
 
     def wait(self, timeout_s: float = FIRST_LINE_S) -> None:
@@ -69,6 +72,8 @@ class Tegrastats:
 
     def close(self) -> None:
         """End the program."""
+        with self._starting:
+            self._stop.set()
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -78,16 +83,49 @@ class Tegrastats:
                 self._process.wait()
         self._thread.join(_END_S)
 
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
+    def _begin(self) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                text=True, errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            raise UnavailableError(f"tegrastats: {self._command[0]} cannot be started ({error.strerror})") from None
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        running: subprocess.Popen[str] | None = self._process
+        while True:
+            began_ns = self._clock.monotonic_ns()
+            if running:
+                self._listen(running)
+            if self._clock.monotonic_ns() - began_ns > LONGEST_PAUSE_S * 1e9:
+                pause_s = FIRST_PAUSE_S
+            if self._stop.wait(pause_s):
+                return
+            running = self._begin_again()
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _begin_again(self) -> subprocess.Popen[str] | None:
+        """The program started, where that can be done now and is still wanted."""
+        with self._starting, contextlib.suppress(UnavailableError):  # `read` goes on telling how the last one ended
+            if not self._stop.is_set():
+                self._process = self._begin()
+                return self._process
+        return None
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        """Take the program's lines until it ends."""
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in iter(lambda: lines.readline(_LONGEST_LINE), ""):
                 rails = parse_rails(line)
                 self._rails = tuple(rails)
                 if name := next((name for name in self._wanted if name in rails), None):
                     self._newest = (self._clock.monotonic_ns(), rails[name])
                     self.name = f"tegrastats {name}"
                 self._heard.set()
+        process.wait()
         self._heard.set()
 
 

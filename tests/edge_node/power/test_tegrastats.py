@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_node.power import find_meter
+from edge_node.power import find_meter, tegrastats
 from edge_node.power.tegrastats import Tegrastats, parse_rails
 from fusion.clock import ManualClock
 from fusion.errors import UnavailableError
@@ -61,6 +61,50 @@ def test_a_program_that_names_no_input_rail_or_tells_nothing_is_no_source(progra
     named, _ = find_meter("tegrastats:VIN_SYS_5V0", tmp_path)
     assert (named.name, named.covers) == ("tegrastats VIN_SYS_5V0", "the rail VIN_SYS_5V0")
     named.close()
+
+
+def watts_become(meter: Tegrastats, watts: float) -> None:
+    deadline = time.monotonic() + 20
+    while meter.read(time.monotonic_ns()).watts != pytest.approx(watts):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_lines_that_are_no_text_or_too_long_are_passed_over(program, tmp_path):
+    program(
+        ORIN, r"VDD_IN \0377\0376 5000mW/5000mW", ORIN.replace("5032mW", "9" * 5000 + "mW"), "9" * 200_000,
+        ORIN.replace("5032mW", "6100mW"),
+    )  # fmt: skip
+    meter, _ = find_meter("tegrastats", tmp_path)
+    watts_become(meter, 6.1)
+    meter.close()
+
+
+def test_a_program_that_ended_is_started_again(program, tmp_path, monkeypatch):
+    """`tegrastats --stop` ends every one on the machine."""
+    monkeypatch.setattr(tegrastats, "FIRST_PAUSE_S", 0.05)
+    again = tmp_path / "again"
+    program(end=f'test -e {again} && {{ echo "{ORIN.replace("5032mW", "6100mW")}"; exec sleep 60; }}; '
+            f'touch {again}; echo "{ORIN}"')  # fmt: skip
+    meter, _ = find_meter("tegrastats", tmp_path)
+    watts_become(meter, 6.1)
+    meter.close()
+    assert meter._process.poll() is not None
+    assert not meter._thread.is_alive()
+
+
+def test_the_pause_before_a_program_that_ends_at_once_grows(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(tegrastats, "FIRST_PAUSE_S", 0.05)
+    runs = tmp_path / "runs"
+    program(ORIN, end=f"echo run >> {runs}")
+    meter, _ = find_meter("tegrastats", tmp_path)
+    time.sleep(1.0)
+    (tmp_path / "usr/bin/tegrastats").unlink()  # and one that is gone is no reason to give up
+    time.sleep(0.5)
+    assert meter._thread.is_alive()
+    assert 2 <= len(runs.read_text().split()) <= 6
+    meter.close()
+    assert not meter._thread.is_alive()
 
 
 def test_a_program_that_ends_is_told_with_its_code(program, tmp_path):
