@@ -51,7 +51,7 @@ class OusterDriver:
         """See `Driver`."""
         full = 0.0
         try:
-            for frame in frames(self._packets(), self._others):
+            for frame in frames(self._packets(), self._others, self._maker.most_packets):
                 scan = self._maker.scan(frame)
                 if scan is None or frame.last or (frame.number == 1 and not scan.whole):
                     continue

@@ -71,7 +71,7 @@ class OusterReader:
     @cached_property
     def _survey(self) -> _Survey:
         survey = _Survey()
-        for frame in frames(self._source.packets(survey.others), survey.others):
+        for frame in frames(self._source.packets(survey.others), survey.others, self._maker.most_packets):
             survey.packet_bytes += sum(packet.buf.nbytes for packet in frame.packets)
             survey.arrived_ns = survey.arrived_ns or int(frame.packets[0].host_timestamp)
             scan = self._maker.scan(frame)
@@ -132,7 +132,7 @@ class OusterReader:
 
     def _scans(self, after: int) -> Iterator[tuple[int, Scan]]:
         others: Counter[str] = Counter()
-        for frame in frames(self._source.packets(others), others):
+        for frame in frames(self._source.packets(others), others, self._maker.most_packets):
             if frame.number <= after:
                 continue
             scan = self._maker.scan(frame)

@@ -6,6 +6,7 @@ Frames: Ouster's sensor frame is x forward (away from the cable), y left, z up, 
 from __future__ import annotations
 
 import importlib
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -44,8 +45,12 @@ class Frame:
     last: bool
 
 
-def frames(packets: Iterable[Any], others: Counter[str]) -> Iterator[Frame]:
-    """Packets by turn. One that comes when the next turn has begun already is left out, and counted in `others`."""
+def frames(packets: Iterable[Any], others: Counter[str], most: int) -> Iterator[Frame]:
+    """Packets by turn.
+
+    One that comes when the next turn has begun already is left out and counted in `others`, and so are those beyond
+    the first `most` of a turn, whose number stands still.
+    """
     number, current, previous = 0, None, None
     gathered: list[Any] = []
     for packet in packets:
@@ -57,6 +62,9 @@ def frames(packets: Iterable[Any], others: Counter[str]) -> Iterator[Frame]:
             if gathered:
                 yield Frame(number, tuple(gathered), last=False)
             number, previous, current, gathered = number + 1, current, turn, []
+        if len(gathered) == most:
+            others["endless turn's"] += 1
+            continue
         gathered.append(packet)
     if gathered:
         yield Frame(number, tuple(gathered), last=True)
@@ -82,12 +90,13 @@ class Scan:
 
 
 class ScanMaker:
-    """Makes scans and sweeps of one sensor's packets."""
+    """Makes scans and sweeps of one sensor's packets, of which a turn has half of `most_packets`."""
 
     def __init__(self, info: Any, path: Path) -> None:
         self._core = sdk("core", path)
         self._info = info
         self._project = self._core.XYZLut(info, False)
+        self.most_packets = 2 * math.ceil(info.format.columns_per_frame / max(1, info.format.columns_per_packet))
 
     def scan(self, frame: Frame) -> Scan | None:
         """The turn decoded; None when not one of its columns is valid."""

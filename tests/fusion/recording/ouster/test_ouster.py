@@ -1,11 +1,14 @@
 """Ouster captures: turns become sweeps, torn and damaged ones are told, and the metadata that fits is found."""
 
+import itertools
 import json
 import shutil
 import struct
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
 from fusion.recording.ouster.reader import OusterReader
+from fusion.recording.ouster.scans import frames
 from fusion.recording.ros.reader import RosReader
 from fusion.task import Task
 from fusion.types import Modality
@@ -149,6 +153,18 @@ def test_a_late_packet_and_those_of_another_sensor_are_counted(capture):
     packets = groups[0][:-1] + other + groups[1][:1] + groups[0][-1:] + groups[1][1:] + groups[2]
     info = open_recording(capture(packets)).info()
     assert info.unread == ("another sensor's packets (3)", "late packets (1)")
+
+
+def test_a_turn_whose_number_stands_still_is_not_gathered_without_end(capture):
+    """A sensor that is stuck or a forger on the network must not fill the memory."""
+    groups = turns(sensor())
+    stuck = groups[1] * 5
+    info = open_recording(capture(flat([groups[0], stuck, groups[2], groups[3]]))).info()
+    assert info.unread == (f"endless turn's packets ({3 * len(groups[1])})",)
+    assert info.sensors["ouster"].count == SCANS
+    endless, others = itertools.repeat(SimpleNamespace(frame_id=lambda: 7), 10_000), Counter()
+    (frame,) = frames(endless, others, 64)
+    assert (len(frame.packets), others) == (64, {"endless turn's": 10_000 - 64})
 
 
 def test_a_capture_of_less_than_a_turn_says_so(capture):
