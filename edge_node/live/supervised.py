@@ -42,19 +42,18 @@ class Supervised(Generic[Opened, Given]):
     given: Callable[[Opened], Iterable[Given]]
     take: Callable[[Given], None]
     _opened: Opened | None = None
+    _open_ns: int | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         """Until `close`; what fails is opened again after a pause."""
         failures, jitter, settings = 0, random.Random(), self.settings
         while not self._stop.is_set():
-            began = self.clock.monotonic_ns()
             why = self._once()
             if self._stop.is_set():
                 return
             self.health.failed(why)
-            steady = self.clock.monotonic_ns() - began > STEADY_S * 1e9
-            failures = 1 if steady else failures + 1
+            failures = 1 if self._was_steady() else failures + 1
             pause = min(settings.backoff_max_s, settings.backoff_first_s * 2 ** min(failures - 1, 20))
             self._stop.wait(pause * jitter.uniform(0.5, 1.0))
             self.health.restarted()
@@ -65,11 +64,16 @@ class Supervised(Generic[Opened, Given]):
         if opened := self._opened:
             opened.close()
 
+    def _was_steady(self) -> bool:
+        """Whether it ran long enough; what it takes not to open, a camera's five seconds, does not count."""
+        return self._open_ns is not None and self.clock.monotonic_ns() - self._open_ns > STEADY_S * 1e9
+
     def _once(self) -> str:
         """Open it and pass on what it delivers; why it ended."""
-        where = shown(self.settings.url)
+        where, self._open_ns = shown(self.settings.url), None
         try:
             opened = self._opened = self.opening()
+            self._open_ns = self.clock.monotonic_ns()
             try:
                 if self._stop.is_set():
                     return ""
