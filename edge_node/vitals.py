@@ -15,6 +15,7 @@ from fusion.types import DeviceStatus
 
 WINDOW_S = 60.0
 _MOST_SAMPLES = 4096
+"""Kept: where they are not all of the window's, what is told is of the time they span."""
 _PACKAGE = "fusion-stack"
 
 
@@ -38,9 +39,11 @@ class Vitals:
 
     def status(self, spool: Spool) -> DeviceStatus:
         """How the device is now."""
-        now = self._clock.monotonic_ns()
+        now, kept = self._clock.monotonic_ns(), tuple(self._samples)
         since = max(now - round(WINDOW_S * 1e9), self._began_ns)
-        recent = [edge / 1e6 for at, edge in tuple(self._samples) if at >= since]
+        if len(kept) == _MOST_SAMPLES:  # what came before the oldest of them is forgotten
+            since = max(since, kept[0][0])
+        recent = [edge / 1e6 for at, edge in kept if at >= since]
         p50, p99 = map(float, np.percentile(recent, (50, 99))) if recent else (None, None)
         power = self._power.status
         return DeviceStatus(
