@@ -33,9 +33,9 @@ class ArrivalClock:
 
     def now_ns(self) -> int:
         """The time now; from any thread."""
-        monotonic = self.clock.monotonic_ns()
-        wall = self.clock.wall_ns()
-        with self._lock:
+        with self._lock:  # read within it: who read before a step and comes after it would follow it back
+            monotonic = self.clock.monotonic_ns()
+            wall = self.clock.wall_ns()
             if self._offset_ns is None or abs(wall - monotonic - self._offset_ns) > JUMP_NS:
                 self._follow(wall, wall - monotonic)
             assert self._offset_ns is not None

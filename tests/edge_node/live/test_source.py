@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 
 import pytest
 
@@ -219,6 +220,35 @@ def test_arrival_follows_a_clock_that_was_set_but_not_one_that_is_corrected():
     assert clock.now_ns() == 10
     host.wall = 3_600_000_000_000
     assert clock.now_ns() == 3_600_000_000_010
+
+
+def test_a_thread_that_read_the_clock_before_a_step_does_not_follow_it_back():
+    class Host(ManualClock):
+        """Whoever is called `slow` is held up between reading the wall clock and telling it."""
+
+        def wall_ns(self):
+            read = self.now_ns
+            if threading.current_thread().name == "slow":
+                reading.set()
+                go.wait(0.5)
+            return read
+
+        def monotonic_ns(self):
+            return 0
+
+    reading, go = threading.Event(), threading.Event()
+    host = Host(10**18)
+    clock = ArrivalClock(host)
+    clock.now_ns()
+    slow = threading.Thread(target=clock.now_ns, name="slow")
+    slow.start()
+    assert reading.wait(10)
+    host.advance(3_600_000_000_000)
+    assert clock.now_ns() == 10**18 + 3_600_000_000_000
+    go.set()
+    slow.join(10)
+    assert clock.now_ns() == 10**18 + 3_600_000_000_000
+    assert clock.steps == 1
 
 
 def test_a_library_that_is_missing_is_named():
