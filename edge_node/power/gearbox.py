@@ -112,11 +112,16 @@ class Gearbox:
     def _fetch(self, models: str) -> None:
         assert self._load is not None
         assert self._perception is not None
+        loaded, why = None, ""
         try:
             loaded = self._load(models)
         except FusionError as error:
-            _log.warning("power: the gear's models cannot be loaded: %s; what looks goes on looking", error)
-            loaded = None
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 an engine's defect must not keep the gear from being tried again
+            _log.debug("models of %s", models, exc_info=True)
+            why = f"{models}: {type(error).__name__}: {' '.join(str(error).split())}"
+        if why:
+            _log.warning("power: the gear's models cannot be loaded: %s; what looks goes on looking", why)
         with self._lock:
             self._loading.discard(models)
             if loaded:

@@ -144,6 +144,27 @@ def test_models_that_are_gone_are_told_and_what_looks_goes_on(caplog):
     assert perception._wanted is own
 
 
+@pytest.mark.parametrize("fault", [ModelError("light/detector.onnx: no such file"), MemoryError("of the GPU")])
+def test_models_that_could_not_be_loaded_once_are_tried_again(caplog, fault):
+    own, light = heavy_and_light()
+    tries = []
+
+    def load(models: str) -> FakePerception:
+        tries.append(models)
+        if len(tries) == 1:
+            raise fault
+        return light
+
+    perception = GearedPerception(own)
+    box = Gearbox(GEARS, perception, load)
+    box.shift(2, "over the power budget")
+    until(lambda: f"{fault}; what looks goes on looking" in caplog.text and not box._loading)
+    box.shift(0, "")
+    box.shift(2, "over the power budget")
+    until(lambda: perception._wanted is light)
+    assert tries == ["light", "light"]
+
+
 def test_a_gear_of_another_trunk_or_with_other_classes_is_refused():
     own = FakePerception()
     check_gear("light", FakePerception(models={}), own)
