@@ -37,7 +37,7 @@ class MqttTrigger:
         if authority and parts.scheme != "mqtts":
             raise ConfigError(f"{shown(url)}: ca is for mqtts://")
         if parts.scheme == "mqtts":
-            client.tls_set(authority)
+            _use_tls(client, url, authority)
 
     @classmethod
     def open(cls, url: str, now_ns: Callable[[], int]) -> Self:
@@ -98,6 +98,15 @@ class MqttTrigger:
     def _heard(self, _client: Any, _data: Any, message: Any) -> None:
         if not message.retain:
             self._arrived.append(self._now_ns())
+
+
+def _use_tls(client: Any, url: str, authority: str | None) -> None:
+    try:
+        client.tls_set(authority)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        named = f"ca={authority} cannot be used ({reason}); give a PEM file with the broker's authority"
+        raise ConfigError(f"{shown(url)}: {f'no TLS here ({reason})' if authority is None else named}") from None
 
 
 def _topic(url: str) -> str:
