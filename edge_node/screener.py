@@ -125,11 +125,17 @@ class Screener:
         return decisions
 
     def settle(self, decision: Decision, evidence_bytes: int | None) -> None:
-        """What an item that was to be sent weighed; None when it could not be encoded."""
+        """What an item that was to be sent weighed; None when it could not be encoded, and so nothing was asked."""
         if evidence_bytes is None:
             self.budget.release(decision.grant)
+            self._take_back(decision.item)
         else:
             self.budget.charge(decision.grant, evidence_bytes)
+
+    def _take_back(self, item: ItemId) -> None:
+        for track, sent in list(self._sent.items()):
+            if any(entry.item == item for entry in sent.values()):
+                self._sent[track] = {place: entry for place, entry in sent.items() if entry.item != item}
 
     def forget(self) -> None:
         """Tracks ended: what was sent about them says nothing about the next ones."""

@@ -145,6 +145,17 @@ def test_a_thin_budget_sheds_the_lowest_value_first():
     assert (shed.state, shed.note) == (ItemState.SHED, "over the byte budget")  # not "deduplicated into" a shed one
 
 
+def test_an_item_that_could_not_be_encoded_leaves_its_track_to_the_next_one():
+    screener = Screener(ScreeningSettings(**QUIET, uncertain_below=0.0, suspect_above=0.5))
+    lost, other = decide(screener, seen(1, suspicion=0.9), seen(1, 2, track=2, suspicion=0.9), at=SECOND)
+    screener.settle(other, 3000)
+    screener.settle(lost, None)
+    sent, again = decide(screener, seen(2, suspicion=0.9), seen(2, 2, track=2, suspicion=0.9), at=2 * SECOND)
+    assert sent.state is ItemState.PENDING
+    assert (again.state, again.into) == (ItemState.DEDUPLICATED, item(1, 2))
+    assert decide(screener, seen(3, suspicion=0.9), at=3 * SECOND)[0].into == item(2)
+
+
 looks = st.lists(
     st.tuples(st.integers(1, 3), st.floats(0.05, 0.95), st.sampled_from(["ok", "dented"]), st.floats(0, 1)),
     max_size=4,
