@@ -123,8 +123,8 @@ class Tracker:
         return {"next": self._next, "tracks": rows}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`."""
-        self._next = int(state["next"])
+        """Go on from a `snapshot`, and never back to a number that may have been given since."""
+        self._next = max(self._next, int(state["next"]))
         self._tracks = [
             _Track(number, label, Box2D(x1, y1, x2, y2), (vx, vy), onset, seen, hits)
             for number, label, x1, y1, x2, y2, vx, vy, onset, seen, hits in state["tracks"]

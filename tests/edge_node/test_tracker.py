@@ -84,3 +84,13 @@ def test_one_track_a_detection_and_a_snapshot_goes_on_exactly(sequence, data):
     second = Tracker(TrackerSettings())
     second.restore(json.loads(json.dumps(first.snapshot())))
     assert [second.update(i * STEP, sequence[i]) for i in range(cut, len(sequence))] == expected[cut:]
+
+
+def test_a_snapshot_brings_no_number_back_that_was_given_since():
+    earlier = Tracker(TrackerSettings())
+    earlier.update(0, [drum(0)])
+    state = json.loads(json.dumps(earlier.snapshot()))
+    tracker = Tracker(TrackerSettings())
+    tracker.count_from(8)  # the spool holds tracks up to 7, of another recording that was read in between
+    tracker.restore(state)
+    assert ids(tracker.update(STEP, [drum(0), drum(500)])) == [1, 8]
