@@ -172,6 +172,7 @@ class Pipeline:
     def _decide(self, job: _Begun, sample: Sample, look: Look, marks: Marks) -> None:
         stages, aligned = self._stages, job.aligned
         views = stages.tracker.update(sample.time_ns, look.detections)
+        stages.screener.keep(stages.tracker.held())
         decisions = stages.screener.decide(sample.time_ns, candidates(sample.id, look, views, stages.perception))
         decided = self._clock.monotonic_ns()
         items = tuple(self._item(sample, look, *pair) for pair in enumerate(zip(views, decisions, strict=True)))

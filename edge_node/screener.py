@@ -7,7 +7,7 @@ the design's four and the audit lottery; de-duplication makes one situation of o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,6 +136,11 @@ class Screener:
         for track, sent in list(self._sent.items()):
             if any(entry.item == item for entry in sent.values()):
                 self._sent[track] = {place: entry for place, entry in sent.items() if entry.item != item}
+
+    def keep(self, tracks: Collection[int]) -> None:
+        """Only these tracks go on: what was sent about any other is forgotten, since no number is used twice."""
+        for track in self._sent.keys() - tracks:
+            del self._sent[track]
 
     def forget(self) -> None:
         """Tracks ended: what was sent about them says nothing about the next ones."""

@@ -89,6 +89,10 @@ class Tracker:
             views.append(TrackView(track.id, track.onset_ns, track.hits))
         return tuple(views)
 
+    def held(self) -> frozenset[int]:
+        """The tracks that a detection may still be given; all others are over, and their numbers never come again."""
+        return frozenset(track.id for track in self._tracks)
+
     def count_from(self, track: int) -> None:
         """Give no new track a number below `track`."""
         self._next = max(self._next, track)

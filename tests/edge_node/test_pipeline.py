@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_node.config import ScreeningSettings, TrackerSettings
-from edge_node.fakes import FakePerception, camera_frames
+from edge_node.fakes import FakePerception, camera_frames, detection
 from edge_node.perception import Look
 from edge_node.pipeline import Pipeline, Stages
 from edge_node.screener import Screener
@@ -19,7 +19,7 @@ from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, InputError
 from fusion.synchronization import Synchronizer, SynchronizerSettings
 from fusion.task import Task
-from fusion.types import Gap, Image, ItemState, Modality, Reading
+from fusion.types import Box2D, Gap, Image, ItemState, Modality, Reading
 
 NEW = Resume(1, 0)
 
@@ -186,3 +186,16 @@ def test_time_passes_while_frames_are_skipped():
     bench.pipeline.finish()
     assert bench.synchronizer.counts.faults == {}
     assert sum(type(r).__name__ == "SampleRecord" for r in bench.records) == 4
+
+
+def test_the_state_beside_the_cursor_does_not_grow_with_tracks_that_are_over():
+    def elsewhere(sample):
+        """One thing a frame, never where one was in the last second."""
+        y, x = (64 * place for place in divmod(sample.id.sequence % 60, 10))
+        return Look((detection({"drum": 0.5, "cone": 0.01}, Box2D(x, y, x + 60, y + 60)),))
+
+    perception = FakePerception(classes=("drum", "cone"), see=elsewhere)
+    records = Bench(perception=perception, screening={"repeat_s": 3600.0}).play(camera_frames(60))
+    assert all(record.items[0].state is ItemState.PENDING for record in records)
+    sizes = [len(record.resume.state) for record in records]
+    assert sizes[-1] < 1.2 * sizes[15]  # a second after it was last seen a track is over

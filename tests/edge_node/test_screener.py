@@ -156,6 +156,14 @@ def test_an_item_that_could_not_be_encoded_leaves_its_track_to_the_next_one():
     assert decide(screener, seen(3, suspicion=0.9), at=3 * SECOND)[0].into == item(2)
 
 
+def test_only_tracks_that_go_on_are_remembered():
+    screener = Screener(ScreeningSettings(**QUIET, uncertain_below=0.0, suspect_above=0.5, repeat_s=3600.0))
+    decide(screener, *(seen(1, n, track=n, suspicion=0.9) for n in (1, 2, 3)))
+    screener.keep({2, 4})
+    assert [row[0] for row in screener.snapshot()["sent"]] == [2]
+    assert decide(screener, seen(2, track=2, suspicion=0.9), at=900 * SECOND)[0].into == item(1, 2)
+
+
 looks = st.lists(
     st.tuples(st.integers(1, 3), st.floats(0.05, 0.95), st.sampled_from(["ok", "dented"]), st.floats(0, 1)),
     max_size=4,
