@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,6 +138,14 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     _log_to_stderr(settings.log_level)
     if not 0 < arguments.alpha < 1:
         raise ConfigError(f"--alpha {arguments.alpha:g}: a share between 0 and 1")
+    for option, share in (("--share", arguments.share), ("--visibility", arguments.visibility)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"{option} {share:g}: a share from 0 to 1")
+    if not arguments.per_minute >= 0:
+        raise ConfigError(f"--per-minute {arguments.per_minute:g}: reviews a minute, 0 or more")
+    if not 0 <= arguments.side < math.inf:
+        raise ConfigError(f"--side {arguments.side:g}: pixels, 0 or more")
+    _writable("--out", arguments.out)
     found = [sorted(path.glob("*.mcap")) if path.is_dir() else [path] for path in arguments.recordings]
     wanted = Wanted(arguments.alpha, arguments.per_minute, arguments.share)
     visible = Visible(arguments.visibility, arguments.side)

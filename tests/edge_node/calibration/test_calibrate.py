@@ -89,3 +89,27 @@ def test_what_cannot_be_calibrated_says_why(config: Path, tmp_path: Path, capsys
     assert "--alpha 1.5: a share between 0 and 1" in capsys.readouterr().err
     assert main(["calibrate", str(tmp_path), "--config", str(config)]) == 3
     assert "no recordings to calibrate on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--side", "-1", "--side -1: pixels, 0 or more"),
+        ("--side", "inf", "--side inf: pixels, 0 or more"),
+        ("--visibility", "1.5", "--visibility 1.5: a share from 0 to 1"),
+        ("--share", "nan", "--share nan: a share from 0 to 1"),
+        ("--per-minute", "-3", "--per-minute -3: reviews a minute, 0 or more"),
+        ("--out", "/proc/screening.json", "--out /proc/screening.json: cannot be written"),
+    ],
+)
+def test_what_would_end_it_badly_is_refused_before_the_work(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.setattr("edge_node.calibration.command.load_perception", lambda *_: pytest.fail("the work began"))
+    assert main(["calibrate", str(RECORDING), "--config", str(config), option, value]) == 2
+    assert told in capsys.readouterr().err
