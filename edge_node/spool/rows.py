@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from edge_node.spool.records import ItemRecord, Resume, SampleRecord, row_digest, sealed, unsealed
+from edge_node.spool.records import ItemRecord, SampleRecord, row_digest, sealed, unsealed
 from fusion.errors import EvidenceError
 from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, KeptLanes, PixelCrop, SampleState
 from fusion.wire.lanes import parse_kept, serialize_kept
@@ -125,14 +125,6 @@ def insert_gap(db: sqlite3.Connection, run: int, gap: Gap, now_ns: int) -> None:
         return
     values = (run, gap.first, gap.last, gap.count, gap.reason, now_ns)
     db.execute("INSERT INTO gaps VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)
-
-
-def store_resume(db: sqlite3.Connection, resume: Resume, *, finished: bool) -> None:
-    """Where the source stands, and the tracker's and screener's state there."""
-    db.execute(
-        "UPDATE runs SET cursor = ?, warm_cursor = ?, state = ?, finished = ? WHERE run = ?",
-        (resume.cursor, resume.warm_cursor, resume.state, int(finished), resume.run),
-    )
 
 
 def outbox(db: sqlite3.Connection, after: int, limit: int, profiles: Iterable[str] | None) -> Iterator[StoredOutbox]:

@@ -3,7 +3,8 @@
 meta: `schema device task epoch born_ns` (wall clock).
 runs: one reading of one recording: its content hash, name and lap. `cursor` is the source's position after the
   last committed sample, `warm_cursor` where to read again from, `state` the tracker's and screener's snapshot
-  (JSON), `finished` 1 once the source ended.
+  (JSON, empty once it ended), `finished` 1 once the source ended. The laps and runs that no sample is of are forgotten,
+  but for the newest (`runs.begin`).
 samples: one row a processed sample. Durations in nanoseconds on the device's monotonic clock (`records.Timing`);
   `wait_ns` from decision to its commit's begin, `commit_ns` the commit it shared. `scale dx dy`: model pixels are
   frame pixels * scale + (dx, dy).

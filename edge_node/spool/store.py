@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge_node.config import SpoolSettings
-from edge_node.spool import files, rows
+from edge_node.spool import files, rows, runs
 from edge_node.spool.records import FinishRecord, GapRecord, OutboxRow, Record, Resume, SampleRecord, row_digest
 from edge_node.spool.schema import SCHEMA
 from fusion.clock import Clock, SystemClock
@@ -124,19 +124,13 @@ class Spool:
 
     def resume(self, content: str, name: str) -> Resume:
         """Where the newest lap of this recording's run stands; a run is born on the first call."""
-        query = (
-            "SELECT run, lap, cursor, warm_cursor, state, finished FROM runs "
-            "WHERE content = ? AND name = ? ORDER BY lap"
-        )
-        found = self._all(query, (content, name))
-        if not found:
-            return self._new_run(content, name, 0)
-        run, lap, cursor, warm, state, finished = found[-1]
-        return Resume(run, lap, cursor, warm, state, bool(finished))
+        with self.transaction():
+            return runs.newest_lap(self._db, content, name) or runs.begin(self._db, content, name, 0)
 
     def next_lap(self, content: str, name: str) -> Resume:
         """Begin the same recording again, under a new lap of its run."""
-        return self._new_run(content, name, self.resume(content, name).lap + 1)
+        with self.transaction():
+            return runs.begin(self._db, content, name, self.resume(content, name).lap + 1)
 
     def commit(self, records: Sequence[Record]) -> None:
         """Make the records durable, in order, in one transaction; then the caps and the history are kept."""
@@ -156,7 +150,7 @@ class Spool:
         elif isinstance(record, GapRecord):
             rows.insert_gap(self._db, record.resume.run, record.gap, self.now_ns())
             self._unsettled += 1
-        rows.store_resume(self._db, record.resume, finished=isinstance(record, FinishRecord))
+        runs.store_resume(self._db, record.resume, finished=isinstance(record, FinishRecord))
         self._keep_cap()
         if self._unsettled >= _SETTLE_EVERY:
             rows.settle(self._db, self.settings.history_samples)
@@ -326,12 +320,6 @@ class Spool:
             for sequence, item in lowest:
                 if self.outbox_bytes > cap:
                     self._close_item(self.item_id(sequence, item), ItemState.SHED, "the spool is full", None)
-
-    def _new_run(self, content: str, name: str, lap: int) -> Resume:
-        with self.transaction():
-            values = (content, name, lap, 0, 0, "", 0)
-            run = self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", values).lastrowid
-        return Resume(int(run or 0), lap)
 
     def _take_over(self, salvage: files.Salvage) -> None:
         """Go on where a damaged spool stood, and declare what it held."""

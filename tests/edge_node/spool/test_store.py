@@ -116,6 +116,38 @@ def test_runs_have_their_own_cursors_and_laps(tmp_path):
     spool.close()
 
 
+def test_laps_that_are_over_keep_no_state_and_are_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.spool.store._SETTLE_EVERY", 5)
+    spool = open_spool(tmp_path, settings=SpoolSettings(history_samples=10, keep_free_bytes=0))
+    other = spool.resume("other", "first")
+    spool.commit([FinishRecord(Resume(other.run, 0, 3, 3, "tracks"))])
+    lap = spool.resume("c", "r")
+    for _ in range(40):
+        spool.commit([sample(spool, lap, state="tracks")])
+        spool.commit([FinishRecord(replace(lap, cursor=1, state="tracks"))])
+        lap = spool.next_lap("c", "r")
+    assert lap.lap == 40
+    kept = spool.query("SELECT content, lap, state, finished FROM runs ORDER BY run")
+    assert kept[0] == ("other", 0, "", 1)
+    assert len(kept) < 20
+    assert {state for *_, state, _ in kept} == {""}
+    assert spool.resume("other", "first") == Resume(other.run, 0, 3, 3, "", finished=True)
+    assert not spool.query("SELECT 1 FROM samples WHERE run NOT IN (SELECT run FROM runs)")
+    spool.close()
+
+
+def test_of_runs_without_samples_only_the_newest_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.spool.runs.KEPT_RUNS", 3)
+    spool = open_spool(tmp_path)
+    spool.commit([sample(spool, spool.resume("first start", "live"))])
+    for start in range(6):
+        spool.resume(f"start {start}", "live")
+    assert spool.query("SELECT content FROM runs ORDER BY run") == [
+        ("first start",), ("start 3",), ("start 4",), ("start 5",),
+    ]  # fmt: skip
+    spool.close()
+
+
 def test_an_answer_closes_an_item_once(tmp_path):
     spool = open_spool(tmp_path)
     spool.commit(
