@@ -23,6 +23,8 @@ from fusion.task import Task
 SUMS = "SHA256SUMS"
 CONNECT_S = 2.0
 _LEAST_FREE = 512 * MIB
+_SAMPLE_BYTES = 7500
+"""What a sample with its items takes in the spool's history, about, on the yard's patrol."""
 _BUSY = 0.5
 """Programs for each core from which on a trial is disturbed."""
 _ISA = ("sse4_1", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
@@ -113,14 +115,14 @@ def check_spool(settings: EdgeSettings) -> Check:
     folder = spool.path.resolve().parent
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    told = f"{folder}: {free / MIB:.0f} MiB free for at most {spool.max_bytes / MIB:.0f}"
+    free, most = shutil.disk_usage(folder).free, spool.max_bytes + spool.history_samples * _SAMPLE_BYTES
+    told = f"{folder}: {free / MIB:.0f} MiB free for about {most / MIB:.0f}, history included"
     if not os.access(folder, os.W_OK):
         return Check(State.FAIL, "spool", f"{folder}: cannot be written", "set spool.path to a folder that can")
     if free < spool.keep_free_bytes:
         return Check(State.FAIL, "spool", told, "free some disk: below spool.keep_free_bytes everything is shed")
-    if free < spool.max_bytes + spool.keep_free_bytes:
-        return Check(State.WARN, "spool", told, "free some disk, or lower spool.max_bytes")
+    if free < most + spool.keep_free_bytes:
+        return Check(State.WARN, "spool", told, "free some disk, or lower spool.max_bytes or spool.history_samples")
     return Check(State.OK, "spool", told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
@@ -14,6 +15,11 @@ from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, KeptLanes, PixelCrop
 from fusion.wire.lanes import parse_kept, serialize_kept
 
 SETTLE_BATCH = 2000
+_PASSED = (
+    "SELECT sequence FROM samples s WHERE sequence <= ? AND NOT EXISTS "
+    "(SELECT 1 FROM outbox WHERE outbox.sequence = s.sequence) ORDER BY sequence LIMIT ?"
+)
+_OF_BATCH = "sequence IN (SELECT value FROM json_each(?))"
 
 
 class StoredOutbox(NamedTuple):
@@ -152,19 +158,16 @@ def drop_contexts(db: sqlite3.Connection, excess: int) -> int:
 
 
 def settle(db: sqlite3.Connection, keep: int) -> None:
-    """Fold closed samples and gaps beyond the newest `keep` into the totals, so that the file stays bounded."""
+    """Fold samples and gaps beyond the newest `keep` into the totals, so that the file stays bounded. A sample with an
+    item that waits for its answer stays until it has it, and holds back no other; `SETTLE_BATCH` are folded at most.
+    """
     _settle_gaps(db, keep)
-    newest = db.execute("SELECT coalesce(max(sequence), 0) FROM samples").fetchone()[0]
-    oldest_open = db.execute("SELECT min(sequence) FROM outbox").fetchone()[0]
-    end = newest - keep if oldest_open is None else min(newest - keep, oldest_open - 1)
-    first = db.execute("SELECT coalesce(min(sequence), 0) FROM samples").fetchone()[0]
-    end = min(end, first + SETTLE_BATCH)
-    if end < first or not first:
-        return
-    totals = db.execute("SELECT state, count(*) FROM items WHERE sequence <= ? GROUP BY state", (end,)).fetchall()
-    gone = db.execute("DELETE FROM samples WHERE sequence <= ?", (end,)).rowcount
-    db.execute("DELETE FROM items WHERE sequence <= ?", (end,))
-    _add_settled(db, [*totals, (SampleState.PROCESSED.value, gone)])
+    (newest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM samples").fetchone()
+    batch = compact([sequence for (sequence,) in db.execute(_PASSED, (newest - keep, SETTLE_BATCH))])
+    gone = db.execute(f"DELETE FROM samples WHERE {_OF_BATCH}", (batch,)).rowcount  # noqa: S608
+    states = db.execute(f"DELETE FROM items WHERE {_OF_BATCH} RETURNING state", (batch,)).fetchall()  # noqa: S608
+    totals = Counter(state for (state,) in states)
+    _add_settled(db, [*totals.items(), (SampleState.PROCESSED.value, gone)])
 
 
 def _settle_gaps(db: sqlite3.Connection, keep: int) -> None:

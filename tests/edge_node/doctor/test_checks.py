@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
-from edge_node.config import EdgeSettings
+from edge_node.config import MIB, EdgeSettings
 from edge_node.doctor import checks
 from edge_node.doctor.machine import Machine, clock_synchronised, this_machine
 from fusion.checks import State
@@ -90,6 +91,16 @@ def test_the_spool_needs_room_for_its_caps(tmp_path):
     assert checks.check_spool(settings(tmp_path, spool=far)).state is State.OK
     assert checks.check_spool(settings(tmp_path, spool={"max_bytes": 1 << 60})).state is State.WARN
     assert checks.check_spool(settings(tmp_path, spool={"keep_free_bytes": 1 << 60})).state is State.FAIL
+
+
+def test_the_spool_needs_room_for_its_history_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 0, 500 * MIB))
+    found = checks.check_spool(settings(tmp_path))
+    assert (found.state, found.advice) == (
+        State.WARN, "free some disk, or lower spool.max_bytes or spool.history_samples",
+    )  # fmt: skip
+    assert "500 MiB free for about 614, history included" in found.found
+    assert checks.check_spool(settings(tmp_path, spool={"history_samples": 1000})).state is State.OK
 
 
 def test_a_missing_source_fails(tmp_path):

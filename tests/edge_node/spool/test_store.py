@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -294,6 +296,60 @@ def test_history_is_folded_and_the_totals_stay(tmp_path, monkeypatch):
     assert (counts.samples, counts.item_total, counts.items[ItemState.PASSED]) == (60, 61, 60)
     assert spool.query("SELECT min(sequence) FROM samples") == [(31,)]  # the one that waits is kept
     assert ids(spool) == ["31#2"]
+    spool.close()
+
+
+def test_an_item_that_waits_holds_back_no_other_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.spool.store._SETTLE_EVERY", 5)
+    spool = open_spool(tmp_path, settings=SpoolSettings(history_samples=10, keep_free_bytes=0))
+    resume = spool.resume("c", "r")
+    spool.commit([sample(spool, resume, [passed_item(1), outbox_item(2)])])
+    spool.pending()  # it left the device, and the link goes away
+    for _ in range(60):
+        spool.commit([sample(spool, resume, [passed_item(1)])])
+    kept = [sequence for (sequence,) in spool.query("SELECT sequence FROM samples ORDER BY sequence")]
+    assert (kept[0], kept[1] > 45, kept[-1]) == (1, True, 61)
+    assert spool.query("SELECT item, state FROM items WHERE sequence = 1") == [(1, "passed"), (2, "pending")]
+    assert spool.answer(spool.item_id(1, 2), ItemState.REVIEWED, "{}")
+    for _ in range(5):
+        spool.commit([sample(spool, resume, [passed_item(1)])])
+    assert not spool.query("SELECT 1 FROM items WHERE sequence = 1")
+    counts = spool.counts()
+    assert (counts.samples, counts.items[ItemState.PASSED], counts.items[ItemState.REVIEWED]) == (66, 66, 1)
+    assert spool.resume("c", "r").cursor == spool.next_sequence - 1 == 66
+    spool.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_books_are_exact_in_whatever_order_answers_come_and_history_is_folded(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr("edge_node.spool.store._SETTLE_EVERY", 3)
+    monkeypatch.setattr("edge_node.spool.rows.SETTLE_BATCH", 4)
+    draw, settings = random.Random(seed), SpoolSettings(history_samples=5, keep_free_bytes=0)
+    folder, states, gaps = tmp_path / "0", Counter(), 0
+    spool, waiting = open_spool(folder, settings=settings), []
+    for turn in range(1, 150):
+        resume, number = spool.resume("c", "r"), spool.next_sequence
+        spool.commit([sample(spool, resume, [passed_item(1)] + [outbox_item(2)] * (draw.random() < 0.4))])
+        states += Counter(state for (state,) in spool.query(f"SELECT state FROM items WHERE sequence = {number}"))
+        waiting += [sequence for (sequence,) in spool.query(f"SELECT sequence FROM outbox WHERE sequence = {number}")]
+        if draw.random() < 0.3:
+            spool.commit([GapRecord(Gap(turn, turn + 1, f"late {turn}"), spool.resume("c", "r"))])
+            gaps += 2
+        while waiting and draw.random() < 0.4:
+            sequence = waiting.pop(draw.randrange(len(waiting)))
+            answer = draw.choice([ItemState.REVIEWED, ItemState.QUARANTINED])
+            assert spool.answer(spool.item_id(sequence, 2), answer)
+            states += Counter({answer.value: 1, "pending": -1})
+        if draw.random() < 0.1:  # what a SIGKILL leaves
+            shutil.copytree(folder, tmp_path / str(turn))
+            spool.close()
+            folder = tmp_path / str(turn)
+            spool = open_spool(folder, settings=settings)
+        counts = spool.counts()
+        assert (counts.samples, counts.gaps) == (turn, gaps)
+        assert {state.value: n for state, n in counts.items.items() if n} == {s: n for s, n in states.items() if n}
+        assert spool.query("SELECT count(*) FROM samples")[0][0] <= 5 + 3 + 4 + len(waiting)
+    assert spool.query("SELECT DISTINCT sequence FROM outbox ORDER BY sequence") == [(s,) for s in sorted(waiting)]
     spool.close()
 
 
