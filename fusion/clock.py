@@ -9,6 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+UNSET_NS = 1_577_836_800_000_000_000
+"""The year 2020: a wall clock before it was never set (a device without a battery boots in 1970)."""
+
 
 class Clock(Protocol):
     """What every part that waits or measures is given, so that tests need not sleep."""

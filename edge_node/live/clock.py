@@ -8,11 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusion.clock import Clock
+from fusion.clock import UNSET_NS, Clock
 from fusion.synchronization import JUMP_NS
 
-UNSET_NS = 1_577_836_800_000_000_000
-"""The year 2020: a wall clock before it was never set (a device without a battery boots in 1970)."""
 _log = logging.getLogger(__name__)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from edge_node.spool.records import ItemRecord, SampleRecord, row_digest, sealed, unsealed
+from fusion.clock import UNSET_NS
 from fusion.errors import EvidenceError
 from fusion.types import Box2D, DeviceOpinion, Gap, ItemId, KeptLanes, PixelCrop, SampleState
 from fusion.wire.lanes import parse_kept, serialize_kept
@@ -141,6 +142,18 @@ def outbox(db: sqlite3.Connection, after: int, limit: int, profiles: Iterable[st
     )
     named = None if profiles is None else compact(list(profiles))
     return map(StoredOutbox._make, db.execute(query, (after, named, named, limit)).fetchall())
+
+
+def date_anew(db: sqlite3.Connection, now_ns: int) -> None:
+    """Count what waits since before the device's clock was set as if the newest of it were from now, since nobody knows
+    how long the device was off; `now_ns` is the time at opening.
+    """
+    (newest,) = db.execute("SELECT max(created_ns) FROM outbox WHERE created_ns < ?", (UNSET_NS,)).fetchone()
+    if newest is None or now_ns < UNSET_NS:
+        return
+    shift = (now_ns - newest, UNSET_NS)
+    db.execute("UPDATE outbox SET created_ns = created_ns + ? WHERE created_ns < ?", shift)
+    db.execute("UPDATE items SET decided_ns = decided_ns + ? WHERE state = 'pending' AND decided_ns < ?", shift)
 
 
 def drop_contexts(db: sqlite3.Connection, excess: int) -> int:

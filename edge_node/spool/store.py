@@ -111,11 +111,15 @@ class Spool:
             path, device, task, meta["epoch"], settings or SpoolSettings(), clock, db, held,
             max(clock.wall_ns(), newest), clock.monotonic_ns(), last + 1,
         )  # fmt: skip
+        with spool.transaction():
+            rows.date_anew(db, spool.now_ns())
         spool.outbox_bytes = db.execute("SELECT coalesce(sum(bytes), 0) FROM outbox").fetchone()[0]
         return spool
 
     def now_ns(self) -> int:
-        """The spool's own time: wall time at opening, never less than any row's, advanced by the monotonic clock."""
+        """The spool's own time: wall time at opening, never less than any row's, advanced by the monotonic clock. What
+        waits since before the clock was set has aged only while the daemon ran.
+        """
         return self._base_ns + self.clock.monotonic_ns() - self._opened_ns
 
     def item_id(self, sequence: int, item: int) -> ItemId:

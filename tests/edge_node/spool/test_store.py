@@ -27,7 +27,7 @@ from edge_node.spool import (
     Timing,
 )
 from edge_node.status import spool_status
-from fusion.clock import ManualClock
+from fusion.clock import UNSET_NS, ManualClock
 from fusion.errors import SpoolError
 from fusion.types import (
     Availability,
@@ -267,6 +267,28 @@ def test_age_goes_on_over_a_restart_and_a_clock_that_went_back(tmp_path):
     assert earlier.now_ns() >= earlier.query("SELECT created_ns FROM outbox")[0][0]
     assert earlier.pending()[0].committed_ns <= 5
     earlier.close()
+
+
+def test_what_was_kept_before_the_clock_was_set_ages_only_while_the_daemon_runs(tmp_path):
+    second, day = 10**9, 86_400 * 10**9
+    clock = ManualClock(60 * second)  # booted in 1970
+    spool = open_spool(tmp_path, clock=clock)
+    for _ in range(2):
+        spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
+        clock.advance(30 * second)
+    spool.close()
+    clock = ManualClock(UNSET_NS + 2000 * day)  # started anew with the clock set
+    for _ in range(2):
+        spool = open_spool(tmp_path, clock=clock)
+        assert spool.oldest_wait_s() == clock.now_ns / 1e9 - (UNSET_NS + 2000 * day - 30 * second) / 1e9
+        assert spool.expire(day) == 0
+        assert spool.query("SELECT decided_ns FROM items") == spool.query("SELECT created_ns FROM outbox")
+        clock.advance(second * 1024)
+        spool.close()
+    clock.advance(day - 2060 * second)  # the older one is a day and 18 s old now
+    spool = open_spool(tmp_path, clock=clock)
+    assert spool.expire(day) == 1
+    spool.close()
 
 
 def test_gaps_are_counted_and_joined(tmp_path):
