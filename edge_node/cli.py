@@ -179,7 +179,7 @@ def _status(arguments: argparse.Namespace) -> None:
     settings = load_toml(arguments.config, EdgeSettings, arguments.overrides)
     for line in spool_status(settings.spool.path):
         print(line)
-    told = miss_rate(settings.spool.path, Task.load(settings.task), settings.screening.audit_rate)
+    told = miss_rate(settings.spool.path, Task.load(settings.task))
     print(f"share of defects missed, by the lottery: {told}")
 
 

@@ -238,6 +238,7 @@ class Daemon:
         spool, settings = self.parts.spool, self.settings
         ((track,),) = spool.query("SELECT coalesce(max(track), 0) FROM items")
         self._factory.count_tracks_from(track + 1)
+        spool.note_audit_rate(settings.screening.audit_rate)
         resume = spool.resume(self.parts.source.content, settings.source.run)
         if resume.finished and not settings.source.loop:
             _log.info(
@@ -319,8 +320,7 @@ class Daemon:
         """Read beside the spool's own thread, at most once in `_MISS_RATE_S`: it goes through all items."""
         now = self._clock.monotonic_ns()
         if self._missed is None or now - self._missed[0] > _MISS_RATE_S * 1e9:
-            audit = self.settings.screening.audit_rate
-            self._missed = now, miss_rate(self.settings.spool.path, self.parts.task, audit)
+            self._missed = now, miss_rate(self.settings.spool.path, self.parts.task)
         return self._missed[1]
 
     def _works(self) -> bool:

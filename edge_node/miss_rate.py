@@ -1,9 +1,9 @@
 """How many defects slip through, estimated from the audit lottery: the Horvitz-Thompson estimator over tracks.
 
-Every item that screening would let pass is drawn with a known probability. A track whose only reviews came from the
-lottery, and which the reviewer called a defect, stands for 1/p tracks, p being the probability that any of its items
-was drawn (Horvitz and Thompson, 1952). The reviewer's word is taken for the truth, and what the detector never saw is
-in no lottery.
+Every item that screening would let pass is drawn with a known probability. A track that nothing but the lottery sent,
+and which the reviewer called a defect, stands for 1/p tracks, p being the probability that any of its items was drawn
+and answered (Horvitz and Thompson, 1952). The reviewer's word is taken for the truth, and what the detector never saw
+is in no lottery.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_node.spool.lottery import noted_rate
 from edge_node.status import reading
 from fusion.review.layout import NOTHING
 from fusion.task import Task
-from fusion.types import SendReason
 
 _TRACKS = (
-    "SELECT track, sum(state = 'passed') + sum(reasons = 'audit'), sum(reasons = 'audit'), "
-    "sum(reasons = 'audit' AND verdict IS NOT NULL) FROM items GROUP BY track"
+    "SELECT track, sum(state = 'passed') + sum(reasons = 'audit'), max(reasons = 'audit' AND state != 'deduplicated'), "
+    "max(verdict IS NOT NULL), max(reasons NOT IN ('', 'audit') AND state != 'shed') "
+    "FROM items WHERE sequence >= ? GROUP BY track"
 )
-_VERDICTS = "SELECT track, reasons, verdict FROM items WHERE verdict IS NOT NULL"
+_VERDICTS = "SELECT track, verdict FROM items WHERE sequence >= ? AND verdict IS NOT NULL"
 _Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
 class TrackReviews:
-    """One track: `passed` items that were in the lottery, of which `drawn`, of which `answered`; whether the reviewer
-    called one a defect that the lottery sent (`by_lottery`), or another reason (`by_screening`).
+    """One track: `entered` of its items were in the lottery, which sent one (`drawn`); screening asked about it for
+    another reason, were it by the review of an item that the lottery had sent before (`screened`); the reviewer
+    `answered` about any of its items, and called one a `defect`.
     """
 
-    passed: int
-    drawn: int
-    answered: int
-    by_lottery: bool = False
-    by_screening: bool = False
+    entered: int
+    drawn: bool = False
+    answered: bool = False
+    screened: bool = False
+    defect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +65,51 @@ class MissRate:
 
 
 def estimate(tracks: Iterable[TrackReviews], rate: float) -> MissRate:
-    """From all tracks of a spool, items drawn with probability `rate`. Draws without an answer count as not drawn."""
+    """From all tracks of a spool, items drawn with probability `rate`. What is sent and has no answer yet, or never
+    will, counts as not sent, of tracks that the lottery drew and of those that screening asked about alike.
+    """
     known = list(tracks)
-    drawn = sum(track.drawn for track in known)
-    answered = sum(track.answered for track in known) / drawn if drawn else 0.0
-    chances = [1.0 - (1.0 - rate * answered) ** track.passed for track in known]
-    audited = [(track, p) for track, p in zip(known, chances, strict=True) if track.answered and p > 0]
-    lost = [p for track, p in audited if track.by_lottery and not track.by_screening]
-    found = sum(track.by_screening for track in known)
+    passed = [track for track in known if not track.screened]
+    answered = _answered(track for track in passed if track.drawn)
+    chances = [(track, answered * (1.0 - (1.0 - rate) ** track.entered)) for track in passed]
+    weights = [1 / p for _, p in chances if p > 0]
+    lost = [1 / p for track, p in chances if track.defect and p > 0]
+    audited = sum(track.answered and p > 0 for track, p in chances)
+    found = sum(track.screened and track.defect for track in known)
     if not audited or not (lost or found):
-        return MissRate(None, None, None, len(audited), len(lost), found)
-    total, error = sum(1 / p for p in lost), math.sqrt(sum((1 - p) / p**2 for p in lost))
-    most = total + _Z * error if lost else 3.0 / (sum(p for _, p in audited) / len(audited))  # the rule of three
-    least = max(float(len(lost)), total - _Z * error)
+        return MissRate(None, None, None, audited, len(lost), found)
+    total, low, high = _total(lost, sum(weights) / len(weights))
+    all_found = found / _answered(track for track in known if track.screened) if found else 0.0
 
     def share(missed: float) -> float:
-        return missed / (missed + found) if missed + found else 0.0
+        return missed / (missed + all_found) if missed + all_found else 0.0
 
-    return MissRate(share(total), share(least), share(most), len(audited), len(lost), found)
+    return MissRate(share(total), share(low), share(high), audited, len(lost), found)
+
+
+def _answered(tracks: Iterable[TrackReviews]) -> float:
+    """Share of `tracks` that the reviewer answered about, 0 of none."""
+    each = [track.answered for track in tracks]
+    return sum(each) / len(each) if each else 0.0
+
+
+def _total(weights: list[float], usual: float) -> tuple[float, float, float]:
+    """The sum of `weights`, one a hit, and the limits of what it stands for: gamma limits (Fay and Feuer, 1997; for one
+    weight they are Poisson's), the upper one with a further hit of the `usual` weight, so that each hit raises it.
+    """
+    total, variance = sum(weights), sum(w * w - w for w in weights)
+    low = _gamma(total, variance, -_Z)
+    return total, max(low, float(len(weights))), _gamma(total + usual, variance + usual * usual - usual, _Z)
+
+
+def _gamma(mean: float, variance: float, z: float) -> float:
+    """The quantile of a gamma distribution at normal deviate `z`, after Wilson and Hilferty (1931). From the shape 1
+    on, which the sums here have at least, the upper one is within a hundredth and the lower one never too large.
+    """
+    if mean <= 0:
+        return 0.0
+    part = max(0.0, variance) / (9 * mean * mean)
+    return mean * max(0.0, 1 - part + z * math.sqrt(part)) ** 3
 
 
 def is_defect(task: Task, options: Mapping[str, str]) -> bool:
@@ -90,14 +119,24 @@ def is_defect(task: Task, options: Mapping[str, str]) -> bool:
     return options.get("defect") == "real"
 
 
-def miss_rate(path: Path, task: Task, rate: float) -> MissRate:
-    """Of what a spool still holds, read beside a running daemon. Raises `SpoolError` when it cannot be read."""
+def miss_rate(path: Path, task: Task) -> MissRate:
+    """Of what a spool still holds since its lottery's rate was set, read beside a running daemon.
+
+    Raises `SpoolError` when it cannot be read.
+    """
     with reading(path) as db:
-        rows, verdicts = db.execute(_TRACKS).fetchall(), db.execute(_VERDICTS).fetchall()
-    lottery, screening = set[int](), set[int]()
-    for track, reasons, verdict in verdicts:
+        noted = noted_rate(db)
+        if noted is None:
+            return MissRate(None, None, None, 0, 0, 0)
+        rows = db.execute(_TRACKS, (noted.first,)).fetchall()
+        verdicts = db.execute(_VERDICTS, (noted.first,)).fetchall()
+    defects = set[int]()
+    for track, verdict in verdicts:
         options = {name: answer["option"] for name, answer in json.loads(verdict)["slots"].items()}
         if is_defect(task, options):
-            (lottery if reasons == SendReason.AUDIT else screening).add(track)
-    known = [TrackReviews(p, d, a, track in lottery, track in screening) for track, p, d, a in rows]
-    return estimate(known, rate)
+            defects.add(track)
+    known = [
+        TrackReviews(entered, bool(drawn), bool(answered), bool(screened), track in defects)
+        for track, entered, drawn, answered, screened in rows
+    ]
+    return estimate(known, noted.rate)

@@ -1,6 +1,6 @@
 """The spool's tables. Reports read them too, so columns are part of the contract.
 
-meta: `schema device task epoch born_ns` (wall clock).
+meta: `schema device task epoch born_ns` (wall clock); `audit_rate` is the lottery's since sample `audit_first`.
 runs: one reading of one recording: its content hash, name and lap. `cursor` is the source's position after the
   last committed sample, `warm_cursor` where to read again from, `state` the tracker's and screener's snapshot
   (JSON, empty once it ended), `finished` 1 once the source ended. The laps and runs that no sample is of are forgotten,

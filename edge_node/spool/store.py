@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge_node.config import SpoolSettings
-from edge_node.spool import files, rows, runs
+from edge_node.spool import files, lottery, rows, runs
 from edge_node.spool.records import FinishRecord, GapRecord, OutboxRow, Record, Resume, SampleRecord, row_digest
 from edge_node.spool.schema import SCHEMA
 from fusion.clock import Clock, SystemClock
@@ -159,6 +159,11 @@ class Spool:
         if self._unsettled >= _SETTLE_EVERY:
             rows.settle(self._db, self.settings.history_samples)
             self._unsettled = 0
+
+    def note_audit_rate(self, rate: float) -> None:
+        """From the next sample on the audit lottery draws with probability `rate`."""
+        with self.transaction():
+            lottery.note_rate(self._db, rate, self.next_sequence)
 
     def declare_gap(self, gap: Gap, run: int = 0) -> None:
         """Declare frames that are not going to be samples, without moving a cursor."""

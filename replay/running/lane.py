@@ -81,6 +81,7 @@ class Lane:
             spool, edge.device, task.name, settings=edge.spool, clock=time.clock if time else self._clock,
             epoch=epoch_of(heard.content, job),
         )  # fmt: skip
+        self._spool.note_audit_rate(edge.screening.audit_rate)
         self._records: list[Record] = []
         self._pipeline = Pipeline(
             stages, self._spool.resume(heard.content, edge.source.run), self._store, self._clock,

@@ -200,6 +200,7 @@ def test_real_pictures_go_through_the_real_models(tmp_path):
     assert told["engine_ms_p50"] < told["edge_ms_p50"]
     assert 0 < told["maps_bytes_p50"] < told["evidence_bytes_p50"] < 4096
     spool = Spool.open(tmp_path / "spool.db", "bench-1", "pcb")
+    assert spool.query("SELECT value FROM meta WHERE key = 'audit_rate'") == [("0.01",)]  # what the lottery drew with
     crop = spool.kept(spool.pending(limit=1)[0].item).pixels
     assert crop.encoded.startswith(b"\xff\xd8")
     spool.close()

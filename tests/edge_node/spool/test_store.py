@@ -180,6 +180,14 @@ def test_pending_is_in_order_paged_and_by_trunk(tmp_path):
     spool.close()
 
 
+def test_an_item_that_repeats_another_keeps_its_reasons(tmp_path):
+    spool = open_spool(tmp_path)
+    again = replace(passed_item(1), state=ItemState.DEDUPLICATED, reasons=(SendReason.SUSPECT, SendReason.NOVEL))
+    spool.commit([sample(spool, spool.resume("c", "r"), [again])])
+    assert spool.query("SELECT state, reasons FROM items") == [("deduplicated", "suspect,novel")]
+    spool.close()
+
+
 def test_a_crop_is_kept_until_the_answer(tmp_path):
     spool = open_spool(tmp_path)
     spool.commit([sample(spool, spool.resume("c", "r"), [outbox_item(1)])])
