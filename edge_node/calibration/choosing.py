@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from edge_node.calibration.trying import Fate, Trial, attempt
 from edge_node.calibration.watching import Watched
 from edge_node.config import ScreeningSettings
 from fusion.errors import ConfigError, InputError
+from fusion.types import Float64Array
 
 GRID = 48
 """Thresholds that are tried, at most: quantiles of the suspicions seen of defects, and the ends."""
@@ -34,13 +36,14 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Point:
     """One threshold on the watched recordings: `missed` is the share of defects, `promised` what the expected share of
-    new ones is at most; `share` of items sent, `per_minute` of recording, `deduplicated` beside them, `sent_bytes` in
-    all (0 where not weighed).
+    new ones is at most, each by itself; `by_recording` what the mean share of a new recording's is at most; `share` of
+    items sent, `per_minute` of recording, `deduplicated` beside them, `sent_bytes` in all (0 where not weighed).
     """
 
     suspect_above: float
     missed: float
     promised: float
+    by_recording: float
     share: float
     per_minute: float
     sent: int
@@ -74,8 +77,19 @@ def thresholds(recordings: Sequence[Watched], limit: int = GRID) -> list[float]:
 
 def losses(trials: Sequence[Sequence[Trial]]) -> NDArray[np.bool_]:
     """Missed defects (N, T) of all recordings; `trials[r][t]` is recording r under threshold t."""
-    rows = [np.stack([trial.missed for trial in each], 1) for each in trials]
+    rows = [_of_one(each) for each in trials]
     return np.concatenate(rows) if rows else np.zeros((0, 0), np.bool_)
+
+
+def _of_one(each: Sequence[Trial]) -> NDArray[np.bool_]:
+    return np.stack([trial.missed for trial in each], 1)
+
+
+def by_recording(trials: Sequence[Sequence[Trial]]) -> Float64Array:
+    """The share missed of each recording that holds defects (R, T), never rising: of one recording they have something
+    in common, so that whoever calibrates on few recordings has few units, however many defects they hold.
+    """
+    return np.array([never_rising(_of_one(each)).mean(0) for each in trials if len(each[0].missed)])
 
 
 def try_all(
@@ -91,7 +105,8 @@ def points(recordings: Sequence[Watched], trials: Sequence[Sequence[Trial]], cut
     lost = losses(trials)
     if not lost.size:
         raise InputError("no defect comes into clear view in these recordings; calibrate with recordings of defects")
-    promised, minutes = bound(never_rising(lost)), max(sum(w.seconds for w in recordings) / 60, 1e-9)
+    promised, of_recordings = bound(never_rising(lost)), bound(by_recording(trials))
+    minutes = max(sum(w.seconds for w in recordings) / 60, 1e-9)
     curve = []
     for place, cut in enumerate(cuts):
         here = [each[place] for each in trials]
@@ -99,7 +114,7 @@ def points(recordings: Sequence[Watched], trials: Sequence[Sequence[Trial]], cut
         sent = sum(trial.sent for trial in here)
         curve.append(
             Point(
-                cut, float(lost[:, place].mean()), float(promised[place]),
+                cut, float(lost[:, place].mean()), float(promised[place]), float(of_recordings[place]),
                 sent / max(1, sum(trial.items for trial in here)), sent / minutes, sent,
                 sum(trial.deduplicated for trial in here), sum(trial.sent_bytes for trial in here), dict(fates),
             )
@@ -107,11 +122,16 @@ def points(recordings: Sequence[Watched], trials: Sequence[Sequence[Trial]], cut
     return curve
 
 
+def needed(alpha: float) -> int:
+    """How many units it takes at least to promise `alpha`."""
+    return math.ceil(1 / alpha - 1e-9) - 1
+
+
 def choose(curve: Sequence[Point], wanted: Wanted, units: int) -> Point:
     """The strictest threshold that keeps the promise. Raises `ConfigError` that says what could be promised."""
     place = strictest([point.promised for point in curve], wanted.alpha)
     if place is None:
-        least, need = min(curve, key=lambda point: point.promised), int(np.ceil(1 / wanted.alpha)) - 1
+        least, need = min(curve, key=lambda point: point.promised), needed(wanted.alpha)
         few = f"; {wanted.alpha:g} takes {need} defects at least" if units < need else ""
         why = ", ".join(f"{n} {fate}" for fate, n in sorted(least.fates.items()) if fate != Fate.SENT)
         raise ConfigError(

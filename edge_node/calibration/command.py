@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
-from edge_node.calibration.choosing import Point, Wanted, choose, points, thresholds, try_all
+from edge_node.calibration.choosing import Point, Wanted, choose, needed, points, thresholds, try_all
 from edge_node.calibration.file import Calibration, policy_of
 from edge_node.calibration.trying import Fate
 from edge_node.calibration.watching import Visible, Watched, watch
@@ -17,6 +18,8 @@ from edge_node.models import camera_of, load_perception, model_folder
 from fusion.errors import InputError
 from fusion.synchronization import Synchronizer
 from fusion.task import Task
+
+_log = logging.getLogger(__name__)
 
 
 def calibrate(
@@ -36,6 +39,11 @@ def calibrate(
     defects = sum(len(each.defects) for each in watched)
     print(report(curve, watched))
     chosen = choose(curve, wanted, defects)
+    if (holding := sum(bool(each.defects) for each in watched)) < (need := needed(wanted.alpha)):
+        _log.warning(
+            "only %d recordings hold defects, and those of one have something in common: for new recordings the "
+            "promise may not hold; calibrate with %d or more", holding, need,
+        )  # fmt: skip
     found = Calibration(
         task=task.name, models=dict(perception.models), policy=policy_of(settings),
         visibility=visible.share, side=visible.side, alpha=wanted.alpha,
@@ -54,7 +62,8 @@ def told(found: Calibration, chosen: Point) -> str:
     return (
         f"suspect_above = {found.suspect_above:g}: of new defects like these at most {found.alpha:.1%} are missed, "
         f"expected over calibrations (bound {found.promised:.3f}; here {found.missed:.3f} of {found.defects} defects "
-        f"in {found.recordings} recordings: {missed}).\n"
+        f"in {found.recordings} recordings: {missed}). With recordings as the units, whose defects have something in "
+        f"common, the bound is {chosen.by_recording:.3f}.\n"
         f"It sends {found.share:.1%} of all items, {found.per_minute:.1f} a minute. The promise holds for defects that "
         f"come up as these did, and while models and settings stay as they are."
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_node.calibration.file import Calibration, calibrated
+from edge_node.calibration.trying import Fate, Trial
+from edge_node.calibration.watching import Defect, Moment, Watched
 from edge_node.cli import main
 from edge_node.compose import compose
 from edge_node.config import EdgeSettings
@@ -33,6 +35,29 @@ def written(config: Path) -> Path:
     out = config.with_name("screening.json")
     assert main(["calibrate", str(RECORDING), "--config", str(config), "--alpha", "0.5", "-o", str(out)]) == 0
     return out
+
+
+def test_few_recordings_are_warned_of(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    moment = Moment(10**9, (), (), (), fresh=True)
+    many = [Watched("one.mcap", (moment,), (Defect("drum", "leaking", 3),) * 40, tracking=True)]
+    trial = Trial((Fate.SENT,) * 40, 100, 40, 0, 0)
+    monkeypatch.setattr("edge_node.calibration.command.watch", lambda *_: many[0])
+    tried = lambda seen, _, cuts: [[trial] * len(cuts)] * len(seen)  # noqa: E731
+    monkeypatch.setattr("edge_node.calibration.command.try_all", tried)
+    command = ["calibrate", *[str(RECORDING)] * 4, "--config", str(config), "-o", str(config.with_name("few.json"))]
+    assert main([*command, "--alpha", "0.1"]) == 0
+    assert "only 4 recordings hold defects" in caplog.text
+    assert "calibrate with 9 or more" in caplog.text
+    assert "With recordings as the units" in (told := capsys.readouterr().out)
+    assert "the bound is 0.200." in told
+    caplog.clear()
+    assert main([*command, "--alpha", "0.2"]) == 0
+    assert "hold defects" not in caplog.text
 
 
 def test_a_calibration_says_what_it_promises_and_what_it_costs(written: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_node.calibration.choosing import Wanted, choose, points, thresholds, try_all
+from edge_node.calibration.choosing import Wanted, by_recording, choose, needed, points, thresholds, try_all
 from edge_node.calibration.trying import Fate, attempt
 from edge_node.calibration.watching import Defect, Moment, Watched
 from edge_node.config import ScreeningSettings
@@ -90,3 +90,19 @@ def test_a_promise_that_cannot_be_kept_says_what_could_be() -> None:
         choose(curve, Wanted(0.3, share=0.05), 12)
     with pytest.raises(InputError, match="no defect comes into clear view"):
         points([watched([(0.9, 1, None)], defects=0)], [[attempt(watched(defects=0), QUIET)]], [1.0])
+
+
+def test_the_bound_by_recordings_sees_that_defects_of_one_have_something_in_common() -> None:
+    """In each recording all defects share one suspicion: there are as many units as recordings."""
+    rng, alpha, few, kept, broken = np.random.default_rng(5), 0.25, 6, [], []
+    for _ in range(80):
+        fates = rng.beta(2, 1.5, few + 20)
+        recordings = [watched([(float(fate), n, n) for n in range(8)], defects=8) for fate in fates]
+        cuts = [1.0, *sorted((float(fate) - 1e-6 for fate in fates[:few]), reverse=True)]
+        trials = try_all(recordings, QUIET, cuts, quiet=True)
+        curve, new = points(recordings[:few], trials[:few], cuts), by_recording(trials[few:]).mean(0)
+        kept.append(new[next(place for place, point in enumerate(curve) if point.by_recording <= alpha)])
+        broken.append(new[next(place for place, point in enumerate(curve) if point.promised <= alpha)])
+    assert np.mean(kept) <= alpha
+    assert np.mean(broken) > alpha
+    assert [needed(alpha) for alpha in (0.05, 0.1, 0.25)] == [19, 9, 3]
