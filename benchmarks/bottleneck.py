@@ -1,6 +1,6 @@
 """A learned bottleneck against the principal axes it begins with: bits of evidence, and what reviewers make of them.
 
-    python benchmarks/bottleneck.py [--data DEEPPCB] [--rate-weights 1e-5 3e-5] [--seeds 3] [--epochs 2]
+    python benchmarks/bottleneck.py [--data DEEPPCB] [--rate-weights 1e-4 3e-4 1e-3] [--seeds 3] [--epochs 2]
 
 Every arm begins with the bundled trunk and reviewer and is trained by the recipe of `fusion train bottleneck`, the
 reviewer along with it; in the arm `axes` the projections stay as they are and only the reviewer learns, for as long and
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="pcb")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/deeppcb"))
-    parser.add_argument("--rate-weights", type=float, nargs="+", default=[1e-5, 3e-5])
+    parser.add_argument("--rate-weights", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)

@@ -152,7 +152,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--architecture", help="of the detector: yolov8n..x, yolo11n..x or yolo26n..x (default yolov8n)")
     _add_detector_recipe(train)
     train.add_argument(
-        "--rate-weight", type=float, metavar="NATS", help="of a bottleneck: what a bit of evidence costs (1e-5)"
+        "--rate-weight", type=float, metavar="NATS", help="of a bottleneck: what a bit of evidence costs (3e-4)"
     )
     train.add_argument(
         "--only", action="append", metavar="PART", help="of the fusion model begun with: what learns (fuser.heads.box)"

@@ -44,6 +44,16 @@ def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float, warmup: int
         group["lr"] = learning_rate * warm * (_LAST_SHARE + (1 - _LAST_SHARE) * cosine)
 
 
+def warm_cosine(optimizer: torch.optim.Optimizer, warmup: float, total: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Each group's rate over `total` steps: up over the share `warmup` of them, then half a cosine to a hundredth."""
+    warm = max(1, round(warmup * total))
+
+    def share(step: int) -> float:
+        return min((step + 1) / warm, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
 def take_step(optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor, clip: float) -> None:
     """One step down `loss`, the gradient's norm at most `clip`."""
     optimizer.zero_grad(set_to_none=True)

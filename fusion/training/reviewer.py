@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +26,8 @@ from fusion.evaluation.reviewer import escalated
 from fusion.review.checkpoint import build_network, save_reviewer
 from fusion.review.item_cache import ItemCache
 from fusion.review.model import ReviewerNetwork, ReviewerSize
-from fusion.training.reviewer_batches import UNDISTURBED, Disturbance, batches, disturbed_batch
+from fusion.training.optimisation import warm_cosine
+from fusion.training.reviewer_batches import UNDISTURBED, Disturbance, batches, disturbed_batch, weighted_draw
 
 _STATISTICS_ROWS = 2048
 
@@ -185,18 +185,12 @@ class _Trainer:
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
         )
-        total = recipe.epochs * self.steps
-        warm = max(1, round(recipe.warmup * total))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: min((step + 1) / warm, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
-        )
+        self.schedule = warm_cosine(self.optimizer, recipe.warmup, recipe.epochs * self.steps)
         self.step = 0
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """An epoch's items: a weighted draw without replacement, largest u^(1/chance) (Efraimidis & Spirakis, 2006)."""
-        keys = np.log(rng.random(len(self.cache))) / self.chance
-        return np.argsort(keys)[::-1][: self.drawn]
+        """An epoch's items."""
+        return weighted_draw(self.chance, self.drawn, rng)
 
     def epoch(self, epoch: int, progress: Any) -> float:
         """One pass over a fresh draw of items; the mean loss a row."""

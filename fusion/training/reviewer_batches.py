@@ -49,6 +49,13 @@ _FORMS = ((".jpg", cv2.IMWRITE_JPEG_QUALITY), (".webp", cv2.IMWRITE_WEBP_QUALITY
 _QUALITIES = (5, 95)
 
 
+def weighted_draw(chance: NDArray[np.floating], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`count` rows without replacement, each as likely as its chance (N,) says: those of the largest u^(1/chance)
+    (Efraimidis & Spirakis, 2006).
+    """
+    return np.argsort(np.log(rng.random(len(chance))) / chance)[::-1][:count]
+
+
 def batches(
     cache: ItemCache, chosen: NDArray[np.int64], disturbance: Disturbance, size: int, rng: np.random.Generator
 ) -> Iterator[list[tuple[EvidenceBatch, Tensor]]]:

@@ -9,7 +9,6 @@ Computing Systems, 2022). Rows come at every rate of evidence, so that what is s
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +29,8 @@ from fusion.training.bottleneck.cells import CellItems
 from fusion.training.bottleneck.network import Bottleneck, LevelBottleneck, LevelCells
 from fusion.training.bottleneck.taps import Tap
 from fusion.training.detection.trunk import CLIP
+from fusion.training.optimisation import warm_cosine
+from fusion.training.reviewer_batches import weighted_draw
 from fusion.types import Float64Array, Int8Array
 
 _SAMPLE = 20_000
@@ -47,7 +48,7 @@ class BottleneckRecipe:
     items_per_epoch: int = 12_000
     hard: float = 3.0
     batch: int = 64
-    rate_weight: float = 1e-5
+    rate_weight: float = 3e-4
     head_weight: float = 0.1
     learning_rate: float = 1e-3
     reviewer_rate: float = 3e-4
@@ -237,20 +238,15 @@ class _Trainer:
             ],
             betas=(0.9, 0.98),
         )
-        total = recipe.epochs * self.steps
-        warm = max(1, round(recipe.warmup * total))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: min((step + 1) / warm, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
-        )
+        self.schedule = warm_cosine(self.optimizer, recipe.warmup, recipe.epochs * self.steps)
 
     def epoch(self, epoch: int, progress: Any) -> float:
-        """One pass over a fresh draw of items (Efraimidis & Spirakis, 2006); the mean loss a step."""
+        """One pass over a fresh draw of items; the mean loss a step."""
         self.network.train()
         self.bottleneck.train()
         torch.manual_seed(self.recipe.seed * 1000 + epoch)
         rng = np.random.default_rng([self.recipe.seed, epoch])
-        order = rng.permutation(np.argsort(np.log(rng.random(len(self.items))) / self.chance)[::-1][: self.drawn])
+        order = rng.permutation(weighted_draw(self.chance, self.drawn, rng))
         total = 0.0
         for start in range(0, len(order), self.recipe.batch):
             loss = self._loss(order[start : start + self.recipe.batch], rng)
