@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -56,6 +57,6 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def whole_number(text: str) -> int:
     """An option's value from 1 on. Raises what argparse tells in one line."""
-    if not text.isdecimal() or not int(text):
+    if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
         raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
     return int(text)

@@ -18,7 +18,7 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     items = what.add_parser("list", parents=[shared], help="its items")
     items.add_argument("--state", action="append", default=[], help="of a state: pending, reviewed, shed, ...")
     items.add_argument("--waiting", action="store_true", help="those whose evidence is held until it is answered")
-    items.add_argument("--track", type=int)
+    items.add_argument("--track", type=whole_number)
     items.add_argument("--order", choices=["newest", "oldest", "value"], default="newest")
     items.add_argument("--limit", type=whole_number, default=20, metavar="N")
     items.add_argument("--json", action="store_true", help="a JSON object a line")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from edge_node.inspection.items import damage
+from edge_node.inspection.items import damage, owner
 from fusion.types import ItemId, ItemState, SampleId
 
 _PAGE = 100
@@ -46,13 +46,12 @@ def faults(db: sqlite3.Connection) -> Iterator[str]:
 
 def _outbox(db: sqlite3.Connection) -> Iterator[str]:
     """Of every held item: evidence as it was stored and readable, points and sound behind their own digest."""
-    meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    after = 0
+    (device, epoch), after = owner(db), 0
     query = "SELECT id, sequence, item, evidence, crop, crop_form, context, digest FROM outbox WHERE id > ? LIMIT ?"
     while rows := db.execute(query, (after, _PAGE)).fetchall():
         after = rows[-1][0]
         for _, sequence, item, *held in rows:
-            whose = ItemId(SampleId(meta["device"], meta["epoch"], sequence), item)
+            whose = ItemId(SampleId(device, epoch, sequence), item)
             if fault := damage(whose, *held):
                 yield fault
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from contextlib import closing
@@ -13,8 +14,7 @@ from edge_node.status import reading
 from fusion.clock import SystemClock
 from fusion.errors import InputError, SpoolError
 
-_PAGES = 256
-"""Pages copied before the daemon may write again."""
+_OF_THE_TARGET = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
 
 
 def show_list(path: Path, wanted: Wanted, *, as_json: bool) -> None:
@@ -22,7 +22,8 @@ def show_list(path: Path, wanted: Wanted, *, as_json: bool) -> None:
     with reading(path) as db:
         entries = list(listed(db, wanted))
     lines = [json.dumps(entry) for entry in entries] if as_json else table(entries, SystemClock().wall_ns())
-    print("\n".join(lines))
+    if lines:
+        print("\n".join(lines))
 
 
 def show_item(path: Path, name: str, picture: Path | None) -> None:
@@ -62,19 +63,33 @@ def check(path: Path) -> None:
 def copy(path: Path, out: Path) -> None:
     """A consistent copy of the spool as it is now, also while a daemon writes.
 
-    Raises `InputError` when `out` is there already.
+    Raises `InputError` when `out` is there already or cannot be written.
     """
     if out.exists():
         raise InputError(f"{out}: is there already; give a file that is not")
     draft = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with reading(path) as db, closing(sqlite3.connect(draft)) as target:
-            db.backup(target, pages=_PAGES)
-            target.execute("PRAGMA journal_mode = DELETE")
+        with reading(path) as db:
+            db.execute("BEGIN")  # all pages as of one moment: without it each commit of the daemon begins the copy anew
+            db.execute("SELECT count(*) FROM meta").fetchone()
+            _back_up(db, draft, out)
         draft.replace(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     finally:
-        draft.unlink(missing_ok=True)
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                draft.with_name(draft.name + suffix).unlink(missing_ok=True)
     print(f"wrote {out}: {out.stat().st_size} bytes; 'edge-node spool' reads it with --set spool.path={out}")
+
+
+def _back_up(db: sqlite3.Connection, draft: Path, out: Path) -> None:
+    try:
+        with closing(sqlite3.connect(draft)) as target:
+            db.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_TARGET:
+            raise InputError(f"{out}: cannot be written ({error})") from None
+        raise

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_node.spool.records import row_digest, unsealed
 from edge_node.spool.rows import read_kept
-from fusion.errors import EvidenceError, InputError
+from fusion.errors import EvidenceError, InputError, SpoolError
 from fusion.types import Evidence, ItemId, ItemState, KeptLanes, SampleId
 from fusion.wire.convert import parse_evidence
 
@@ -113,12 +113,20 @@ class Found:
     fault: str = ""
 
 
+def owner(db: sqlite3.Connection) -> tuple[str, str]:
+    """Whose spool it is: device and epoch. Raises `SpoolError` for one that does not tell."""
+    meta = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('device', 'epoch')").fetchall())
+    if len(meta) != len(("device", "epoch")):
+        raise SpoolError("the spool does not tell its device and epoch; the daemon will set it aside")
+    return meta["device"], meta["epoch"]
+
+
 def find(db: sqlite3.Connection, name: str) -> Found:
     """The item `SEQUENCE#ITEM`, or a whole id of this spool. Raises `InputError` when there is none."""
-    meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    sequence, _, number = name.removeprefix(f"{meta['device']}/{meta['epoch']}/").partition("#")
+    device, epoch = owner(db)
+    sequence, _, number = name.removeprefix(f"{device}/{epoch}/").partition("#")
     if not (_PLACE.fullmatch(sequence) and _PLACE.fullmatch(number)):
-        raise InputError(f"{name!r}: no item of device {meta['device']}, epoch {meta['epoch']}; write it as 123#1")
+        raise InputError(f"{name!r}: no item of device {device}, epoch {epoch}; write it as 123#1")
     where = (int(sequence), int(number))
     row = db.execute(f"SELECT {_COLUMNS} {_FROM} WHERE i.sequence = ? AND i.item = ?", where).fetchone()
     if row is None:
@@ -127,7 +135,7 @@ def find(db: sqlite3.Connection, name: str) -> Found:
     held = db.execute(query, where).fetchone()
     if held is None:
         return Found(_entry(row))
-    item = ItemId(SampleId(meta["device"], meta["epoch"], where[0]), where[1])
+    item = ItemId(SampleId(device, epoch, where[0]), where[1])
     if fault := damage(item, *held):
         return Found(_entry(row), fault=fault)
     return Found(_entry(row), parse_evidence(held[0]), read_kept(item, *held[1:4]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
@@ -20,6 +20,9 @@ _HARMLESS = {
     *("domain", "qos", "stamp"),
 }
 """Keys of drivers' and triggers' own settings."""
+_SECRET = re.compile(
+    r"""(\b[\w-]*(?:pw|pass|secret|token|key|user|auth|cred)[\w-]*=)("[^"]*"|'[^']*'|\S+)""", re.IGNORECASE
+)
 WAIT_S = 0.2
 """How long a driver may wait for data before it looks whether it was closed."""
 
@@ -93,13 +96,22 @@ def registered(url: str, group: str) -> Any:
 def shown(url: str) -> str:
     """The URL without what may be secret in it: user and password, and values of keys that are not known as harmless.
 
-    What is a key in a path (`rtmp://host/live/KEY`) cannot be told from a name; it stays.
+    What is a key in a path (`rtmp://host/live/KEY`) cannot be told from a name; it stays. Of a pipeline (`gst:`) the
+    values of properties that are named like secrets are left out.
     """
+    if url.startswith("gst:"):
+        return _SECRET.sub(r"\1***", re.sub(r"//[^\s/]*@", "//***@", url))
     named, question, asked = url.partition("?")
     named = re.sub(r"//.*@", "//***@", named)
     pairs = [pair.partition("=") for pair in asked.split("&")]
     told = [f"{key}={value}" if key in _HARMLESS else f"{key}=***" if sign else "***" for key, sign, value in pairs]
     return named + question + "&".join(told if asked else [])
+
+
+def secrets(words: Sequence[str]) -> list[str]:
+    """The values among a pipeline's words that `shown` leaves out, longest first."""
+    found = [word.partition("=")[2].strip("\"'") for word in words if _SECRET.match(word)]
+    return sorted(filter(None, found), key=len, reverse=True)
 
 
 def query(url: str, known: tuple[str, ...]) -> dict[str, str]:

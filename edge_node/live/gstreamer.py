@@ -13,15 +13,15 @@ import select
 import shlex
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from typing import IO, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from edge_node.live.camera import OPEN_S, READ_S, CameraDriver
-from edge_node.live.drivers import WAIT_S, Mount, library, query, shown
+from edge_node.live.drivers import WAIT_S, Mount, library, query, secrets, shown
 from fusion.errors import ConfigError, SensorError
 from fusion.types import Modality, Reading
 
@@ -36,8 +36,8 @@ _KEPT = "queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-tim
 _WRITTEN = "videoconvert ! video/x-raw,format=(string){I420,RGB,GRAY8} ! matroskamux streamable=true ! fdsink fd="
 _MOST_BYTES = 1 << 20
 _END_S = 2.0
-_MOST_SAID = 64 << 10
-_NOISE = re.compile(r"^(erroneous pipeline|from element [^:]*):\s*", re.IGNORECASE)
+_LAST_LINES, _LONGEST_LINE = 100, 2000
+_NOISE = re.compile(r"^(erroneous pipeline:|from element \S+:)\s*", re.IGNORECASE)
 
 
 class PipelineDriver:
@@ -47,6 +47,7 @@ class PipelineDriver:
 
     def __init__(self, camera: CameraDriver, running: _Running) -> None:
         self._camera, self._running = camera, running
+        self._lock, self._begun = threading.Lock(), False
 
     @classmethod
     def open(cls, url: str, mount: Mount) -> Self:
@@ -63,11 +64,18 @@ class PipelineDriver:
             if isinstance(error, SensorError) and not said:
                 raise
             raise SensorError(f"{shown(url)}: {said or 'sends no pictures'}") from None
+        except BaseException:
+            running.end()
+            raise
         running.limit_s = READ_S
         return cls(CameraDriver(url, mount, container, av), running)
 
     def readings(self) -> Iterator[Reading]:
         """See `Driver`; it is this that ends the pipeline."""
+        with self._lock:
+            self._begun = True
+        if self._running.closed.is_set():
+            return
         try:
             yield from self._camera.readings()
             if said := self._running.ended():
@@ -78,7 +86,10 @@ class PipelineDriver:
     def close(self) -> None:
         """See `Driver`."""
         self._camera.close()
-        self._running.closed.set()
+        with self._lock:
+            self._running.closed.set()
+            if not self._begun:
+                self._running.end()
 
 
 class _Running:
@@ -86,18 +97,22 @@ class _Running:
 
     def __init__(self, url: str, program: str, pipeline: list[str]) -> None:
         self.url, self.limit_s, self.closed = url, OPEN_S, threading.Event()
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed in `end`
+        self._lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._secrets = secrets(pipeline)
         self._read, write = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [program, "-q", *pipeline, "!", *_KEPT.split(), "!", *f"{_WRITTEN}{write}".split()],
-                stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, pass_fds=(write,),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(write,),
             )  # fmt: skip
         except OSError as error:
-            self._close_files()
+            os.close(self._read)
             raise SensorError(f"{shown(url)}: {program} cannot be started ({error.strerror})") from None
         finally:
             os.close(write)
+        self._ended = False
+        self._listener = threading.Thread(target=self._listen, name="gstreamer", daemon=True)
+        self._listener.start()
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end. Raises `SensorError` when nothing comes for too long."""
@@ -120,31 +135,39 @@ class _Running:
 
     def end(self) -> None:
         """Let go of the camera; more than once."""
-        if self._said.closed:
+        if self._ended:
             return
+        self._ended = True
         self._process.terminate()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._close_files()
+        self._listener.join(_END_S)
+        os.close(self._read)
+
+    def _listen(self) -> None:
+        """Keep the newest lines that the program writes."""
+        assert self._process.stdout is not None
+        with self._process.stdout as said:
+            while line := said.readline(_LONGEST_LINE):
+                self._lines.append(line.decode(errors="replace").rstrip())
 
     def _words(self) -> str:
-        """The first error or warning among what the program wrote, without its preamble."""
-        if self._said.closed:
-            return ""
-        self._said.seek(0)
-        lines = self._said.read(_MOST_SAID).decode(errors="replace").splitlines()
+        """The first error of the lines that the program wrote last (others follow from it), else the first warning,
+        without its preamble.
+        """
+        self._listener.join(WAIT_S)
+        lines = tuple(self._lines)
         for level in ("ERROR:", "WARNING:"):
             for line in lines:
                 if line.startswith(level):
-                    return _NOISE.sub("", line.removeprefix(level).strip()).rstrip(".")
+                    words = _NOISE.sub("", line.removeprefix(level).strip()).rstrip(".")
+                    for secret in self._secrets:
+                        words = words.replace(secret, "***")
+                    return words
         return ""
-
-    def _close_files(self) -> None:
-        self._said.close()
-        os.close(self._read)
 
 
 def _pipeline(url: str) -> list[str]:

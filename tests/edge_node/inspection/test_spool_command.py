@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +156,54 @@ def test_a_copy_is_a_spool_and_is_never_written_over(spool: Spool, run: Run, tmp
     code, _, error = run("copy", str(out))
     assert code == 3
     assert "is there already" in error
+
+
+def test_a_copy_ends_while_the_daemon_goes_on_writing(spool: Spool, tmp_path: Path, run: Run) -> None:
+    (resume,) = [Resume(1, 0, 5)]
+    done = threading.Event()
+
+    def write() -> None:
+        number = 10
+        while not done.is_set():
+            number += 1
+            spool.commit([GapRecord(Gap(number * 10, number * 10, str(number)), resume)])
+
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        db.execute("CREATE TABLE ballast (value BLOB)")
+        db.executemany("INSERT INTO ballast VALUES (?)", [(bytes(1 << 20),)] * 30)
+    db.close()
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        code, _, _ = run("copy", str(tmp_path / "copy.db"))
+    finally:
+        done.set()
+        writer.join()
+    assert code == 0
+    assert run("check", "--set", f"spool.path={tmp_path / 'copy.db'}")[0] == 0
+
+
+def test_what_cannot_be_copied_to_is_told_by_name(spool: Spool, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken.db.part").mkdir()
+    code, _, error = run("copy", str(tmp_path / "taken.db"))
+    assert code == 3
+    assert f"{tmp_path / 'taken.db'}: cannot be written" in error
+
+
+def test_a_list_of_nothing_is_empty_and_numbers_have_bounds(spool: Spool, run: Run) -> None:
+    assert run("list", "--state", "expired", "--json") == (0, "", "")
+    for option in ("--limit", "--track"):
+        with pytest.raises(SystemExit):
+            run("list", option, "9" * 20)
+
+
+def test_a_spool_that_tells_no_owner_is_one_line(spool: Spool, run: Run, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        db.execute("DELETE FROM meta WHERE key = 'device'")
+    for what in (("show", "1#1"), ("check",)):
+        code, _, error = run(*what)
+        assert code == 7
+        assert "does not tell its device" in error
 
 
 def test_no_spool_is_one_line(run: Run) -> None:

@@ -95,12 +95,34 @@ def test_one_that_is_killed_comes_back(live):
 
 
 @pytest.mark.usefixtures("_launcher")
+def test_one_that_is_closed_before_it_is_read_is_let_go_of():
+    driver = driver_class(LIVE).open(LIVE, MOUNT)
+    driver.close()
+    driver.close()
+    assert _processes() == []
+    assert list(driver.readings()) == []
+
+
+@pytest.mark.usefixtures("_launcher")
+def test_no_secret_of_a_pipeline_is_told():
+    url = "gst:videotestsrc user-pw=hushhush name='x y' ! nosuchsource location=rtsp://me:hush@cam/s token=\"a b\""
+    with pytest.raises(SensorError) as caught:
+        driver_class(url).open(url, MOUNT)
+    told = str(caught.value)
+    assert "hush" not in told
+    assert "a b" not in told
+    assert "user-pw=***" in told
+    assert "rtsp://***@cam/s token=***" in told
+    assert "no property" in told or "no element" in told
+
+
+@pytest.mark.usefixtures("_launcher")
 @pytest.mark.parametrize(
     ("url", "told"),
     [
         ("gst:nosuchsource ! video/x-raw", 'no element "nosuchsource"'),
         ("csi://0?video_size=640x480&framerate=30000/1001", 'no element "nvarguscamerasrc"'),
-        ("gst:filesrc location=/nowhere.mp4 ! decodebin", "Resource not found"),
+        ("gst:filesrc location=/nowhere.mp4 ! decodebin", "decodebin: Resource not found"),
         ("gst:audiotestsrc num-buffers=3", "could not link queue0 to videoconvert0"),
     ],
 )
