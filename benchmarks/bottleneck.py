@@ -5,8 +5,8 @@
 Every arm begins with the bundled trunk and reviewer and is trained by the recipe of `fusion train bottleneck`, the
 reviewer along with it; in the arm `axes` the projections stay as they are and only the reviewer learns, for as long and
 on the same items. Asked are the items of the test split that the device would escalate, at the finest and the coarsest
-rate of evidence: verdicts right, log-loss (mean over slots of -ln of the truth's probability), bits of an item's codes
-by tables counted on the training items' codes, and what the detection head loses. Means over seeds, and differences
+rate of evidence: verdicts right, log-loss (mean over slots of -ln of the truth's probability), and bits of an item's
+codes by tables counted on the training items' codes. Means over seeds, and differences
 from `axes` with 95 % intervals (paired bootstrap over pictures of the mean over seeds). A run that is done is not
 trained again.
 """
@@ -75,9 +75,11 @@ class Bench:
             recipe = replace(recipe, learning_rate=0.0)
         learn = self.items["cells-train"]
         bottleneck = begin(learn, self.taps, [float(level.step.mean()) for level in self.profile.levels], 7)
-        network = load_reviewer_files(self.bundle / "reviewer").network
+        reviewer = load_reviewer_files(self.bundle / "reviewer")
+        network, begun_with = reviewer.network, f"{self.profile.trunk_sha256} {reviewer.fingerprint}"
         folder = self.out / f"{AXES if weight is None else f'{weight:g}'}-{epochs}-seed{seed}"
-        train_bottleneck(learn, self.items["cells-val"], bottleneck, network, recipe, folder, resume=True)
+        validation = self.items["cells-val"]
+        train_bottleneck(learn, validation, bottleneck, network, recipe, folder, begun_with=begun_with, resume=True)
         test, figures = self.items["cells-test"], []
         truth = test.columns["truth"][self.asked]
         for rate in (0, len(RATES) - 1):

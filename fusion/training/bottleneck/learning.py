@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from fusion.codec import RATES, fit_frequencies
+from fusion.errors import ConfigError, ModelError
 from fusion.evaluation.reviewer import escalated_rows
 from fusion.review.batch import EvidenceBatch
 from fusion.review.model import ReviewerNetwork
@@ -86,14 +88,19 @@ def train_bottleneck(
     recipe: BottleneckRecipe,
     out: Path,
     *,
+    begun_with: str = "",
     resume: bool = False,
     quiet: bool = False,
 ) -> BottleneckRun:
     """Train both in place; keeps `out/checkpoint.pt` and writes `out/run.json`. The same items, recipe and thread count
     give the same weights, whether or not the run was resumed in between.
+
+    `begun_with` stands for the trunk and the reviewer. Raises `ConfigError` when a run is resumed that was begun with
+    another, with other items or by another recipe, and `ModelError` for a damaged checkpoint.
     """
     torch.set_num_threads(recipe.threads)
-    trainer, run = _Trainer(items, bottleneck, network, recipe), BottleneckRun()
+    of = {"recipe": _decisive(recipe), "items": _digest(items), "begun with": begun_with}
+    trainer, run = _Trainer(items, bottleneck, network, recipe, of), BottleneckRun()
     done = trainer.restore(out / "checkpoint.pt", run) if resume else 0
     if not done:
         run.before = measure(bottleneck, network, validation)
@@ -183,6 +190,18 @@ def _parts(values: NDArray[Any], size: int = 128) -> Iterator[NDArray[Any]]:
         yield values[start : start + size]
 
 
+def _decisive(recipe: BottleneckRecipe) -> str:
+    """What of a recipe decides the weights: threads do not."""
+    return json.dumps({name: value for name, value in asdict(recipe).items() if name != "threads"}, sort_keys=True)
+
+
+def _digest(items: CellItems) -> str:
+    digest = sha256()
+    for values in (*items.columns.values(), *items.starts, *items.cells):
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
 def level_cells(items: CellItems, index: int, rows: NDArray[np.int64]) -> LevelCells:
     """The cells of some items on one level, padded to the most that one of them has."""
     starts = items.starts[index]
@@ -225,9 +244,14 @@ class _Trainer:
     """The state of a run between epochs."""
 
     def __init__(
-        self, items: CellItems, bottleneck: Bottleneck, network: ReviewerNetwork, recipe: BottleneckRecipe
+        self,
+        items: CellItems,
+        bottleneck: Bottleneck,
+        network: ReviewerNetwork,
+        recipe: BottleneckRecipe,
+        of: dict[str, str],
     ) -> None:
-        self.items, self.bottleneck, self.network, self.recipe = items, bottleneck, network, recipe
+        self.items, self.bottleneck, self.network, self.recipe, self.of = items, bottleneck, network, recipe, of
         self.chance = np.where(escalated_rows(items.columns), recipe.hard, 1.0)
         self.drawn = min(len(items), recipe.items_per_epoch)
         self.steps = -(-self.drawn // recipe.batch)
@@ -288,6 +312,7 @@ class _Trainer:
         """Everything that is needed to go on, written whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {
+            "of": self.of,
             "epoch": epoch,
             "bottleneck": self.bottleneck.state_dict(),
             "network": self.network.state_dict(),
@@ -302,7 +327,14 @@ class _Trainer:
         """Take up a saved run; returns how many epochs are done, 0 when there is nothing saved."""
         if not path.is_file():
             return 0
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+            found = dict(state["of"])
+        except Exception as error:  # noqa: BLE001 whatever torch's readers meet in a damaged file
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(f"{path}: cannot be gone on from ({reason}); remove it, or leave out --resume") from None
+        if other := [name for name, value in self.of.items() if found.get(name) != value]:
+            raise ConfigError(f"{path}: a run of other {other[0]}; leave out --resume, or give another --out")
         self.bottleneck.load_state_dict(state["bottleneck"])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fusion.codec import Profile
 from fusion.engines import load_engine
 from fusion.errors import ConfigError, ModelError
+from fusion.json_text import parse_json
 from fusion.preparation import letterbox, to_input
 from fusion.preparation.fusion_spec import SPEC_NAME
 from fusion.review.checkpoint import load_reviewer_files
@@ -21,7 +21,7 @@ from fusion.training.bottleneck.cells import build_cells
 from fusion.training.bottleneck.learning import BottleneckRecipe, BottleneckRun, begin, train_bottleneck
 from fusion.training.bottleneck.network import Bottleneck
 from fusion.training.bottleneck.taps import Tap, read_taps, replace_projections
-from fusion.training.bundle import GRAPH_NAME, add_to_card, write_digests
+from fusion.training.bundle import GRAPH_NAME, write_card, write_digests
 from fusion.training.detection.export import refit_profile
 from fusion.training.detection.make import CALIBRATION_IMAGES
 from fusion.training.detection.sources import calibration_pictures, image_folder
@@ -32,6 +32,7 @@ from fusion.training.variants import staged
 from fusion.types import UInt8Array
 
 _CARD = "card.json"
+_OF_THE_REVIEWER = ("Reviewer", "Evidence by rate")
 _PREDICTIONS = "predictions"
 
 
@@ -45,8 +46,7 @@ def make_bottleneck(task: Task, arguments: argparse.Namespace, folder: Path) -> 
             f"--task {task.name}: its fusion model reads the same codes as the reviewer; only a task without one (pcb) "
             "can learn a bottleneck"
         )
-    if not (folder / _CARD).is_file() or not (folder / "reviewer").is_dir():
-        raise ModelError(f"{folder}: a bottleneck begins with a bundle's card and reviewer; give one that has both")
+    card = _card(folder)
     recipe = _recipe(arguments)
     out = Path(arguments.out) / task.name / "bottleneck"
     with staged(out / "bundle") as part:
@@ -61,11 +61,14 @@ def make_bottleneck(task: Task, arguments: argparse.Namespace, folder: Path) -> 
             )
         )
         bottleneck = begin(items, taps, [float(level.step.mean()) for level in profile.levels], recipe.seed)
-        network = load_reviewer_files(folder / "reviewer").network
-        run = train_bottleneck(items, validation, bottleneck, network, recipe, out, resume=arguments.resume)
+        reviewer = load_reviewer_files(folder / "reviewer")
+        run = train_bottleneck(
+            items, validation, bottleneck, reviewer.network, recipe, out,
+            begun_with=f"{profile.trunk_sha256} {reviewer.fingerprint}", resume=arguments.resume,
+        )  # fmt: skip
         images = calibration_pictures(pictures, CALIBRATION_IMAGES)
-        write_bundle(part, folder, profile, taps, bottleneck, images, threads=recipe.threads)
-        _tell(part, recipe, run, len(items))
+        made = write_bundle(part, folder, profile, taps, bottleneck, images, threads=recipe.threads)
+        _tell(part, card, recipe, run, items=len(items), begun_with=profile, made=made)
     print(table(run))
     print(f"wrote {out / 'bundle'}: a new trunk; give it a reviewer before a device uses it:")
     print(f"fusion train reviewer --task {task.name} --data {arguments.data} --weights {out / 'bundle'}")
@@ -92,7 +95,6 @@ def write_bundle(
     _check_same(base / GRAPH_NAME, graph, profile, images[0], threads)
     made = refit_profile(profile, graph, images, threads=threads)
     made.save(out)
-    shutil.copy(base / _CARD, out / _CARD)
     return made
 
 
@@ -119,19 +121,39 @@ def _check_same(old: Path, new: Path, profile: Profile, image: UInt8Array, threa
         raise ModelError(f"{old}: with other projections its boxes change; give a bundle of fusion's own export")
 
 
-def _tell(out: Path, recipe: BottleneckRecipe, run: BottleneckRun, items: int) -> None:
-    """The card of the bundle as it was, with what the bottleneck is made of."""
-    card = json.loads((out / _CARD).read_text(encoding="utf-8"))
-    profile = Profile.load(out)
-    add_to_card(
-        out,
-        {
-            "Bottleneck, recipe": asdict(recipe) | {"items": items, "begun with": card["Fingerprint"]["trunk_sha256"]},
-            "Bottleneck, validation": {name: round(value, 4) for name, value in run.epochs[-1].items()},
-            "Bottleneck, before": {name: round(value, 4) for name, value in run.before.items()},
-            "Fingerprint": {"profile_sha256": profile.sha256, "trunk_sha256": profile.trunk_sha256},
-        },
-    )
+def _card(folder: Path) -> dict[str, Any]:
+    """The card of the bundle that is begun with. Raises `ModelError` when it has none, or no reviewer."""
+    if not (folder / _CARD).is_file() or not (folder / "reviewer").is_dir():
+        raise ModelError(f"{folder}: a bottleneck begins with a bundle's card and reviewer; give one that has both")
+    try:
+        card = parse_json((folder / _CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / _CARD}: not a card ({error}); give another bundle") from None
+    if not isinstance(card, dict):
+        raise ModelError(f"{folder / _CARD}: not a card; give another bundle")
+    return card
+
+
+def _tell(
+    out: Path,
+    card: dict[str, Any],
+    recipe: BottleneckRecipe,
+    run: BottleneckRun,
+    *,
+    items: int,
+    begun_with: Profile,
+    made: Profile,
+) -> None:
+    """The card as it was but for what it says of a reviewer of other codes, and what the bottleneck is made of."""
+    kept = {name: value for name, value in card.items() if not name.startswith(_OF_THE_REVIEWER)}
+    title = str(kept.pop("title", f"Detector of task {made.task}"))
+    facts = kept | {
+        "Bottleneck, recipe": asdict(recipe) | {"items": items, "begun with": begun_with.trunk_sha256},
+        "Bottleneck, validation": {name: round(value, 4) for name, value in run.epochs[-1].items()},
+        "Bottleneck, before": {name: round(value, 4) for name, value in run.before.items()},
+        "Fingerprint": {"profile_sha256": made.sha256, "trunk_sha256": made.trunk_sha256},
+    }
+    write_card(out, title, facts)
     write_digests(out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_the_command_makes_a_bundle_of_fewer_bits_and_the_same_boxes(
     boards: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--task", "pcb", "--data", str(boards), "--out", str(tmp_path), "--threads", "1"]
-    assert main(["train", "bottleneck", *given, "--epochs", "5", "--rate-weight", "1e-2"]) == 0
+    assert main(["train", "bottleneck", *given, "--epochs", "3", "--rate-weight", "3e-2"]) == 0
     told = capsys.readouterr().out
     made = tmp_path / "pcb" / "bottleneck" / "bundle"
     assert "| before |" in told
@@ -152,8 +153,16 @@ def test_the_command_makes_a_bundle_of_fewer_bits_and_the_same_boxes(
     card = json.loads((made / "card.json").read_text())
     assert card["Fingerprint"]["profile_sha256"] == profile.sha256
     assert card["Bottleneck, recipe"]["begun with"] == base.trunk_sha256
+    assert not [name for name in card if name.startswith(("Reviewer", "Evidence"))]  # of other codes
     assert main(["train", "bottleneck", *given]) == 3
     assert "is there already" in capsys.readouterr().err
+    shutil.rmtree(made)
+    again = ["train", "bottleneck", *given, "--epochs", "3", "--resume"]
+    assert main([*again, "--rate-weight", "1e-3"]) == 2
+    assert "checkpoint.pt: a run of other recipe" in capsys.readouterr().err
+    (made.parent / "checkpoint.pt").write_bytes(b"torn")
+    assert main([*again, "--rate-weight", "3e-2"]) == 4
+    assert "checkpoint.pt: cannot be gone on from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
