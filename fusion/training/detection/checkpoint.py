@@ -71,15 +71,19 @@ def unfinished(last: Path) -> bool:
     """Whether a run whose last epoch's checkpoint is `last` can be gone on with. One that was stopped after its last
     epoch is finished here: what only the trainer needs is taken out of its checkpoints.
 
-    Raises `ModelError` for a checkpoint that cannot be read.
+    Raises `ModelError` for a checkpoint that cannot be read, and where it is lost and the best is not: whether that run
+    was finished is not known.
     """
+    instead = f"remove {last.parents[1]}, or give another --out"
     if not last.is_file():
+        if last.with_name(BEST.name).is_file():
+            raise ModelError(f"{last}: not there beside {BEST.name}; the run cannot go on: {instead}")
         return False
     try:
         stored = _load(last)[1]
         epoch, epochs = int(stored.get("epoch", -1)), int((stored.get("train_args") or {}).get("epochs", 0))
     except (ModelError, AttributeError, TypeError, ValueError) as error:
-        raise ModelError(f"{error}; the run cannot go on: delete {last.name}, or leave out --resume") from None
+        raise ModelError(f"{error}; the run cannot go on: {instead}") from None
     if 0 <= epoch < epochs - 1:
         return True
     if epoch >= 0:

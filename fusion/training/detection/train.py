@@ -37,7 +37,8 @@ def train_detector(
     `LowPrecisionTrainer` that learns from more than labels, `extra` its further arguments; `decided_by` is what decides
     how the run comes out beside the recipe and the data. Raises `ConfigError` for an unknown architecture or device,
     for transposing pictures that are not square, for an `out` that holds weights already or, with `resume`, those of
-    another recipe; `ModelError` for a checkpoint to start from that cannot be used, and when no epoch could be kept.
+    another recipe; `ModelError` for a checkpoint to start from that cannot be used, for a run that cannot go on, and
+    when no epoch could be kept.
     """
     import torch
     from ultralytics import YOLO

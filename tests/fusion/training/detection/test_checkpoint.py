@@ -92,7 +92,7 @@ def test_a_list_of_names_will_do(tmp_path: Path) -> None:
 
 def _last(folder: Path, epoch: int, epochs: int = 3) -> Path:
     """The last checkpoint of a run, as the trainer leaves it after an epoch, and the best."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name in ("last.pt", "best.pt"):
         stored = {"epoch": epoch, "model": None, "ema": _odd().half(), "optimizer": {"big": 1}, "train_args": {}}
         stored["train_args"] = {"epochs": epochs}
@@ -114,11 +114,18 @@ def test_a_run_goes_on_until_its_last_epoch(tmp_path: Path) -> None:
 
 
 def test_a_torn_run_cannot_go_on(tmp_path: Path) -> None:
-    last = _last(tmp_path / "run", 1)
+    last = _last(tmp_path / "run" / "weights", 1)
     for data in (last.read_bytes()[:5000], b""):
         last.write_bytes(data)
-        with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint .*; the run cannot go on: delete last\.pt"):
+        with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint .*; .* remove \S*/run, or give another"):
             unfinished(last)
+
+
+def test_the_best_checkpoint_alone_is_no_finished_run(tmp_path: Path) -> None:
+    last = _last(tmp_path / "run" / "weights", 1)
+    last.unlink()
+    with pytest.raises(ModelError, match=r"last\.pt: not there beside best\.pt; .* remove \S*/run, or give"):
+        unfinished(last)
 
 
 def test_an_official_name_is_not_loaded_anew_over_the_users_file(

@@ -118,6 +118,17 @@ def test_a_finished_run_stays_what_it_is(data_yaml: Path, recipe: DetectorRecipe
     assert best.read_bytes() == held
 
 
+def test_a_run_of_which_the_last_epoch_is_lost_neither_goes_on_nor_is_finished(
+    data_yaml: Path, recipe: DetectorRecipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    (out / "weights").mkdir(parents=True)
+    (out / "weights" / "best.pt").write_bytes(b"of the first epochs")
+    keep_recipe(out, decides(recipe, data_yaml))
+    with pytest.raises(ModelError, match=r"remove .*run, or give another --out"):
+        train_detector(data_yaml, out, recipe, resume=True)
+
+
 def test_another_share_does_not_go_on_with_what_was_pruned(
     data_yaml: Path, recipe: DetectorRecipe, tmp_path: Path, random_checkpoint
 ) -> None:
