@@ -54,8 +54,8 @@ edge-bundle: $(if $(findstring $(TOOLS),$(UV)),$(UV)) ## the edge node for devic
 proto: install ## regenerate the protobuf stubs
 	$(RUN) --no-sync python -m fusion.wire.generate
 
-models: install ## train every bundled model again (hours on a laptop); see docs/models.md
-	$(RUN) --no-sync fusion train all --out runs
+models: install ## train every bundled model again (hours on a laptop), PCB=FOLDER for DeepPCB; RESUME=1 goes on; see docs/models.md
+	$(RUN) --no-sync fusion train all --out runs $(if $(PCB),--data "$(PCB)") $(if $(RESUME),--resume)
 
 install-bench: install ## what is measured against, too
 	$(UV) sync --frozen --extra bench

@@ -3,11 +3,14 @@
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fusion.cli import _parser
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -60,6 +63,20 @@ def test_the_two_commands_are_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for command in commands:
         assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+@pytest.mark.parametrize(
+    ("given", "resume", "data"), [((), False, None), (("RESUME=1", "PCB=my boards"), True, "my boards")]
+)
+def test_training_everything_can_be_gone_on_with(given: tuple[str, ...], resume: bool, data: str | None) -> None:
+    """What `make models` would run."""
+    dry = ["make", "--dry-run", "--no-print-directory", "UV=uv", "models", *given]
+    told = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    words = shlex.split(told[-1])
+    understood = _parser().parse_args(words[words.index("fusion") + 1 :])
+    assert (understood.model, understood.resume) == ("all", resume)
+    assert understood.data == (Path(data) if data else None)
 
 
 def test_links_lead_somewhere() -> None:

@@ -10,10 +10,11 @@ from fusion.training.ranks import refuse_several
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """`fusion train`; `all` goes over the tasks whose weights are bundled."""
+    """`fusion train`; `all` goes over the tasks whose weights are bundled, `--data` is for those not simulated."""
     if arguments.model == "all":
-        for name in tasks_with_weights():
-            _train_all(Task.load(name), arguments)
+        for task in map(Task.load, tasks_with_weights()):
+            data = None if task.conditions else arguments.data
+            _train_all(task, argparse.Namespace(**vars(arguments) | {"data": data}))
         return
     _STEPS[arguments.model](Task.load(arguments.task), arguments)
 

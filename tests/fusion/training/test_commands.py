@@ -1,0 +1,16 @@
+"""`fusion train all`: every task whose weights are bundled, each from its own data."""
+
+from pathlib import Path
+
+import pytest
+
+from fusion.cli import main
+from fusion.training import commands
+
+
+def test_given_pictures_are_those_of_the_tasks_that_cannot_be_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for step in ("_detector", "_fusion", "_reviewer"):
+        monkeypatch.setattr(commands, step, lambda task, given: seen.append((task.name, given.data, given.resume)))
+    assert main(["train", "all", "--data", "BOARDS", "--resume"]) == 0
+    assert set(seen) == {("pcb", Path("BOARDS"), True), ("yard", None, True)}
