@@ -22,6 +22,7 @@ PARSERS = {
     "cloud-node": "cloud_node.cli",
     "replay": "replay.cli",
 }
+_TRAIN_DETECTOR = ["fusion", "train", "detector"]
 COMMANDS = [c for c in re.findall(r"`([^`\n]+)`", README) if c.split()[0] in PROGRAMS and len(c.split()) > 1]
 
 
@@ -63,6 +64,21 @@ def test_the_two_commands_are_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for command in commands:
         assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_a_block_write_into_folders_of_their_own(page: Path) -> None:
+    """A second detector, student or pruned one in the same folder is refused."""
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+        seen = set()
+        for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
+            words = shlex.split(line, comments=True)
+            if words[:2] not in (["fusion", "distill"], ["fusion", "prune"]) and words[:3] != _TRAIN_DETECTOR:
+                continue
+            given = _parser().parse_args(words[1:])
+            where = (words[1], given.task, given.out)
+            assert where not in seen, line
+            seen.add(where)
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make")
