@@ -139,7 +139,7 @@ def build_item_cache(
     workers: int = 1,
     quiet: bool = False,
 ) -> None:
-    """Cache every item of `source` in `out`; shards by the same models are kept. Shows its progress."""
+    """Cache every item of `source` in `out`; shards by the same models of the same moments are kept. Shows progress."""
     device = Device.load(task, bundle, recipe)
     begin_cache(out, task, device.layout, device.profile, _origin(bundle, source, recipe))
     shards = range((len(source) + SHARD_MOMENTS - 1) // SHARD_MOMENTS)
@@ -161,10 +161,10 @@ def build_item_cache(
 
 
 def _origin(bundle: Path, source: MomentSource, recipe: ItemRecipe) -> dict[str, str]:
-    """Digests of the device's models, and what else an item depends on."""
+    """Digests of the device's models and of the moments, and what else an item depends on."""
     graphs = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(bundle.glob("*.onnx"))}
-    kept = {"recipe": repr(recipe), "source": f"{len(source)} of {type(source).__name__}", "rates": repr(RATES)}
-    return graphs | kept
+    told = f"{len(source)} of {type(source).__name__}: {source.facts()}"
+    return graphs | {"recipe": repr(recipe), "source": told, "rates": repr(RATES)}
 
 
 class _Worker:

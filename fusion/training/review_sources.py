@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from fusion.errors import RecordingError
 from fusion.geometry import Rig
 from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
 from fusion.task import Task
+from fusion.training.detection.prepared import facts_sha256
+from fusion.training.detection.sources import picture_bytes, picture_facts
 from fusion.types import Availability, Box2D, Image, Modality, Payload, Reading, SensorSlot, TruthObject
 
 
@@ -40,6 +43,9 @@ class MomentSource(Protocol):
     def scene(self, index: int) -> int:
         """The scene a moment belongs to; moments of one scene are not independent."""
 
+    def facts(self) -> str:
+        """A digest of all that decides what its moments are, found without loading them, wherever they lie."""
+
 
 @dataclass(frozen=True)
 class FolderMoments:
@@ -61,6 +67,11 @@ class FolderMoments:
     def scene(self, index: int) -> int:
         """The picture's number."""
         return index // self.variants
+
+    def facts(self) -> str:
+        """The digest of the pictures' names and sizes, their labels' texts, how these are read, and the ways."""
+        ways = ["pictures", self.variants, self.seed, *self.folder.classes]
+        return facts_sha256(chain([ways], picture_facts(self.folder, "", self.stems)))
 
     def load(self, index: int) -> LabelledMoment:
         """Picture `index // variants`, the way `index % variants`."""
@@ -102,6 +113,18 @@ class YardMoments:
     def scene(self, index: int) -> int:
         """Every scene is one moment."""
         return index
+
+    def facts(self) -> str:
+        """The digest of the scenes' names, their pictures' sizes and their truth, and of which sensors are left out."""
+        scenes = ([s, picture_bytes(self.root / "images" / f"{s}.jpg"), self._truth(s)] for s in self.stems)
+        return facts_sha256(chain([["scenes", self.absent, self.seed]], scenes))
+
+    def _truth(self, stem: str) -> str:
+        path = self.root / "truth" / f"{stem}.json"
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
 
     def load(self, index: int) -> LabelledMoment:
         """Scene `index`."""

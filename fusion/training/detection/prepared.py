@@ -26,10 +26,7 @@ def prepared(root: Path, out: Path, facts: Iterable[object], build: Callable[[Pa
     as it is; other data, and what was left of a preparation that was cut short, goes. Raises `InputError` when `out`
     holds something else, or `root` itself.
     """
-    digest = hashlib.sha256()
-    for fact in facts:
-        digest.update(json.dumps(fact).encode() + b"\n")
-    made_of = {"root": str(root.resolve()), "at": str(out.resolve()), "sha256": digest.hexdigest()}
+    made_of = {"root": str(root.resolve()), "at": str(out.resolve()), "sha256": facts_sha256(facts)}
     if (out / _YAML).is_file() and _made_of(out) == made_of:
         return out / _YAML
     _clear(out, root)
@@ -37,6 +34,14 @@ def prepared(root: Path, out: Path, facts: Iterable[object], build: Callable[[Pa
         build(part)
         (part / MADE_OF_NAME).write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
     return out / _YAML
+
+
+def facts_sha256(facts: Iterable[object]) -> str:
+    """The digest of facts that JSON can hold, in their order."""
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(json.dumps(fact).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def data_sha256(data_yaml: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -68,11 +68,12 @@ def tiled_data(task: Task, root: Path, out: Path, tile: int) -> Path:
         write_split(map(folder.load, held), part, "val", total=len(held), tile=tile, stride=tile)
         write_data_yaml(part, task.classes, at=out)
 
-    facts = chain([["tiles", tile, *task.classes]], _facts(folder, "train", train), _facts(folder, "val", held))
+    pictures = picture_facts(folder, "train", train), picture_facts(folder, "val", held)
+    facts = chain([["tiles", tile, *task.classes]], *pictures)
     return prepared(root, out, facts, build)
 
 
-def _facts(folder: ImageFolder, split: str, stems: list[str]) -> Iterator[object]:
+def picture_facts(folder: ImageFolder, split: str, stems: Iterable[str]) -> Iterator[object]:
     """All that decides what a split is: how labels are read, each picture's name and size, and each label's text.
 
     Two pictures of one name and size are taken for the same: a picture that is not compressed and was drawn anew under
@@ -83,7 +84,7 @@ def _facts(folder: ImageFolder, split: str, stems: list[str]) -> Iterator[object
     for stem in stems:
         label = folder.label_path(stem)
         text = label.read_text(encoding="utf-8", errors="replace") if label.is_file() else ""
-        yield [stem, _bytes(folder.image_path(stem)), text]
+        yield [stem, picture_bytes(folder.image_path(stem)), text]
 
 
 def scene_data(task: Task, root: Path, out: Path) -> Path:
@@ -115,7 +116,7 @@ def scene_data(task: Task, root: Path, out: Path) -> Path:
             (part / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
         write_data_yaml(part, kinds, train="train.txt", val="val.txt", at=out)
 
-    pictures = [[stem, _bytes(root / "images" / f"{stem}.jpg"), text] for stem, text in labels.items()]
+    pictures = [[stem, picture_bytes(root / "images" / f"{stem}.jpg"), text] for stem, text in labels.items()]
     return prepared(root, out, [["scenes", *kinds], splits, *pictures], build)
 
 
@@ -126,7 +127,8 @@ def _scenes(task: Task, root: Path, split: str) -> list[str]:
     return listing.read_text(encoding="utf-8").split()
 
 
-def _bytes(picture: Path) -> int:
+def picture_bytes(picture: Path) -> int:
+    """How large a picture's file is. Raises `RecordingError` where there is none."""
     try:
         return picture.stat().st_size
     except OSError as error:

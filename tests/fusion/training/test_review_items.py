@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +16,11 @@ from fusion.preparation import Placement
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.review.item_cache import ItemCache, begin_cache, shard_path, write_shard
 from fusion.review.layout import layout_for
+from fusion.simulation import Split
+from fusion.simulation.scene_set import write_scene_set
 from fusion.task import Task
-from fusion.training.review_items import Device, ItemRecipe
-from fusion.training.review_sources import FolderMoments, held_out
+from fusion.training.review_items import Device, ItemRecipe, build_item_cache
+from fusion.training.review_sources import FolderMoments, YardMoments, held_out
 from fusion.types import Box2D, Detection, Image
 
 BOXES = [(40, 50, 90, 110), (150, 160, 190, 200)]
@@ -115,3 +119,57 @@ def test_items_of_other_models_are_not_taken_for_these(tmp_path: Path) -> None:
     assert shard_path(folder, 0).is_file()
     begin_cache(folder, machine.task, machine.layout, machine.profile, {"fuser.onnx": "another"})
     assert not shard_path(folder, 0).is_file()
+
+
+def test_items_of_other_labels_are_not_taken_for_these(
+    folder: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, recipe, cache = Task.load("pcb"), ItemRecipe(iou=0.33), tmp_path / "cache"
+    monkeypatch.setattr(Device, "load", lambda task, bundle, recipe: device(recipe))
+
+    def built() -> list[str]:
+        source = FolderMoments(folder, task, ("a",))
+        build_item_cache(cache, task, tmp_path / "bundle", source, recipe, quiet=True)
+        slot = next(at for at, slot in enumerate(task.slots) if "spur" in slot.options)
+        return sorted(task.slots[slot].options[told] for told in ItemCache.load(cache).columns["truth"][:, slot])
+
+    assert built() == ["mousebite", "none", "spur"]
+    written = shard_path(cache, 0).stat().st_mtime_ns
+    assert built() == ["mousebite", "none", "spur"]
+    assert shard_path(cache, 0).stat().st_mtime_ns == written  # used again
+    label = folder.label_path("a")
+    label.write_text(label.read_text().replace(" 3\n", " 1\n"))
+    assert built() == ["none", "open", "spur"]
+
+
+def test_pictures_are_known_by_what_decides_their_moments_and_not_by_where_they_lie(
+    folder: ImageFolder, tmp_path: Path
+) -> None:
+    for name in ("images/a.png", "labels/a.txt"):
+        shutil.copy(tmp_path / name, (tmp_path / name).with_stem("b"))
+    source = FolderMoments(folder, Task.load("pcb"), ("a", "b"))
+    elsewhere = shutil.copytree(tmp_path, tmp_path.with_name("elsewhere"))
+    moved = replace(source, folder=ImageFolder(elsewhere, form=folder.form, classes=folder.classes))
+    assert moved.facts() == source.facts()
+    others = [replace(source, **other) for other in ({"stems": ("a", "c")}, {"stems": ("b", "a")}, {"variants": 2})]
+    cv2.imwrite(str(tmp_path / "images/c.png"), np.zeros((320, 320, 3), np.uint8))
+    told = [source.facts(), *(one.facts() for one in others), replace(source, seed=8).facts()]
+    cv2.imwrite(str(elsewhere / "images/a.png"), np.zeros((320, 320, 3), np.uint8))
+    told.append(moved.facts())
+    assert len(set(told)) == len(told)
+
+
+def test_scenes_are_known_by_what_decides_their_moments_and_not_by_where_they_lie(tmp_path: Path) -> None:
+    root, yard = tmp_path / "scenes", Task.load("yard")
+    write_scene_set(root, Split.VAL, 2, 90)
+    source = YardMoments.of_split(root, yard, "val")
+    assert replace(source, root=shutil.copytree(root, tmp_path / "elsewhere")).facts() == source.facts()
+    others = ({"stems": source.stems[:1]}, {"absent": 0.1}, {"seed": 8})
+    told = [source.facts(), *(replace(source, **other).facts() for other in others)]
+    truth = root / "truth" / f"{source.stems[0]}.json"
+    held = truth.read_text()
+    for spoilt in (held.replace("0", "1", 1), held):
+        truth.write_text(spoilt)
+        told.append(source.facts())
+    assert len(set(told)) == len(told) - 1
+    assert told[-1] == told[0]
