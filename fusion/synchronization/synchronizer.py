@@ -14,7 +14,7 @@ from fusion.errors import ConfigError
 from fusion.synchronization.audio import AudioWindow
 from fusion.synchronization.counts import JUMP_NS, StampFault, SyncCounts
 from fusion.synchronization.settings import SynchronizerSettings
-from fusion.synchronization.track import Track
+from fusion.synchronization.track import Held, Track
 from fusion.synchronization.waiting import WaitingFrame
 from fusion.task import Task
 from fusion.types import Availability, Gap, Modality, Reading, SensorSlot
@@ -103,7 +103,7 @@ class Synchronizer:
         overdue = sum(frame.waited_ns(now_ns) > late_ns for frame in self._waiting)
         for _ in range(overdue):
             frame = self._waiting.popleft()
-            self.counts.waited_out += frame.in_vain or len(frame.chosen) < len(self._tracks)
+            self.counts.waited_out += frame.in_vain or len(frame.done) < len(self._tracks)
             done.append(self._align(frame))
         return done
 
@@ -192,13 +192,16 @@ class Synchronizer:
             passed = self._waiting[-1].time_ns > frame.time_ns + _ns(self.settings.ahead_ms)
             passed |= len(self._waiting) - place > self.settings.depth
             for name, track in self._tracks.items():
-                missing = name not in frame.chosen and self._may_improve(track, frame.time_ns)
+                missing = name not in frame.done and self._may_improve(track, frame.time_ns)
                 if missing and not passed and not self._others_went_on(frame, name):
                     continue
+                frame.done.add(name)
                 frame.in_vain |= missing
-                self._choose(frame, name)
+                reached = track.newest_ns is not None and track.newest_ns >= frame.time_ns
+                if (missing or reached) and (held := self._choice(frame, name)):
+                    frame.chosen[name] = held
         done: list[Aligned | Gap] = []
-        while self._waiting and len(self._waiting[0].chosen) == len(self._tracks):
+        while self._waiting and len(self._waiting[0].done) == len(self._tracks):
             self.counts.waited_out += self._waiting[0].in_vain
             done.append(self._align(self._waiting.popleft()))
         return done
@@ -212,9 +215,9 @@ class Synchronizer:
         others = ((other, track) for other, track in self._tracks.items() if other != name)
         return any(frame.progress_ns(other, track.newest_ns) > ahead_ns for other, track in others)
 
-    def _choose(self, frame: WaitingFrame, name: str) -> None:
-        if name not in frame.chosen:
-            frame.chosen[name] = self._tracks[name].nearest(frame.time_ns, _ns(self.settings.ahead_ms))
+    def _choice(self, frame: WaitingFrame, name: str) -> Held | None:
+        """What the frame takes of a sensor: what was settled, or what is nearest by now."""
+        return frame.chosen.get(name) or self._tracks[name].nearest(frame.time_ns, _ns(self.settings.ahead_ms))
 
     def _may_improve(self, track: Track, stamp: int) -> bool:
         """Whether a sensor that is alive has not yet delivered up to the frame."""
@@ -225,8 +228,7 @@ class Synchronizer:
         stamp = frame.time_ns
         slots = {self.reference: SensorSlot(Availability.PRESENT, 0, frame.frame)}
         for name in self._tracks:
-            self._choose(frame, name)
-            held = frame.chosen[name]
+            held = self._choice(frame, name)
             slots[name] = self._slot(held[1], stamp - held[1].capture_time_ns) if held else SensorSlot.absent()
         for name, window in self._audio.items():
             heard = window.until(stamp)

@@ -11,11 +11,15 @@ from fusion.types import Reading
 
 @dataclass(slots=True, eq=False)
 class WaitingFrame:
-    """`chosen` is what the frame takes of each sensor that it no longer waits for; `in_vain` if it waited too long."""
+    """`done` are the sensors that the frame no longer waits for, `in_vain` if it waited too long for one. `chosen` is
+    what it takes of those that delivered up to it or were given up. What it takes of one that was not alive is settled
+    when it is handed back, for it may wait for others.
+    """
 
     cursor: int
     frame: Reading
-    chosen: dict[str, Held | None] = field(default_factory=dict)
+    chosen: dict[str, Held] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
     in_vain: bool = False
     _since_ns: int | None = None
     _first_ns: dict[str, int] = field(default_factory=dict)
@@ -29,7 +33,7 @@ class WaitingFrame:
     def cursors(self) -> Iterator[int]:
         """Source positions of what is held for it."""
         yield self.cursor
-        yield from (held[0] for held in self.chosen.values() if held)
+        yield from (held[0] for held in self.chosen.values())
 
     def heard(self, sensor: str, newest_ns: int) -> None:
         """A sensor delivered while the frame waited; `newest_ns` is its newest stamp now."""

@@ -1,7 +1,8 @@
 """Review items with the neck's own vectors instead of codes: what a bottleneck learns from.
 
 A cache is a folder like `fusion.review.item_cache`'s: shards of up to 50 moments, thrown away when they were made by
-another trunk. For every item it has, a level, the vectors of the open cells of its gate and where they lie.
+another trunk or from other moments. For every item it has, a level, the vectors of the open cells of its gate and where
+they lie.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def build_cells(
     """The cache of every item of `source` in `out`; shards of the same trunk are kept. Shows its progress."""
     profile = Profile.load(bundle)
     layout = layout_for(task, profile)
-    _begin(out, task, layout, sha256((bundle / GRAPH_NAME).read_bytes()).hexdigest(), len(source))
+    _begin(out, task, layout, sha256((bundle / GRAPH_NAME).read_bytes()).hexdigest(), source.facts())
     shards = range((len(source) + _SHARD_MOMENTS - 1) // _SHARD_MOMENTS)
     missing = [shard for shard in shards if not _path(out, shard).is_file()]
     if missing:
@@ -189,7 +190,7 @@ def _half(values: Array) -> NDArray[np.float16]:
     return np.ascontiguousarray(values, np.float16)
 
 
-def _begin(out: Path, task: Task, layout: FeatureLayout, graph: str, moments: int) -> None:
+def _begin(out: Path, task: Task, layout: FeatureLayout, graph: str, moments: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     described = {"task": task.model_dump(mode="json"), "layout": layout.model_dump(mode="json")}
     text = json.dumps(described | {"graph": graph, "moments": moments, "recipe": repr(ItemRecipe())}, indent=1) + "\n"

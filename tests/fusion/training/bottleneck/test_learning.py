@@ -108,6 +108,22 @@ def test_pictures_without_items_are_refused(pcb: Task, bundle: Path, taps: tuple
         build_cells(tmp_path / "cells", pcb, bundle, taps, source, threads=1, quiet=True)
 
 
+def test_corrected_labels_are_learnt_anew(
+    boards: Path, pcb: Task, bundle: Path, taps: tuple[Tap, ...], tmp_path: Path
+) -> None:
+    root = tmp_path / "boards"
+    for part in ("images", "labels"):
+        (root / part).mkdir(parents=True)
+    shutil.copy(boards / "images" / "b0.png", root / "images")
+    label, told = root / "labels" / "b0.txt", []
+    for text in ((boards / "labels" / "b0.txt").read_text(), ""):
+        label.write_text(text)
+        source = FolderMoments(ImageFolder(root, form=LabelForm.DEEPPCB, classes=pcb.classes), pcb, ("b0",))
+        cells = build_cells(tmp_path / "cells", pcb, bundle, taps, source, threads=1, quiet=True)
+        told.append(bool((cells.columns["truth"][:, 0] == 0).all()))  # every item a false alarm
+    assert told == [False, True]
+
+
 def test_an_items_bits_are_what_the_codec_needs_for_it(
     items: CellItems, pictures: ImageFolder, pcb: Task, bundle: Path, taps: tuple[Tap, ...]
 ) -> None:
