@@ -63,9 +63,9 @@ def bundle_network(folder: Path, names: Sequence[str]) -> Network:
         architecture = architecture.removesuffix(".yaml")  # as earlier builds wrote it
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{card}: does not tell the detector's architecture ({error!r}); give a checkpoint") from None
-    _check_classes(folder, told.get("Classes"), names)
     if architecture not in NAMES:
         raise ModelError(f"{card}: tells of no architecture that can be built ({architecture!r}); give a checkpoint")
+    _check_classes(folder, told.get("Classes"), names)
     network = new_network(architecture, len(names)).fuse(verbose=False)
     weights = read_weights(folder / GRAPH_NAME)
     own = network.state_dict()

@@ -31,5 +31,5 @@ def test_the_example_loads_and_its_sensors_are_the_tasks(tmp_path):
 
 def test_every_driver_is_told():
     names = {point.name for group in (ENTRY_POINTS, TRIGGERS, ODOMETRY) for point in entry_points(group=group)}
-    told = set(re.findall(r"`([a-z0-9]+)://", PAGE))
+    told = set(re.findall(r"`([a-z0-9]+):(?://|SOURCE)", PAGE))
     assert names - {"fake", "fake-lidar"} == told

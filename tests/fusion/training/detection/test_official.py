@@ -12,8 +12,8 @@ from fusion.task import Task
 from fusion.training.detection.checkpoint import find_checkpoint, is_official, read_checkpoint
 from fusion.training.detection.commands import _origin
 from fusion.training.detection.low_precision import LowPrecisionTrainer
+from fusion.training.detection.origin import origin
 from fusion.training.detection.recipe import DetectorRecipe
-from fusion.training.detection.train import _origin as begins_with
 from fusion.training.detection.trunk import load_detector
 
 COCO = tuple(f"thing {number}" for number in range(80))
@@ -71,7 +71,7 @@ def test_only_detectors_of_the_three_families_are_meant(monkeypatch: pytest.Monk
 
 def test_training_takes_over_what_fits_and_an_export_refuses_it(random_checkpoint, task: Task) -> None:
     official = random_checkpoint("yolo11n", COCO)
-    assert begins_with(DetectorRecipe(start=str(official), architecture="")) == str(official)
+    assert origin(DetectorRecipe(start=str(official), architecture=""), ("red", "green")) == str(official)
     whole = read_checkpoint(official)
     trainer = object.__new__(LowPrecisionTrainer)
     trainer.data = {"names": {0: "red", 1: "green"}, "nc": 2, "channels": 3}
