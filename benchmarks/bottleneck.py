@@ -26,7 +26,8 @@ from fusion.evaluation.reviewer import escalated_rows
 from fusion.review.checkpoint import load_reviewer_files
 from fusion.task import Task
 from fusion.training.bottleneck.cells import CellItems, build_cells
-from fusion.training.bottleneck.learning import BottleneckRecipe, answers, begin, item_bits, train_bottleneck
+from fusion.training.bottleneck.learning import BottleneckRecipe, begin, train_bottleneck
+from fusion.training.bottleneck.measuring import answers, item_bits
 from fusion.training.bottleneck.taps import read_taps
 from fusion.training.bundle import GRAPH_NAME, bundle_folder
 from fusion.training.detection.sources import image_folder

@@ -1,8 +1,9 @@
-"""What the operating system says of this process."""
+"""What the operating system says of this process, and how one of its helpers is ended."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -21,3 +22,15 @@ def resident_mib() -> tuple[float, float]:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     found = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS:", "VmHWM:"))}
     return int(found["VmRSS"]) * 1024 / MIB, int(found["VmHWM"]) * 1024 / MIB
+
+
+def end_process(process: subprocess.Popen[str] | subprocess.Popen[bytes], grace_s: float = 2.0) -> None:
+    """End a helper process: asked to first, made to after `grace_s`; more than once."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -116,7 +116,7 @@ class Found:
 def owner(db: sqlite3.Connection) -> tuple[str, str]:
     """Whose spool it is: device and epoch. Raises `SpoolError` for one that does not tell."""
     meta = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('device', 'epoch')").fetchall())
-    if len(meta) != len(("device", "epoch")):
+    if set(meta) != {"device", "epoch"}:
         raise SpoolError("the spool does not tell its device and epoch; the daemon will set it aside")
     return meta["device"], meta["epoch"]
 

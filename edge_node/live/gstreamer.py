@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from edge_node.live.camera import OPEN_S, READ_S, CameraDriver
 from edge_node.live.drivers import WAIT_S, Mount, library, query, secrets, shown
+from edge_node.process import end_process
 from fusion.errors import ConfigError, SensorError
 from fusion.types import Modality, Reading
 
@@ -74,9 +75,9 @@ class PipelineDriver:
         """See `Driver`; it is this that ends the pipeline."""
         with self._lock:
             self._begun = True
-        if self._running.closed.is_set():
-            return
         try:
+            if self._running.closed.is_set():
+                return
             yield from self._camera.readings()
             if said := self._running.ended():
                 raise SensorError(f"{shown(self._running.url)}: {said}")
@@ -138,12 +139,7 @@ class _Running:
         if self._ended:
             return
         self._ended = True
-        self._process.terminate()
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process)
         self._listener.join(_END_S)
         os.close(self._read)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edge_node.power.ina3221 import INPUT, TOTAL_RAILS
 from edge_node.power.meter import Measure, Meter
+from edge_node.process import end_process
 from fusion.clock import Clock, SystemClock
 from fusion.errors import UnavailableError
 
@@ -74,13 +75,7 @@ class Tegrastats:
         """End the program."""
         with self._starting:
             self._stop.set()
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        end_process(self._process)
         self._thread.join(_END_S)
 
     def _begin(self) -> subprocess.Popen[str]:

@@ -9,7 +9,6 @@ Computing Systems, 2022). Rows come at every rate of evidence, so that what is s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -22,22 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from fusion.codec import RATES, fit_frequencies
+from fusion.codec import RATES
 from fusion.errors import ConfigError, ModelError
 from fusion.evaluation.reviewer import escalated_rows
-from fusion.review.batch import EvidenceBatch
 from fusion.review.model import ReviewerNetwork
+from fusion.training.bottleneck.batches import cell_batch, head_loss, level_cells
 from fusion.training.bottleneck.cells import CellItems
-from fusion.training.bottleneck.network import Bottleneck, LevelBottleneck, LevelCells
+from fusion.training.bottleneck.measuring import measure
+from fusion.training.bottleneck.network import Bottleneck, LevelBottleneck
 from fusion.training.bottleneck.taps import Tap
-from fusion.training.detection.trunk import CLIP
 from fusion.training.optimisation import warm_cosine
 from fusion.training.reviewer_batches import weighted_draw
-from fusion.types import Float64Array, Int8Array
 
 _SAMPLE = 20_000
 """Vectors a level that a bottleneck begins with."""
-_LEAST_CHANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,80 +113,6 @@ def train_bottleneck(
     return run
 
 
-@torch.inference_mode()
-def measure(bottleneck: Bottleneck, network: ReviewerNetwork, items: CellItems) -> dict[str, float]:
-    """Of the items a device would escalate (all, where it would none), at the finest rate: `verdict`, the share wholly
-    right; `nll`, the summed cross-entropy; `bits`, what an item's codes cost by tables counted on these very codes;
-    `head`, the share lost to the detection head. And `verdict_least` and `nll_least` of the coarsest rate.
-    """
-    asked = escalated_rows(items.columns)
-    chosen = np.flatnonzero(asked if asked.any() else np.ones(len(items), np.bool_))
-    truth, found = items.columns["truth"][chosen], dict[str, float]()
-    for rate, ending in ((0, ""), (len(RATES) - 1, "_least")):
-        tables = answers(bottleneck, network, items, chosen, rate)
-        right = [table.argmax(1) == truth[:, index] for index, table in enumerate(tables)]
-        told = [table[np.arange(len(table)), truth[:, index]] for index, table in enumerate(tables)]
-        found[f"verdict{ending}"] = float(np.all(right, axis=0).mean())
-        found[f"nll{ending}"] = float(-np.log(np.maximum(told, _LEAST_CHANCE)).sum(0).mean())
-    bits = item_bits(bottleneck, items, items, chosen)
-    return found | {
-        "bits": float(bits.mean()),
-        "head": _head_loss(bottleneck, items, chosen),
-        "items": float(len(bits)),
-    }
-
-
-@torch.inference_mode()
-def answers(
-    bottleneck: Bottleneck, network: ReviewerNetwork, items: CellItems, chosen: NDArray[np.int64], rate: int
-) -> list[Float64Array]:
-    """Probabilities (n, options) a slot of the items `chosen`, sent at the rate of that place in `RATES`."""
-    network.eval()
-    prefix, parts = network.prefix_cache(), list[list[Tensor]]()
-    for rows in _parts(chosen):
-        rates = torch.full((len(rows),), rate)
-        maps = [
-            bottleneck.maps(index, level_cells(items, index, rows), rates)[0] for index in range(len(bottleneck.levels))
-        ]
-        parts.append([x.softmax(1) for x in network(_batch(items, rows, maps, np.arange(len(rows))), prefix)])
-    return [torch.cat(slot).double().numpy() for slot in zip(*parts, strict=True)]
-
-
-@torch.inference_mode()
-def item_bits(bottleneck: Bottleneck, counted: CellItems, items: CellItems, chosen: NDArray[np.int64]) -> Float64Array:
-    """Bits (n,) that the codes of the items `chosen` cost at the finest rate, by static tables of the codes of all of
-    `counted`, as the codec fits them.
-    """
-    total = np.zeros(len(chosen))
-    for index, level in enumerate(bottleneck.levels):
-        table = fit_frequencies(_codes(level, counted.cells[index]), CLIP).astype(np.float64)
-        costs, starts = -np.log2(table / table.sum(1, keepdims=True)), items.starts[index]  # (K, codes)
-        for place, row in enumerate(chosen):
-            codes = _codes(level, items.cells[index][starts[row] : starts[row + 1]]).astype(np.int64)
-            total[place] += np.take_along_axis(costs, codes.T + CLIP, axis=1).sum()
-    return total
-
-
-def _codes(level: LevelBottleneck, cells: NDArray[np.float16]) -> Int8Array:
-    """Codes (M, K) of vectors (M, C)."""
-    parts = [level.quantised(torch.from_numpy(part.astype(np.float32))).numpy() for part in _parts(cells, _SAMPLE)]
-    return np.concatenate([np.zeros((0, level.encoder.out_features)), *parts]).astype(np.int8)
-
-
-def _head_loss(bottleneck: Bottleneck, items: CellItems, chosen: NDArray[np.int64]) -> float:
-    total = 0.0
-    for rows in _parts(chosen):
-        levels = [level_cells(items, index, rows) for index in range(len(bottleneck.levels))]
-        codes = [x.quantised(cells.vectors) for x, cells in zip(bottleneck.levels, levels, strict=True)]
-        total += float(_lost(bottleneck, levels, codes).sum())
-    return total / len(chosen)
-
-
-def _parts(values: NDArray[Any], size: int = 128) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
 def _decisive(recipe: BottleneckRecipe) -> str:
     """What of a recipe decides the weights: threads do not."""
     return json.dumps({name: value for name, value in asdict(recipe).items() if name != "threads"}, sort_keys=True)
@@ -200,44 +123,6 @@ def _digest(items: CellItems) -> str:
     for values in (*items.columns.values(), *items.starts, *items.cells):
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
-
-
-def level_cells(items: CellItems, index: int, rows: NDArray[np.int64]) -> LevelCells:
-    """The cells of some items on one level, padded to the most that one of them has."""
-    starts = items.starts[index]
-    counts = starts[rows + 1] - starts[rows]
-    steps = np.arange(max(1, int(counts.max(initial=0))))
-    inside = steps < counts[:, None]
-    places = np.where(inside, starts[rows][:, None] + steps, 0)
-    mask = torch.from_numpy(inside)
-
-    def taken(values: NDArray[np.float16]) -> Tensor:
-        return torch.from_numpy(values[places].astype(np.float32)) * mask[..., None]
-
-    return LevelCells(taken(items.cells[index]), taken(items.rows[index]), taken(items.bins[index]), mask)
-
-
-def _batch(items: CellItems, rows: NDArray[np.int64], maps: Any, mapped: NDArray[np.int64]) -> EvidenceBatch:
-    layout = items.layout
-    return EvidenceBatch(
-        opinion=torch.from_numpy(items.columns["opinion"][rows]),
-        maps=tuple(maps),
-        map_rows=torch.from_numpy(mapped),
-        tokens=torch.zeros(0, layout.token_width),
-        token_rows=torch.zeros(0, dtype=torch.int64),
-        token_index=torch.zeros(0, dtype=torch.int64),
-        crops=torch.zeros(0, 3, layout.crop, layout.crop),
-        crop_rows=torch.zeros(0, dtype=torch.int64),
-    )
-
-
-def _lost(bottleneck: Bottleneck, levels: list[LevelCells], codes: Any) -> Tensor:
-    """The mean over an item's levels and open cells of what the head loses, (B,)."""
-    shares = []
-    for level, cells, told in zip(bottleneck.levels, levels, codes, strict=True):
-        lost = level.lost(cells.vectors, told) * cells.open
-        shares.append(lost.sum(1) / cells.open.sum(1).clamp(min=1))
-    return torch.stack(shares).mean(0)
 
 
 class _Trainer:
@@ -294,7 +179,7 @@ class _Trainer:
         turns = torch.from_numpy(rng.integers(0, 4 if recipe.flips else 1, count))
         mapped = np.flatnonzero(rng.random(count) >= recipe.without_maps)
         told = [_turned(values, turns)[mapped] for values in maps]
-        answers = self.network(_batch(self.items, rows, told, mapped))
+        answers = self.network(cell_batch(self.items, rows, told, mapped))
         truth = torch.from_numpy(self.items.columns["truth"][rows])
         loss = sum(
             functional.cross_entropy(x.float(), truth[:, i], label_smoothing=recipe.smoothing)
@@ -304,7 +189,7 @@ class _Trainer:
             (level.bits(cells.vectors) * cells.open[..., None]).sum()
             for level, cells in zip(self.bottleneck.levels, levels, strict=True)
         )
-        lost = _lost(self.bottleneck, levels, codes).mean()
+        lost = head_loss(self.bottleneck, levels, codes).mean()
         whole: Tensor = loss + recipe.rate_weight * bits / count + recipe.head_weight * lost
         return whole
 

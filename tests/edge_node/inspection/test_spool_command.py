@@ -159,8 +159,7 @@ def test_a_copy_is_a_spool_and_is_never_written_over(spool: Spool, run: Run, tmp
 
 
 def test_a_copy_ends_while_the_daemon_goes_on_writing(spool: Spool, tmp_path: Path, run: Run) -> None:
-    (resume,) = [Resume(1, 0, 5)]
-    done = threading.Event()
+    resume, done = Resume(1, 0, 5), threading.Event()
 
     def write() -> None:
         number = 10

@@ -24,8 +24,10 @@ from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.review.features import extract_features
 from fusion.review.layout import layout_for
 from fusion.task import Task
+from fusion.training.bottleneck.batches import level_cells
 from fusion.training.bottleneck.cells import CellItems, build_cells
-from fusion.training.bottleneck.learning import begin, item_bits, level_cells
+from fusion.training.bottleneck.learning import begin
+from fusion.training.bottleneck.measuring import item_bits
 from fusion.training.bottleneck.network import LevelBottleneck, LogisticMixture
 from fusion.training.bottleneck.taps import Tap, read_taps
 from fusion.training.detection.trunk import CLIP
