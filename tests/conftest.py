@@ -3,26 +3,41 @@
 No example of a property has a time limit: how long one takes says how busy the machine is.
 """
 
-from pathlib import Path
-
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-ROOT = Path(__file__).parent
-TOGETHER = ("fusion/training/detection", "replay/compare")
+TOGETHER = ("tests/fusion/training/detection", "tests/replay/compare")
 """Rooms whose tests share what takes long to make; elsewhere a module's do. They are begun first."""
 
 
+class ByGroup(LoadScopeScheduling):
+    """Hands a group's tests to one worker, groups in the order they were collected in.
+
+    xdist's own `loadgroup` writes groups into the tests' ids, which pytest 9.2 does not let it: it then spreads
+    every test for itself and says nothing.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name each test's group, and put those first that take longest."""
-    groups = {item: _group(item.path.relative_to(ROOT).as_posix()) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] not in TOGETHER)
+    """Put those first that take longest."""
+    items.sort(key=lambda item: _group(item.nodeid) not in TOGETHER)
 
 
-def _group(path: str) -> str:
-    return next((room for room in TOGETHER if path.startswith(room)), path)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup:
+    """Whatever `--dist` says, groups stay together."""
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
+
+
+def _group(nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
+    return next((room for room in TOGETHER if module.startswith(room)), module)
