@@ -5,6 +5,8 @@ PYTHON ?= python3
 TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
+# Where it is set, as in many images, each of the many processes here compiles torch anew: 10 s a start instead of 3.
+unexport PYTHONDONTWRITEBYTECODE
 SYSTEM_PACKAGES := espeak-ng libgomp1 libusb-1.0-0
 # Tests that need one of these are skipped, loudly, where it is missing.
 TEST_PACKAGES := chromium faketime fonts-dejavu-core gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good postgresql

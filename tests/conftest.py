@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-TOGETHER = ("tests/fusion/training/detection", "tests/replay/compare")
+TOGETHER = ("tests/fusion/training/detection", "tests/replay/compare", "tests/fusion/training/graphs")
 """Rooms whose tests share what takes long to make; elsewhere a module's do. They are begun first."""
 
 

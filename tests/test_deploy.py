@@ -81,7 +81,7 @@ def test_the_service_s_container_starts_a_command_that_exists_and_asks_whether_i
     assert entry[0] == "cloud-node"
     settings = from_overrides(CloudSettings, cloud_parser().parse_args([*entry[1:], *more]).overrides)
     assert f"http://127.0.0.1:{settings.metrics.rpartition(':')[2]}/readyz" in text
-    assert "USER fusion" in text
+    assert text.index("ENV UV_COMPILE_BYTECODE=1") < text.index("uv pip install") < text.index("USER fusion")
 
 
 def test_the_dashboard_asks_for_metrics_that_exist():

@@ -142,10 +142,11 @@ def test_packed_rows_are_answered_as_padded_ones(folder: Path, mixed: HubNetwork
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     family = Family(model, AutoProcessor.from_pretrained(folder))
     padded = HubNetwork(family, mixed.prompt, mixed.projector)
-    batch = collate(rows_of_many_lengths(task, layout, 23), layout)
-    for one, other in zip(mixed(batch), padded(batch), strict=True):
+    batch = collate(rows_of_many_lengths(task, layout, 9), layout)
+    told = mixed(batch)
+    for one, other in zip(told, padded(batch), strict=True):
         assert torch.allclose(torch.softmax(one, 1), torch.softmax(other, 1), atol=TOLERANCE)
-    assert not torch.allclose(mixed(batch)[0][0], mixed(batch)[0][5], atol=100 * TOLERANCE)
+    assert not torch.allclose(told[0][0], told[0][5], atol=100 * TOLERANCE)
 
 
 def test_a_row_does_not_depend_on_its_batch_mates(network: HubNetwork) -> None:
