@@ -13,7 +13,7 @@ from typing import Any
 from edge_node.config import EdgeSettings
 from edge_node.factory import PipelineFactory
 from edge_node.live import LiveSource
-from edge_node.miss_rate import MissRate, miss_rate
+from edge_node.miss_rate import MissRateWatch, miss_rate
 from edge_node.perception import Perception
 from edge_node.pipeline import Pipeline
 from edge_node.power import Power
@@ -34,7 +34,6 @@ from fusion.tracing import OFF, Tracer
 STEP_S = 0.1
 _FAREWELL_S = 2.0
 _BOOKS_S = 10.0
-_MISS_RATE_S = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +73,7 @@ class Daemon:
         self._ready = ready
         self._start_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._missed: tuple[int, MissRate] | None = None
+        self._missed = MissRateWatch(lambda: miss_rate(settings.spool.path, parts.task), self._clock)
         self._factory = PipelineFactory(settings, parts.task, parts.source, parts.perception, self._clock)
         self._live = parts.source if isinstance(parts.source, LiveSource) else None
         if self._live:
@@ -310,18 +309,11 @@ class Daemon:
         metrics.sent_bytes.set(self._uplink.counts.sent_bytes)
         metrics.verdicts.set(self._uplink.counts.verdicts)
         metrics.resident.set(resident_mib()[0] * (1 << 20))
-        metrics.show_missed(self._miss_rate())
+        metrics.show_missed(self._missed.latest())
         metrics.show_uplink(self._uplink.state)
         if offset := self._uplink.offset:
             metrics.offset.set(offset.offset_ns / 1e9)
             metrics.offset_error.set(offset.error_ns / 1e9)
-
-    def _miss_rate(self) -> MissRate:
-        """Read beside the spool's own thread, at most once in `_MISS_RATE_S`: it goes through all items."""
-        now = self._clock.monotonic_ns()
-        if self._missed is None or now - self._missed[0] > _MISS_RATE_S * 1e9:
-            self._missed = now, miss_rate(self.settings.spool.path, self.parts.task)
-        return self._missed[1]
 
     def _works(self) -> bool:
         """Whether the daemon itself works: it takes readings, or there is a reason not to that no new start mends.

@@ -9,13 +9,17 @@ is in no lottery.
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.spool.lottery import noted_rate
 from edge_node.status import reading
+from fusion.clock import Clock
+from fusion.errors import SpoolError
 from fusion.review.layout import NOTHING
 from fusion.task import Task
 
@@ -26,6 +30,9 @@ _TRACKS = (
 )
 _VERDICTS = "SELECT track, verdict FROM items WHERE sequence >= ? AND verdict IS NOT NULL"
 _Z = 1.96
+EVERY_NS = 60_000_000_000
+_SHARE = 50
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,10 @@ class MissRate:
             f"{self.share:.3f} [{self.low or 0.0:.3f}, {self.high:.3f}] "
             f"({self.missed} defects found by the lottery alone in {self.audited} audited tracks, {self.found} sent)"
         )
+
+
+UNKNOWN = MissRate(None, None, None, 0, 0, 0)
+"""Nothing was audited yet, or could be read."""
 
 
 def estimate(tracks: Iterable[TrackReviews], rate: float) -> MissRate:
@@ -122,21 +133,59 @@ def is_defect(task: Task, options: Mapping[str, str]) -> bool:
 def miss_rate(path: Path, task: Task) -> MissRate:
     """Of what a spool still holds since its lottery's rate was set, read beside a running daemon.
 
-    Raises `SpoolError` when it cannot be read.
+    Goes through all its items, a row at a time. Raises `SpoolError` when it cannot be read.
     """
     with reading(path) as db:
         noted = noted_rate(db)
         if noted is None:
-            return MissRate(None, None, None, 0, 0, 0)
-        rows = db.execute(_TRACKS, (noted.first,)).fetchall()
-        verdicts = db.execute(_VERDICTS, (noted.first,)).fetchall()
-    defects = set[int]()
-    for track, verdict in verdicts:
-        options = {name: answer["option"] for name, answer in json.loads(verdict)["slots"].items()}
-        if is_defect(task, options):
-            defects.add(track)
-    known = [
-        TrackReviews(entered, bool(drawn), bool(answered), bool(screened), track in defects)
-        for track, entered, drawn, answered, screened in rows
-    ]
-    return estimate(known, noted.rate)
+            return UNKNOWN
+        defects = {
+            track for track, verdict in db.execute(_VERDICTS, (noted.first,)) if is_defect(task, _options(verdict))
+        }
+        known = (
+            TrackReviews(entered, bool(drawn), bool(answered), bool(screened), track in defects)
+            for track, entered, drawn, answered, screened in db.execute(_TRACKS, (noted.first,))
+        )
+        return estimate(known, noted.rate)
+
+
+def _options(verdict: str) -> dict[str, str]:
+    return {name: answer["option"] for name, answer in json.loads(verdict)["slots"].items()}
+
+
+class MissRateWatch:
+    """The miss rate of a spool as last measured, for whoever asks often.
+
+    Who asks waits `patience_s` at most; until something is known it is `UNKNOWN`. It is measured in a thread of its
+    own, not sooner than a minute after the last time, and fifty times as long as that took: a small device takes
+    seconds to go through hundreds of thousands of items.
+    """
+
+    def __init__(self, measure: Callable[[], MissRate], clock: Clock, patience_s: float = 2.0) -> None:
+        self._measure, self._clock, self._patience_s = measure, clock, patience_s
+        self._thread: threading.Thread | None = None
+        self._last, self._due_ns = UNKNOWN, clock.monotonic_ns()
+
+    def latest(self) -> MissRate:
+        """The last one known; begins to measure anew when it is time. From one thread at a time."""
+        idle = self._thread is None or not self._thread.is_alive()
+        if idle and self._clock.monotonic_ns() >= self._due_ns:
+            self._thread = threading.Thread(target=self._go, name="miss-rate", daemon=True)
+            self._thread.start()
+            self._thread.join(self._patience_s)
+        return self._last
+
+    def join(self) -> None:
+        """Wait until nothing is being measured."""
+        if self._thread:
+            self._thread.join()
+
+    def _go(self) -> None:
+        began_ns = self._clock.monotonic_ns()
+        try:
+            self._last = self._measure()
+        except SpoolError as error:
+            _log.warning("the miss rate is not known: %s", error)
+            self._last = UNKNOWN
+        ended_ns = self._clock.monotonic_ns()
+        self._due_ns = began_ns + max(EVERY_NS, _SHARE * (ended_ns - began_ns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 
 from edge_node.config import ScreeningSettings
 from edge_node.fakes import detection
-from edge_node.miss_rate import TrackReviews, estimate, is_defect, miss_rate
+from edge_node.miss_rate import EVERY_NS, UNKNOWN, MissRate, MissRateWatch, TrackReviews, estimate, is_defect, miss_rate
 from edge_node.screener import Candidate, Screener
 from edge_node.spool.lottery import note_rate
 from edge_node.spool.schema import TABLES
 from edge_node.tracker import TrackView
+from fusion.clock import ManualClock
 from fusion.errors import SpoolError
 from fusion.task import Task
 from fusion.types import Box2D, ItemId, ItemState, SampleId
@@ -204,3 +206,47 @@ def test_what_the_screener_and_its_lottery_leave_in_a_spool_tells_the_truth(
         covered.append((found.low or 0.0) <= true <= (found.high or 0.0))
     assert abs(np.mean(errors)) <= 3 * np.std(errors) / np.sqrt(len(errors)) + 0.01  # of eighty defects, as above
     assert sum(covered) >= 5
+
+
+def test_who_asks_does_not_wait_for_a_large_spool_to_be_read() -> None:
+    clock, may_end, begun = ManualClock(), threading.Event(), []
+    known = MissRate(0.1, 0.05, 0.2, 50, 2, 20)
+
+    def slowly() -> MissRate:
+        begun.append(clock.monotonic_ns())
+        assert may_end.wait(20)
+        clock.advance(10_000_000_000)
+        return known
+
+    watch = MissRateWatch(slowly, clock, patience_s=0.0)
+    assert watch.latest() == UNKNOWN
+    assert watch.latest() == UNKNOWN
+    may_end.set()
+    watch.join()
+    assert watch.latest() == known
+    assert begun == [0]
+    clock.advance(50 * 10_000_000_000 - 10_000_000_001)  # fifty times what it took, since it began
+    watch.latest()
+    assert len(begun) == 1
+    clock.advance(1)
+    watch.latest()
+    watch.join()
+    assert len(begun) == 2
+
+
+def test_a_quick_one_is_known_at_once_and_asked_for_once_a_minute_and_what_cannot_be_read_is_unknown() -> None:
+    clock, told = ManualClock(), [MissRate(0.1, 0.05, 0.2, 50, 2, 20), SpoolError("spool.db: torn")]
+
+    def quickly() -> MissRate:
+        one = told.pop(0)
+        if isinstance(one, SpoolError):
+            raise one
+        return one
+
+    watch = MissRateWatch(quickly, clock)
+    assert watch.latest().share == 0.1
+    clock.advance(EVERY_NS - 1)
+    assert watch.latest().share == 0.1
+    assert len(told) == 1
+    clock.advance(1)
+    assert watch.latest() == UNKNOWN
