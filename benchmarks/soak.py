@@ -1,17 +1,19 @@
 """Both nodes flat out for an hour on a looped recording: does memory stay flat, and do the books add up?
 
-    python benchmarks/soak.py [--minutes 60] [--recording FILE] [--out out/soak]
+    python benchmarks/soak.py [--minutes 60] [--samples N] [--remember] [--recording FILE] [--out out/soak]
 
 Real processes over loopback; the review service has the lowest priority, so that the device is never idle and a backlog
 may form. Resident memory of both is read every few seconds; told are its growth in MiB an hour over the second half
 (least squares, with the standard error of a line through means of ten readings), and the device's and the service's
-books after the drain. Writes `memory.png` and `soak.json`.
+books after the drain. With `--remember` the models' answers are remembered from the second lap on (`remembering.py`),
+so that everything around them does several times as much in an hour. Writes `memory.png` and `soak.json`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -38,6 +40,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--samples", type=int, default=0, help="end sooner, once so many are committed; 0 is never")
+    parser.add_argument("--remember", action="store_true", help="say again what the models said of a frame")
     parser.add_argument("--recording", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=Path("out/soak"))
     arguments = parser.parse_args()
@@ -45,14 +49,19 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in (SPOOL_NAME, LEDGER_NAME):
         remove_database(out / name)
-    readings, summary = run(arguments.recording or bundled_recording("yard"), out, arguments.minutes)
+    daemon = "remembering" if arguments.remember else "edge_node.cli"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    recording = arguments.recording or bundled_recording("yard")
+    readings, summary = run(recording, out, arguments.minutes, arguments.samples, daemon)
     found = judge(readings, summary, out)
     (out / "soak.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(readings, out / "memory.png")
     print("\n".join(f"| {name} | {value} |" for name, value in found.items()))
 
 
-def run(recording: Path, out: Path, minutes: float) -> tuple[NDArray[np.float64], dict[str, int]]:
+def run(
+    recording: Path, out: Path, minutes: float, samples: int, daemon: str
+) -> tuple[NDArray[np.float64], dict[str, int]]:
     """Readings (n, 4): seconds, MiB of the device, MiB of the service, samples; and the device's own summary."""
     (out / "cloud.toml").write_text(CLOUD_TOML.format(task="yard", ledger=out / LEDGER_NAME), encoding="utf-8")
     told, readings = out / "edge.json", []
@@ -63,9 +72,11 @@ def run(recording: Path, out: Path, minutes: float) -> tuple[NDArray[np.float64]
         )  # fmt: skip
         (out / "edge.toml").write_text(f"{text}\n[drain]\ngrace_s = {GRACE_S}\n", encoding="utf-8")
         command = ["run", "--config", str(out / "edge.toml"), "--summary", str(told)]
-        device, began = start("edge_node.cli", command, out / "edge.log"), time.monotonic()
+        device, began = start(daemon, command, out / "edge.log"), time.monotonic()
         with tqdm(total=round(minutes * 60), desc="soak", unit="s") as progress:
             while device.running and time.monotonic() - began < minutes * 60:
+                if samples and readings and readings[-1][3] >= samples:
+                    break
                 time.sleep(EVERY_S)
                 passed = time.monotonic() - began
                 readings.append((passed, resident_mib(device), resident_mib(cloud), samples_of(out / SPOOL_NAME)))
