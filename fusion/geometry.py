@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from fusion.errors import InputError
-from fusion.types import BoolArray, Float64Array
+from fusion.types import BoolArray, Float64Array, UInt8Array
 
 CAMERA_OPTICAL_FROM_BODY: Float64Array = np.array(
     [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64
@@ -86,6 +86,19 @@ class CameraCalibration:
         """The calibration after pixels move to `u * scale + offset` in an image of `size` (width, height)."""
         move = np.array([[scale_x, 0, offset_x], [0, scale_y, offset_y], [0, 0, 1]])
         return replace(self, width=size[0], height=size[1], k=move @ self.k)
+
+    def fits(self, pixels: UInt8Array) -> bool:
+        """Whether a picture (H, W, 3) has the size the calibration is for."""
+        return pixels.shape[:2] == (self.height, self.width)
+
+    def check_picture(self, camera: str, pixels: UInt8Array) -> None:
+        """Raise `InputError` where a picture (H, W, 3) of `camera` has another size than the calibration is for."""
+        if not self.fits(pixels):
+            height, width = pixels.shape[:2]
+            raise InputError(
+                f"camera {camera!r} delivered a picture of {width}x{height} pixels; its calibration is for "
+                f"{self.width}x{self.height}: deliver that size, or calibrate the camera for {width}x{height}"
+            )
 
     def rays(self, pixels: Float64Array) -> Float64Array:
         """Unit directions (N, 3) in the ego frame of `pixels` (N, 2); distortion is ignored."""
