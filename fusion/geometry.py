@@ -102,9 +102,14 @@ class CameraCalibration:
             )
 
     def rays(self, pixels: Float64Array) -> Float64Array:
-        """Unit directions (N, 3) in the ego frame of `pixels` (N, 2); distortion is ignored."""
-        homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
-        directions = homogeneous @ np.linalg.inv(self.k).T @ self.ego_from_camera[:3, :3].T
+        """Unit directions (N, 3) in the ego frame of `pixels` (N, 2), through the lens: `project` takes them back.
+
+        Pixels that the lens terms reach nowhere have the ray of the farthest radius they hold for.
+        """
+        plane = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(self.k).T
+        if lens := self._lens():
+            plane[:, 0], plane[:, 1] = lens.undistort(plane[:, 0], plane[:, 1])
+        directions = plane @ self.ego_from_camera[:3, :3].T
         return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
     def project(self, points: Float64Array) -> tuple[Float64Array, BoolArray]:

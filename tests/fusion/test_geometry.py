@@ -63,6 +63,26 @@ def test_what_the_lens_cannot_see_does_not_fold_back_into_the_picture(distortion
     assert (np.diff(pixels[inside, 0]) > 0).all()
 
 
+@pytest.mark.parametrize("distortion", [KITTI_LENS, (-0.3, 0, 0, 0), (0.2, 0.1, 0.002, -0.001), RATIONAL_LENS])
+def test_a_ray_through_a_lens_projects_back_to_its_pixel(distortion: tuple[float, ...]) -> None:
+    camera = wide_camera(distortion)
+    angles, rise = (axis.ravel() for axis in np.meshgrid(np.deg2rad(np.arange(-80, 81, 4)), np.linspace(-0.3, 0.3, 7)))
+    points = np.c_[np.cos(angles), -np.sin(angles), rise] * 10
+    pixels, inside = camera.project(points)
+    expected = points / np.linalg.norm(points, axis=1, keepdims=True)
+    assert inside.sum() > 40
+    np.testing.assert_allclose(camera.rays(pixels[inside]), expected[inside], atol=1e-7)
+    smaller = camera.resized(0.5, 0.5, 10, 4, (716, 264))
+    np.testing.assert_allclose(smaller.rays(smaller.project(points)[0][inside]), expected[inside], atol=1e-7)
+
+
+def test_a_pixel_the_lens_reaches_nowhere_has_the_farthest_ray() -> None:
+    camera = wide_camera((-0.3, 0, 0, 0))
+    near, far = camera.rays(np.array([[1390.0, 256], [9000.0, 256]])), camera.rays(np.array([[1e6, 256.0]]))
+    assert near[1].tolist() == pytest.approx(far[0].tolist())
+    assert np.isfinite(near).all()
+
+
 def test_resizing_moves_pixels_as_said() -> None:
     camera = front_camera()
     smaller = camera.resized(0.5, 0.5, 10, 4, (340, 200))
