@@ -13,7 +13,8 @@ from typing import Self
 import numpy as np
 
 from fusion.errors import InputError
-from fusion.types import BoolArray, Float64Array
+from fusion.lens import Lens, lens_of
+from fusion.types import BoolArray, Float64Array, UInt8Array
 
 CAMERA_OPTICAL_FROM_BODY: Float64Array = np.array(
     [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64
@@ -72,7 +73,7 @@ class CameraCalibration:
             raise InputError(f"calibration shapes: k {self.k.shape}, ego_from_camera {self.ego_from_camera.shape}")
         if self.distortion.size not in (0, 4, 5, 8):
             raise InputError(f"distortion has {self.distortion.size} coefficients; 0, 4, 5 or 8 are known")
-        if not (np.isfinite(self.k).all() and np.isfinite(self.ego_from_camera).all()):
+        if not all(np.isfinite(part).all() for part in (self.k, self.distortion, self.ego_from_camera)):
             raise InputError("calibration holds numbers that are not finite")
 
     @classmethod
@@ -87,33 +88,50 @@ class CameraCalibration:
         move = np.array([[scale_x, 0, offset_x], [0, scale_y, offset_y], [0, 0, 1]])
         return replace(self, width=size[0], height=size[1], k=move @ self.k)
 
+    def fits(self, pixels: UInt8Array) -> bool:
+        """Whether a picture (H, W, 3) has the size the calibration is for."""
+        return pixels.shape[:2] == (self.height, self.width)
+
+    def check_picture(self, camera: str, pixels: UInt8Array) -> None:
+        """Raise `InputError` where a picture (H, W, 3) of `camera` has another size than the calibration is for."""
+        if not self.fits(pixels):
+            height, width = pixels.shape[:2]
+            raise InputError(
+                f"camera {camera!r} delivered a picture of {width}x{height} pixels; its calibration is for "
+                f"{self.width}x{self.height}: deliver that size, or calibrate the camera for {width}x{height}"
+            )
+
     def rays(self, pixels: Float64Array) -> Float64Array:
-        """Unit directions (N, 3) in the ego frame of `pixels` (N, 2); distortion is ignored."""
-        homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
-        directions = homogeneous @ np.linalg.inv(self.k).T @ self.ego_from_camera[:3, :3].T
+        """Unit directions (N, 3) in the ego frame of `pixels` (N, 2), through the lens: `project` takes them back.
+
+        Pixels that the lens terms reach nowhere have the ray of the farthest radius they hold for.
+        """
+        plane = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(self.k).T
+        if lens := self._lens():
+            plane[:, 0], plane[:, 1] = lens.undistort(plane[:, 0], plane[:, 1])
+        directions = plane @ self.ego_from_camera[:3, :3].T
         return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
     def project(self, points: Float64Array) -> tuple[Float64Array, BoolArray]:
-        """Pixels (N, 2) of ego-frame `points` (N, 3), and which of them lie before the camera and inside the image."""
+        """Pixels (N, 2) of ego-frame `points` (N, 3), and which of them lie before the camera and inside the image.
+
+        What lies farther out than the lens terms hold is not inside.
+        """
         camera = apply(invert(self.ego_from_camera), points)
         depth = camera[:, 2]
         safe = np.where(depth > 1e-6, depth, 1.0)
-        x, y = self._distort(camera[:, 0] / safe, camera[:, 1] / safe)
+        x, y = camera[:, 0] / safe, camera[:, 1] / safe
+        held = np.ones(len(x), np.bool_)
+        if lens := self._lens():
+            held = np.hypot(x, y) <= lens.limit
+            x, y = lens.distort(x, y)
         u = self.k[0, 0] * x + self.k[0, 1] * y + self.k[0, 2]
         v = self.k[1, 1] * y + self.k[1, 2]
-        inside = (depth > 1e-6) & (u >= 0) & (v >= 0) & (u < self.width) & (v < self.height)
+        inside = held & (depth > 1e-6) & (u >= 0) & (v >= 0) & (u < self.width) & (v < self.height)
         return np.stack([u, v], axis=1), inside
 
-    def _distort(self, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
-        if not self.distortion.size:
-            return x, y
-        k1, k2, p1, p2, k3, k4, k5, k6 = np.pad(self.distortion, (0, 8 - self.distortion.size))
-        r2 = x * x + y * y
-        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        return (
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        )
+    def _lens(self) -> Lens | None:
+        return lens_of(tuple(map(float, self.distortion))) if self.distortion.size else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from fusion.codec.entropy import empirical_bits, fit_frequencies
 from fusion.codec.evidence import MAX_OPEN_CELLS, decode_maps, encode_maps, unpack_gates
-from fusion.codec.gate import CELLS_PER_LEVEL, item_gate
+from fusion.codec.gate import CELLS_PER_LEVEL, MAX_WINDOW_CELLS, item_gate
 from fusion.codec.layers import LAYERS, sent_channels
 from fusion.codec.profile import MAX_SIDE, Level, Profile
 from fusion.codec.rates import FULL, RATES, Rate, rate_named
@@ -14,6 +14,7 @@ __all__ = [
     "LAYERS",
     "MAX_OPEN_CELLS",
     "MAX_SIDE",
+    "MAX_WINDOW_CELLS",
     "RATES",
     "Level",
     "Profile",

@@ -16,6 +16,7 @@ from fusion.types import (
     Box2D,
     Box3D,
     Float64Array,
+    Image,
     PointCloud,
     PointCrop,
     Sample,
@@ -41,7 +42,8 @@ def crop_points(
     sample: Sample, box3d: Box3D | None, camera: str, frame_box: Box2D, most: int = 2048
 ) -> PointCrop | None:
     """At most `most` points of the sample's sweeps around `box3d`, or in the view of `frame_box` (pixels of `camera`'s
-    frame) where there is no such box or nothing in it; None without a rig, a sweep or a point there.
+    frame) where there is no such box or nothing in it; None without a rig, a sweep or a point there. A picture of
+    another size than `camera` is calibrated for has no view.
     """
     if sample.rig is None:
         return None
@@ -50,7 +52,9 @@ def crop_points(
     if box3d is not None:
         focus, near = np.array([box3d.x, box3d.y, box3d.z]), around(points, box3d)
     if not near.any() and (calibration := sample.rig.cameras.get(camera)) is not None:
-        focus, near = calibration.ego_from_camera[:3, 3], in_view(points, calibration, frame_box)
+        picture = _payload(sample.slots[camera]) if camera in sample.slots else None
+        if not isinstance(picture, Image) or calibration.fits(picture.pixels):
+            focus, near = calibration.ego_from_camera[:3, 3], in_view(points, calibration, frame_box)
     if not near.any():
         return None
     try:

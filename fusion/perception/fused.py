@@ -30,6 +30,7 @@ from fusion.types import (
     Float32Array,
     FusedObject,
     FusedScene,
+    Image,
     Modality,
     PointCloud,
     Reading,
@@ -107,7 +108,7 @@ class FusionStage:
 
         `detector` is what was detected in the sample's picture, None when there is none; then `objects` are what is
         found without one, else `objects[i]` belongs to detection i. `ages_ns` names the sensors that were read.
-        Raises `InputError` when a sensor that is there has no calibration.
+        Raises `InputError` when a sensor that is there has no calibration, or a picture not the size of its camera's.
         """
         camera = None if detector is None else self._read_camera(time_ns, slots, rig, detector)
         sweep = self._read_lidar(time_ns, slots, rig)
@@ -124,12 +125,15 @@ class FusionStage:
         name = self._names["camera"]
         if rig is None or name not in rig.cameras:
             raise InputError(f"camera {name!r} has no calibration; fusion needs one")
+        slot = slots.get(name)
+        reading = None if slot is None else slot.reading
+        if reading is not None and isinstance(reading.payload, Image):
+            rig.cameras[name].check_picture(name, reading.payload.pixels)
         rays, calibration = self._calibrated(rig.cameras[name], detector.placement)
         maps = {v.shape[1]: v for v in detector.maps}
         rows = self.spec.camera_map[0]
         out = self._engines["camera"].run({"p4": maps[rows][None], "p5": maps[rows // 2][None], "rays": rays})
-        slot = slots.get(name)
-        taken = time_ns - (slot.age_ns if slot is not None and slot.reading is not None else 0)
+        taken = time_ns - (slot.age_ns if slot is not None and reading is not None else 0)
         self._kept["camera"] = _Tokens(out["features"], out["positions"], taken)
         return calibration
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusion.errors import RecordingError
+from fusion.errors import InputError, RecordingError
 from fusion.geometry import Rig
 from fusion.recording.base import RecordingInfo, RecordingReader, SensorInfo, open_recording
 from fusion.recording.part_file import part_file
@@ -58,7 +58,7 @@ def projection_picture(
 
     The picture is of `camera`, or of the calibrated camera that looks most to the front. A recording without cameras
     is shown from above instead. Says in a few words what was drawn. Raises `RecordingError` when there is nothing to
-    draw: no LiDAR, or no calibration of the two.
+    draw: no LiDAR, no calibration of the two, or a picture of another size than the calibration is for.
     """
     reader = open_recording(path, task, split, salvage=salvage)
     info = reader.info()
@@ -74,6 +74,10 @@ def projection_picture(
         picture, sweep = _pair(reader, rig, chosen, at_s)
         assert isinstance(picture.payload, Image)
         place = rig.ego_from_lidar[sweep.sensor]
+        try:
+            rig.cameras[chosen].check_picture(chosen, picture.payload.pixels)
+        except InputError as error:
+            raise RecordingError(f"{path}: {error}") from None
         drawn = draw_projection(picture.payload.pixels, _cloud(sweep), rig.cameras[chosen], place)
         told = f"{sweep.sensor} in {chosen}"
     done, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))

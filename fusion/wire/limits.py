@@ -1,5 +1,7 @@
 """Caps on what crosses the wire. Both sides keep them: a device before it spools, the service before it decodes."""
 
+from fusion.codec import MAX_WINDOW_CELLS
+
 MAX_MESSAGE_BYTES = 1 << 20
 """One gRPC message; a larger one would end the whole stream."""
 
@@ -19,7 +21,7 @@ MAX_PROFILES = 64
 MAX_LEVELS = 8
 MAX_LAYERS = 8
 MAX_STEP_EXPONENT = 7
-MAX_CELLS = 1 << 16
+MAX_CELLS = MAX_WINDOW_CELLS
 MAX_EXTENT = 1 << 14
 """Pixels or cells along a side."""
 

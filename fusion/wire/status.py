@@ -7,6 +7,7 @@ class, and a RetryInfo when it is worth trying again. Without ErrorInfo (gRPC's 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -96,13 +97,9 @@ def status_of(
 
 
 def retry_after_of(status: status_pb2.Status) -> float | None:
-    """Seconds of the status's RetryInfo; None when it has none."""
-    for detail in status.details:
-        if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            info = error_details_pb2.RetryInfo()
-            detail.Unpack(info)
-            return float(max(0, info.retry_delay.ToNanoseconds()) / 1e9)
-    return None
+    """Seconds of the status's RetryInfo; None when it has none that can be read."""
+    info = _detail(status, error_details_pb2.RetryInfo)
+    return None if info is None else float(max(0, info.retry_delay.ToNanoseconds()) / 1e9)
 
 
 def error_of(status: status_pb2.Status) -> FusionError:
@@ -140,9 +137,18 @@ def _status_of_call(fault: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 
 def _named_class(status: status_pb2.Status) -> type[FusionError] | None:
+    info = _detail(status, error_details_pb2.ErrorInfo)
+    return _CLASS_OF_NAME.get(info.reason) if info is not None and info.domain == DOMAIN else None
+
+
+def _detail(status: status_pb2.Status, kind: Any) -> Any:
+    """The status's first detail of the message class `kind`; None without one, and where its bytes are none."""
     for detail in status.details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
-            detail.Unpack(info)
-            return _CLASS_OF_NAME.get(info.reason) if info.domain == DOMAIN else None
+        if detail.Is(kind.DESCRIPTOR):
+            found = kind()
+            try:
+                detail.Unpack(found)
+            except DecodeError:
+                return None
+            return found
     return None

@@ -1,6 +1,7 @@
 """From sensors to the ledger over real gRPC: what people see of an uncertain item, and how the device is."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from fusion.geometry import CAMERA_OPTICAL_FROM_BODY, CameraCalibration, Rig, in
 from fusion.review.fixed import FixedReviewer
 from fusion.synchronization import Synchronizer, SynchronizerSettings
 from fusion.task import Task
-from fusion.types import AudioChunk, ItemState, Modality, PointCloud, Reading
+from fusion.types import AudioChunk, Image, ItemState, Modality, PointCloud, Reading
 from fusion.wire.convert import parse_evidence
 
 RIG = Rig(
@@ -39,7 +40,8 @@ SCREENING = ScreeningSettings(onset_s=0.0, repeat_s=0.2, audit_rate=0.0)
 def readings(seconds: float = 1.0) -> list[Reading]:
     """Pictures, a wall of points ahead, and a voice; in the order of time."""
     rng = np.random.default_rng(4)
-    found: list[Reading] = list(camera_frames(round(seconds * 10)))
+    picture = Image(np.zeros((384, 640, 3), np.uint8))
+    found = [replace(frame, payload=picture) for frame in camera_frames(round(seconds * 10))]
     wall = np.c_[np.full(4000, 8.0), rng.uniform(-8, 8, 4000), rng.uniform(-4, 4, 4000), np.zeros(4000)]
     time = np.arange(1600) / 16_000
     for frame in tuple(found):

@@ -79,10 +79,13 @@ class _Frames:
     remark: str = ""
 
     def read(self, wanted: set[str]) -> None:
-        """Fill the tree until the frames `wanted` are in it, if they can be."""
+        """Fill the tree until the frames `wanted` hang together with a base, if they can.
+
+        `/tf` counts for nothing where `tf_static` joins them with each other and `/tf` joins them to no base.
+        """
         for parent, child, placed in self._transforms(static=True):
             self.tree.parents.setdefault(child, (parent, placed))
-        if wanted <= self.tree.names():
+        if _based(self.tree, wanted):
             return
         moving: set[str] = set()
         still: dict[str, tuple[str, Float64Array]] = {}
@@ -91,16 +94,16 @@ class _Frames:
             if known_parent != parent or np.abs(known - placed).max() > _STILL:
                 moving.add(child)
         fixed = {child: place for child, place in still.items() if child not in moving | self.tree.parents.keys()}
-        if fixed:
-            self.tree.parents |= fixed
+        whole = FrameTree(self.tree.parents | fixed)
+        alone = wanted <= self.tree.names() and _joined(self.tree, wanted)
+        if fixed and (_based(whole, wanted) or not alone):
+            self.tree = whole
             self.remark = f"; /tf never moves {', '.join(sorted(fixed))}, so they are taken as fixed"
 
     def base(self, placing: list[Mounted]) -> str:
         """The frame that is taken as ego: `base_link`, `ego`, else the root of the first sensor that has one."""
-        frames = self.tree.names() | {sensor.frame for sensor in placing}
-        for name in _BASES:
-            if name in frames:
-                return name
+        if named := _named_base(self.tree, {sensor.frame for sensor in placing}):
+            return named
         for sensor in placing:
             try:
                 root = self.tree.root(sensor.frame)
@@ -136,6 +139,25 @@ class _Frames:
                     yield frame_of(transform.header), transform.child_frame_id.lstrip("/"), _matrix(transform.transform)
             except InputError as error:
                 self.notes.setdefault(f"transforms of {channel.topic}", f"message {message.cursor} not used: {error}")
+
+
+def _named_base(tree: FrameTree, frames: set[str]) -> str:
+    """`base_link` or `ego`, the first of them in the tree or among `frames`; empty without one."""
+    return next((name for name in _BASES if name in tree.names() | frames), "")
+
+
+def _based(tree: FrameTree, frames: set[str]) -> bool:
+    """Whether the transforms lead from every one of `frames` to a base."""
+    base = _named_base(tree, frames)
+    return not frames or (bool(base) and _joined(tree, frames | {base}))
+
+
+def _joined(tree: FrameTree, frames: set[str]) -> bool:
+    """Whether the transforms lead from each of `frames` to every other."""
+    try:
+        return len({tree.root(frame) for frame in frames}) == 1
+    except InputError:
+        return False
 
 
 def _matrix(transform: Any) -> Float64Array:

@@ -118,7 +118,10 @@ def payload_of(kind: str, message: Any, rule: FieldRule, time_ns: int) -> tuple[
 def why_no_camera(message: Any) -> str:
     """Why a topic of pictures with this first message is no camera's; empty when it is one."""
     why = why_no_picture(message)
-    return f"depth, {why}" if getattr(message, "encoding", "") in _DEPTH else why
+    if hasattr(message, "encoding"):
+        return f"depth, {why}" if message.encoding in _DEPTH else why
+    pixels = message.format.partition(";")[0].strip()  # "16UC1; png compressed ": what was compressed, and how
+    return f"depth, format {message.format[:64]!r}" if pixels in _DEPTH else why
 
 
 def sound_bytes(kind: str, message: Any) -> Any:

@@ -216,9 +216,9 @@ def image(pixels: np.ndarray, stamp_ns: int = 0, encoding: str = "bgr8") -> Simp
     )  # fmt: skip
 
 
-def jpeg(pixels: np.ndarray, stamp_ns: int = 0) -> SimpleNamespace:
+def jpeg(pixels: np.ndarray, stamp_ns: int = 0, form: str = "bgr8; jpeg compressed bgr8") -> SimpleNamespace:
     data = array.array("B", cv2.imencode(".jpg", pixels)[1].tobytes())
-    return SimpleNamespace(header=header(stamp_ns), format="bgr8; jpeg compressed bgr8", data=data)
+    return SimpleNamespace(header=header(stamp_ns), format=form, data=data)
 
 
 def cloud(points: np.ndarray, stamp_ns: int = 0) -> SimpleNamespace:

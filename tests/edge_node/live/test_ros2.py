@@ -203,6 +203,12 @@ def test_a_type_that_nobody_has_is_told(graph, monkeypatch):
     [
         (fake.image(PIXELS, encoding="16UC1"), "front", fake.IMAGE, "is not read as a camera: depth, encoding '16UC1'"),
         (fake.image(PIXELS, encoding="h264"), "front", fake.IMAGE, "is not read as a camera: encoding 'h264'"),
+        (
+            fake.jpeg(PIXELS, form="16UC1; png compressed "),
+            "front",
+            fake.JPEG,
+            "is not read as a camera: depth, format '16UC1; png compressed '",
+        ),
     ],
 )
 def test_a_topic_that_is_no_sensor_is_told(graph, message, sensor, kind, told):

@@ -1,5 +1,7 @@
 """What people see of an item beside its picture: which points, how many, and only what was said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from fusion.types import (
     Availability,
     Box2D,
     Box3D,
+    Image,
     Modality,
     PointCloud,
     Reading,
@@ -61,6 +64,15 @@ def test_without_a_box_or_anything_in_it_the_view_of_the_item_is_kept():
     for box in (None, BOX):
         np.testing.assert_allclose(decode_points(crop_points(whole, box, "front", MIDDLE)), [seen], atol=0.006)
     assert in_view(np.array([seen, beside, behind, far]), CAMERA, MIDDLE).tolist() == [True, False, False, False]
+
+
+def test_a_picture_of_another_size_than_the_calibrations_has_no_view():
+    halved = Reading("front", Modality.CAMERA, 9 * 10**9, Image(np.zeros((192, 320, 3), np.uint8)))
+    seen = sample(np.array([[20.0, 0.0, -1.5], [10.0, 2.0, -1.0]]))
+    mixed = replace(seen, slots={**seen.slots, "front": SensorSlot(Availability.PRESENT, 0, halved)})
+    assert crop_points(seen, None, "front", MIDDLE).count == 1
+    assert crop_points(mixed, None, "front", MIDDLE) is None
+    assert crop_points(mixed, BOX, "front", MIDDLE).count == 1, "points around a 3-D box need no picture"
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,9 @@ def test_what_cannot_be_fused_is_said() -> None:
         stage.run(NOW, _slots(), Rig(_rig().cameras), _detected(1))
     with pytest.raises(ConfigError, match="max_detections"):
         stage.run(NOW, _slots(), _rig(), _detected(33))
+    halved = _slots() | {"front": _slot("front", Modality.CAMERA, Image(np.zeros((192, 320, 3), np.uint8)))}
+    with pytest.raises(InputError, match=r"camera 'front' delivered a picture of 320x192 .* is for 640x384"):
+        stage.run(NOW, halved, _rig(), _detected(1))
 
 
 def test_a_model_of_another_trunk_is_refused(tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_points_are_drawn_where_they_project_and_coloured_by_depth(tmp_path):
     assert 5 <= (drawn.max(2) > 40).sum() <= 20, "two points of a few pixels each"
 
 
+def test_points_are_not_drawn_into_a_picture_of_another_size_than_the_calibrations(tmp_path):
+    with RecordingWriter(tmp_path / "a.mcap", synthetic_rig(), "yard") as writer:
+        writer.lidar("roof", START_NS, PointCloud(np.ones((3, 4), np.float32)))
+        writer.camera("front", START_NS, Image(np.zeros((192, 320, 3), np.uint8)))
+    with pytest.raises(RecordingError, match=r"a\.mcap: camera 'front' delivered a picture of 320x192 .* for 640x384"):
+        projection_picture(tmp_path / "a.mcap", tmp_path / "a.png")
+
+
 def test_a_recording_without_calibration_cannot_be_projected(tmp_path):
     with RecordingWriter(tmp_path / "a.mcap", None, "yard") as writer:
         writer.camera("front", 1, Image(np.zeros((8, 8, 3), np.uint8)))

@@ -69,6 +69,15 @@ def test_refusals_come_back_with_class_delay_and_state(error, retry, state):
     assert back.retriable is (state is None)
 
 
+def test_a_refusal_whose_details_are_broken_is_still_one():
+    data = write_service_message(messages.Refusal(ITEM, OverloadedError("full", retry_after_s=2), 2.0, None))
+    message = review_pb2.ServiceMessage.FromString(data)
+    for detail in message.refusal.status.details:
+        detail.value = b"\xff\xff\xff"
+    back = read_service_message(message.SerializeToString())
+    assert (type(back.error), back.retry_after_s, back.state) == (OverloadedError, None, None)
+
+
 def test_an_expired_refusal_says_deadline_exceeded_to_whoever_knows_only_grpc():
     data = write_service_message(messages.Refusal(ITEM, UnavailableError("late"), None, ItemState.EXPIRED))
     assert review_pb2.ServiceMessage.FromString(data).refusal.status.code == 4

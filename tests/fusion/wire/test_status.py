@@ -6,7 +6,7 @@ import pytest
 from google.rpc import status_pb2
 
 from fusion import errors
-from fusion.wire.status import DETAILS_KEY, code_of, error_of, error_of_call, retry_after_of, status_of
+from fusion.wire.status import DEFAULT_RETRY_S, DETAILS_KEY, code_of, error_of, error_of_call, retry_after_of, status_of
 
 EVERY = [
     errors.ConfigError("c"),
@@ -48,6 +48,15 @@ def test_the_retry_delay_travels():
     assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert retry_after_of(status_of(errors.ProtocolError("x"))) is None
     assert retry_after_of(status_of(errors.UnknownProfileError("x"), retry_after_s=600)) == 600
+
+
+def test_a_detail_that_is_none_counts_as_absent():
+    status = status_of(errors.OverloadedError("full", retry_after_s=0.125))
+    for detail in status.details:
+        detail.value = b"\xff\xff\xff"
+    assert retry_after_of(status) is None
+    error = error_of(status)
+    assert (type(error), str(error), error.retry_after_s) == (errors.OverloadedError, "full", DEFAULT_RETRY_S)
 
 
 def test_a_class_of_a_later_version_falls_back_to_its_parent():

@@ -101,13 +101,15 @@ def test_depth_and_streams_are_listed_not_read(bags, ros):
     depth = m.image(np.ones((4, 4), np.uint16), "16UC1")
     odd = m.image(np.ones((4, 4), np.uint8), "jpeg2000")
     h264 = m.jpeg(PICTURE, data=b"\0\0\0\1" + bytes(100), form="h264")
+    png = cv2.imencode(".png", np.full((4, 4), 900, np.uint16))[1].tobytes()
+    packed = m.jpeg(PICTURE, data=png, form="16UC1; png compressed ")
     good = m.image(PICTURE, "rgb8")
-    stored = [
-        (f"/{name}", message, bags.start) for name, message in {"d": depth, "o": odd, "h": h264, "g": good}.items()
-    ]
+    named = {"c": packed, "d": depth, "o": odd, "h": h264, "g": good}
+    stored = [(f"/{name}", message, bags.start) for name, message in named.items()]
     info = open_recording(bags.write(ros, stored)).info()
     assert list(info.sensors) == ["g"]
     assert info.unread == (
+        "/c (sensor_msgs/msg/CompressedImage, depth, format '16UC1; png compressed ')",
         "/d (sensor_msgs/msg/Image, depth, encoding '16UC1')",
         "/h (sensor_msgs/msg/CompressedImage, format 'h264')",
         "/o (sensor_msgs/msg/Image, encoding 'jpeg2000')",

@@ -69,6 +69,34 @@ def test_transforms_of_tf_that_never_move_are_taken_and_moving_ones_are_not(bags
     assert "no fixed transform places its frame 'head'" in found.notes["calibration of cam-image-raw"]
 
 
+def own_trees(m):
+    """What drivers publish of their own sensors alone, in one message."""
+    return "/tf_static", m.transforms(("os", "lidar", (0, 0, 0.1), NONE), ("camera_link", "cam", (0, 0, 0), OPTICAL))
+
+
+def test_sensors_in_trees_of_their_own_are_joined_by_tf(bags, ros):
+    m = bags.messages(ros)
+    name = "tf/msg/tfMessage" if m.ros == 1 else "tf2_msgs/msg/TFMessage"
+    mounts = ("base_link", "os", (0, 0, 2), NONE), ("base_link", "camera_link", (1, 0, 1), NONE)
+    mounted = ("/tf", m.transforms(*mounts, name=name))
+    found = info(bags, ros, own_trees(m), mounted, lidar(m), camera(m), ("/cam/camera_info", m.calibration()))
+    assert found.notes["frames"].startswith("ego is the bag's frame 'base_link'; /tf never moves camera_link, os,")
+    assert np.allclose(found.rig.ego_from_lidar["points"][:3, 3], [0, 0, 2.1])
+    assert np.allclose(found.rig.cameras["cam-image-raw"].ego_from_camera[:3, 3], [1, 0, 1])
+
+
+def test_a_base_that_only_tf_knows_is_the_base_where_it_joins_the_sensors(bags, ros):
+    m = bags.messages(ros)
+    name = "tf/msg/tfMessage" if m.ros == 1 else "tf2_msgs/msg/TFMessage"
+    own = "/tf_static", m.transforms(("os", "lidar", (0, 0, 0.1), NONE))
+    mounted = ("/tf", m.transforms(("base_link", "os", (0, 0, 2), NONE), name=name))
+    assert np.allclose(info(bags, ros, own, mounted, lidar(m)).rig.ego_from_lidar["points"][:3, 3], [0, 0, 2.1])
+    wheels = ("/tf", m.transforms(("base_link", "wheel", (0, 0, 2), NONE), name=name))
+    found = open_recording(bags.write(ros, [(*pair, bags.start) for pair in (own, wheels, lidar(m))], "b")).info()
+    assert np.allclose(found.rig.ego_from_lidar["points"][:3, 3], [0, 0, 0.1])
+    assert found.notes["frames"] == "ego is the bag's frame 'os'"
+
+
 @pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0, 0.0), (np.nan, 0.0, 0.0, 1.0)])
 def test_a_transform_that_is_none_is_told(bags, ros, turn):
     m = bags.messages(ros)
