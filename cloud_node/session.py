@@ -229,7 +229,7 @@ class Session:
                 now_ns = self._sessions.clock.wall_ns()
                 report = DeviceReport(self._hello.device, self._hello.epoch, now_ns, counts)
                 self._sessions.fleet.reported(report.device, message, now_ns)
-                self._sessions.journal.store_report(report).add_done_callback(_report_stored)
+                self._sessions.journal.store_report(report)
             case _:
                 raise ProtocolError(f"a second {type(message).__name__} on one stream")
 
@@ -253,8 +253,3 @@ def check_identity(peer: Peer, device: str) -> None:
     if peer.identities is not None and device not in peer.identities:
         names = ", ".join(sorted(peer.identities)) or "nobody"
         raise ProtocolError(f"device {device} shows a certificate of {names}")
-
-
-def _report_stored(stored: asyncio.Future[None]) -> None:
-    """A report that cannot be kept is no reason to end a stream: the next one replaces it."""
-    stored.exception()

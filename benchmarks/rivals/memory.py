@@ -24,7 +24,7 @@ class MemoryLedger:
         """See `Ledger`."""
         return [self._kept.setdefault(outcome.item, outcome) for outcome in outcomes]
 
-    def store_report(self, report: DeviceReport) -> None:
+    def store_reports(self, reports: Sequence[DeviceReport]) -> None:
         """Not kept."""
 
     def record_correction(self, correction: Correction) -> None:
