@@ -305,9 +305,13 @@ class Lane:
             self._show()
 
     def _learn(self, batch: _Reviewed) -> None:
-        batch.worker.failing = all(isinstance(result, Failed) for result in batch.results)
-        if not batch.worker.failing:
-            self._crew.learn(batch.worker, batch.tokens, batch.duration_ns)
+        """Rows that could not be prepared tell nothing of the reviewer, and cost nothing."""
+        rows = zip(batch.jobs, batch.results, strict=True)
+        scored = [(job, result) for job, result in rows if not isinstance(result, Poisoned) or result.scored]
+        if scored:
+            batch.worker.failing = all(isinstance(result, Failed) for _, result in scored)
+            if not batch.worker.failing:
+                self._crew.learn(batch.worker, sum(job.tokens for job, _ in scored), batch.duration_ns)
         for job in batch.jobs:
             job.review_ns += batch.duration_ns
         self._metrics.batch_items.observe(len(batch.jobs))

@@ -30,9 +30,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Poisoned:
-    """The row can never be reviewed."""
+    """The row can never be reviewed; `scored` is False when its evidence could not even be made a row."""
 
     reason: str
+    scored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class BatchReviewer:
             return _blamed(evidence.item, error)
         except Exception as error:  # noqa: BLE001 whatever one row does to the reviewer, its batch mates are answered
             _log.exception("%s cannot prepare %s", self.reviewer.name, evidence.item)
-            return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})")
+            return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})", scored=False)
 
     def _score(self, rows: Sequence[PreparedItem]) -> dict[ItemId, RowResult]:
         if not rows:
@@ -164,5 +165,5 @@ def _judged(result: RowResult) -> RowResult:
 
 
 def _blamed(item: ItemId, error: FusionError) -> Poisoned:
-    """The row is at fault, and its reason names it."""
-    return Poisoned(str(error) if str(item) in str(error) else f"{item}: {error}")
+    """The evidence is at fault, and its reason names it."""
+    return Poisoned(str(error) if str(item) in str(error) else f"{item}: {error}", scored=False)
