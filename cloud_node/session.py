@@ -66,6 +66,7 @@ class Sessions:
         self.clock = clock
         self.metrics = metrics
         self.fleet = Fleet()
+        self.leaving = False
         self._by_device: dict[str, Session] = {}
 
     async def serve(self, messages: AsyncIterator[DeviceMessage], send: Send, peer: Peer) -> None:
@@ -97,9 +98,11 @@ class Sessions:
         self.metrics.device_lag.set(longest_lag_s(rows))
 
     def announce_drain(self) -> None:
-        """Tell every device that the service goes away."""
+        """Tell every device that the service goes away; one that waits for its Welcome is told right after it."""
+        self.leaving = True
         for session in self._by_device.values():
-            session.push(Draining())
+            if session.welcomed:
+                session.push(Draining())
 
     def end_all(self) -> None:
         """End every stream in order, after what is already on its way."""
@@ -146,6 +149,7 @@ class Session:
 
     def __init__(self, sessions: Sessions, hello: Hello) -> None:
         self.ended = "cut"
+        self.welcomed = False
         self._sessions = sessions
         self._hello = hello
         self._hello_ns = sessions.clock.wall_ns()
@@ -177,7 +181,13 @@ class Session:
 
     async def run(self, messages: AsyncIterator[DeviceMessage], send: Send) -> None:
         """Welcome, then read and write until either side ends; the reader always runs. Raises what ended it early."""
-        self.push(await self._welcome())
+        welcome = await self._welcome()
+        if self._over:
+            raise self._error or UnavailableError("the service is draining; connect again")
+        self.push(welcome)
+        self.welcomed = True
+        if self._sessions.leaving:
+            self.push(Draining())
         reader = asyncio.create_task(self._read(messages))
         reader.add_done_callback(lambda _: self.end(None, "broken"))
         self._writer = asyncio.create_task(self._write(send))
