@@ -27,6 +27,9 @@ class MemoryLedger:
     def store_reports(self, reports: Sequence[DeviceReport]) -> None:
         """Not kept."""
 
+    def probe(self) -> None:
+        """It can always be written."""
+
     def record_correction(self, correction: Correction) -> None:
         """Not kept."""
 

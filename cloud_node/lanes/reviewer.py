@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from cloud_node.lanes.warmup import example_of
 from fusion.errors import EvidenceError, FusionError, UnavailableError
 from fusion.review import LostError, PreparedItem, Reviewer, RowsError, check_answers
 from fusion.review.rationale import CarryOn, Explains, plain
@@ -52,7 +53,7 @@ RowResult: TypeAlias = Scored | Poisoned | Failed
 
 
 class Memory:
-    """What is remembered from batch to batch: the witness.
+    """What is remembered from batch to batch: the witness, and the last row that failed where none was scored well.
 
     Replicas share one, from several threads: a row that one scored well is a witness for all, so a replica that never
     worked is told from poison.
@@ -61,6 +62,8 @@ class Memory:
     def __init__(self) -> None:
         self.witness: PreparedItem | None = None
         """The last row that was scored well; None while there was none."""
+
+        self.failed: PreparedItem | None = None
 
     def testify(self, row: PreparedItem) -> None:
         """`row` was scored well."""
@@ -112,6 +115,18 @@ class BatchReviewer:
             _log.exception("%s cannot prepare %s", self.reviewer.name, evidence.item)
             return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})", scored=False)
 
+    def answers_again(self) -> bool:
+        """Whether it scores the witness; where there is none, a made-up row or else the last that failed."""
+        row = self.memory.witness or self._made_up() or self.memory.failed
+        return row is not None and self._scores(row)
+
+    def _made_up(self) -> PreparedItem | None:
+        try:
+            example = example_of(self.reviewer, 0)
+            return None if example is None else self.reviewer.prepare(example)
+        except Exception:  # noqa: BLE001 a reviewer that fails may fail at this too
+            return None
+
     def _score(self, rows: Sequence[PreparedItem]) -> dict[ItemId, RowResult]:
         if not rows:
             return {}
@@ -149,14 +164,18 @@ class BatchReviewer:
         good = [row for row in rows if isinstance(results[row.item], Scored)]
         if good:
             self.memory.testify(good[0])
+        else:
+            self.memory.failed = rows[-1] if rows else self.memory.failed
         if not any(isinstance(result, Failed) and not result.away for result in results.values()):
             return results
         sound = bool(good) or self._witness_stands()
         return {item: _judged(result) if sound else result for item, result in results.items()}
 
     def _witness_stands(self) -> bool:
-        witness = self.memory.witness
-        return witness is not None and isinstance(self._score([witness])[witness.item], Scored)
+        return self.memory.witness is not None and self._scores(self.memory.witness)
+
+    def _scores(self, row: PreparedItem) -> bool:
+        return isinstance(self._score([row])[row.item], Scored)
 
 
 def _judged(result: RowResult) -> RowResult:

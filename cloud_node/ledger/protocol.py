@@ -26,6 +26,9 @@ class Ledger(Protocol):
     def store_reports(self, reports: Sequence[DeviceReport]) -> None:
         """Keep devices' totals in one durable transaction; an earlier report of the same epoch is replaced."""
 
+    def probe(self) -> None:
+        """Write durably, and leave nothing: where that fails, so would a `store`."""
+
     def record_correction(self, correction: Correction) -> None:
         """Keep what a person says, after what was said before; the very same correction is kept once.
 

@@ -35,6 +35,10 @@ class FakeLedger:
         self.find([outcome.item for outcome in outcomes])
         return outcomes
 
+    def probe(self):
+        if self.error is not None:
+            raise self.error
+
     def store_reports(self, reports):
         self.reports.append(list(reports))
         if any(report.device in self.bad for report in reports):
@@ -153,3 +157,45 @@ def test_reports_are_stored_soon_without_anybody_waiting():
 
     asyncio.run(run())
     assert ledger.reports == [[report("cart-1", 1)], [report("cart-1", 2)]]
+
+
+@pytest.mark.parametrize("error", [SpoolError("disk full"), AwayError("no answer within 15 s")], ids=["full", "away"])
+def test_a_ledger_that_works_again_is_noticed_though_nobody_asks(monkeypatch, error):
+    monkeypatch.setattr("cloud_node.journal.PROBE_S", 0.05)
+    ledger = FakeLedger(error)
+
+    async def run():
+        journal = Journal(ledger, Metrics())
+        running = asyncio.create_task(journal.run())
+        with pytest.raises(SpoolError):
+            await journal.store(Outcome(item(1), ItemState.SHED, ""))
+        await asyncio.sleep(0.3)
+        assert journal.failing
+        ledger.error = None
+        async with asyncio.timeout(30):
+            while journal.failing:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        journal.close()
+
+    asyncio.run(run())
+
+
+def test_any_write_shows_that_a_ledger_works_again():
+    ledger = FakeLedger(SpoolError("disk full"))
+
+    async def run():
+        journal = Journal(ledger, Metrics())
+        running = asyncio.create_task(journal.run())
+        with pytest.raises(SpoolError):
+            await journal.store(Outcome(item(1), ItemState.SHED, ""))
+        ledger.error = None
+        await journal.find(item(1))
+        assert journal.failing, "a look-up shows nothing of writes"
+        journal.store_report(report("cart-1", 1))
+        await journal.flush()
+        assert not journal.failing
+        running.cancel()
+        journal.close()
+
+    asyncio.run(run())

@@ -48,7 +48,7 @@ def review(yard):
         lane = Lane(reviewer, BatchSettings(max_delay_ms=200), pool, clock, Metrics())
         results = asyncio.Queue()
         events = LaneEvents(lambda _: None, lambda rows: [results.put_nowait(row) for row in rows], lambda *_: None)
-        tasks = [asyncio.create_task(lane.run(events))]
+        tasks = [asyncio.create_task(part) for part in (lane.run(events), lane.retry())]
 
         async def ask(*evidence):
             for one in evidence:
@@ -95,5 +95,26 @@ def test_rows_that_could_not_be_prepared_do_not_make_a_broken_reviewer_well(revi
                 results = await ask(*evidence)
                 assert all(isinstance(result, Failed) for n, result in results.items() if n % 2 == 0)
                 assert lane.failing
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("worked", [True, False], ids=["it worked before", "it never worked"])
+def test_a_reviewer_that_answers_again_is_noticed_though_nothing_comes(review, make_evidence, monkeypatch, worked):
+    monkeypatch.setattr("cloud_node.lanes.retrial.RETRY_S", 0.05)
+
+    async def run():
+        async with review() as (lane, ask):
+            if worked:
+                await ask(make_evidence(2))
+            Careful.broken = True
+            await ask(make_evidence(4))
+            await asyncio.sleep(0.5)
+            assert lane.failing
+            Careful.broken = False
+            async with asyncio.timeout(30):
+                while lane.failing:
+                    await asyncio.sleep(0.01)
+            assert isinstance((await ask(make_evidence(4)))[4], Scored)
 
     asyncio.run(run())

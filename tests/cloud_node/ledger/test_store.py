@@ -148,6 +148,15 @@ def test_a_later_report_replaces_the_earlier(ledger, reader):
     assert reader.reports() == [other, last]
 
 
+def test_a_probe_leaves_nothing_and_fails_where_nothing_can_be_written(place, ledger, reader):
+    ledger.probe()
+    ledger.probe()
+    assert reader.reports() == []
+    place.execute("DROP TABLE reports")
+    with pytest.raises(SpoolError, match="cannot be written"):
+        ledger.probe()
+
+
 def test_the_highest_item_of_an_epoch_is_acknowledged(ledger, item, outcome):
     assert ledger.last_acknowledged("cart-1", "0" * 16) is None
     ledger.store([outcome(item(2, 1)), outcome(item(2, 3)), outcome(item(1, 7)), outcome(item(9, device="cart-2"))])
