@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cloud_node.ledger import AwayError, Correction, DeviceReport, Ledger
@@ -16,15 +17,25 @@ from fusion.errors import FusionError, SpoolError
 from fusion.types import ItemId
 
 MAX_GROUP = 256
+REPORTS_S = 0.25
+"""For so long reports of devices gather before they are stored together; nobody waits for one."""
+
+PROBE_S = 5.0
+"""A ledger that fails is written to so often where nothing else is."""
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """What to do with the ledger: find an item, store an outcome, or anything else, one at a time."""
+    """What to do with the ledger: find an item, store an outcome, a report or all that wait, or anything else, one at
+    a time. `writes` is whether success shows that the ledger can be written.
+    """
 
     future: asyncio.Future[Any]
     item: ItemId | None = None
     outcome: Outcome | None = None
+    report: DeviceReport | None = None
+    all_reports: bool = False
+    writes: bool = False
     action: Callable[[Ledger], object] | None = None
     result: object = None
 
@@ -39,8 +50,10 @@ class Journal:
         self._ledger = ledger
         self._metrics = metrics
         self._requests: asyncio.Queue[_Request] = asyncio.Queue()
+        self._reports: dict[tuple[str, str], DeviceReport] = {}
         self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._refusing = self._missed = False
+        self._tried_s = 0.0
         self._away: AwayError | None = None
 
     @property
@@ -54,11 +67,15 @@ class Journal:
 
     def store(self, outcome: Outcome) -> asyncio.Future[Outcome]:
         """Store durably; the future holds what the ledger then says about the item, or a `SpoolError`."""
-        return self._ask(outcome=outcome)
+        return self._ask(outcome=outcome, writes=True)
 
-    def store_report(self, report: DeviceReport) -> asyncio.Future[None]:
-        """Keep a device's totals."""
-        return self._ask(action=lambda ledger: ledger.store_report(report))
+    def store_report(self, report: DeviceReport) -> None:
+        """Keep a device's totals, soon. Of an epoch's reports only the newest waits; one that cannot be stored is
+        dropped, since the next replaces it.
+        """
+        if not self._reports:
+            asyncio.get_running_loop().call_later(REPORTS_S, partial(self._ask, all_reports=True))
+        self._reports[report.device, report.epoch] = report
 
     def last_acknowledged(self, device: str, epoch: str) -> asyncio.Future[ItemId | None]:
         """The highest item of the device's epoch with an outcome."""
@@ -66,22 +83,26 @@ class Journal:
 
     def record_correction(self, correction: Correction) -> asyncio.Future[None]:
         """Keep what a person says; the future may also hold an `InputError`: there is no such outcome."""
-        return self._ask(action=lambda ledger: ledger.record_correction(correction))
+        return self._ask(action=lambda ledger: ledger.record_correction(correction), writes=True)
 
     async def run(self) -> None:
         """Serve requests until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            group = [await self._requests.get()]
+            group = [await self._next()]
             while len(group) < MAX_GROUP and not self._requests.empty():
                 group.append(self._requests.get_nowait())
-            await loop.run_in_executor(self._thread, self._perform, group)
+            await loop.run_in_executor(self._thread, self._perform, [*group, *self._reports_due(group)])
+            if self._missed or any(request.writes for request in group):
+                self._tried_s = loop.time()
             for request in group:
                 _settle(request)
                 self._requests.task_done()
 
     async def flush(self) -> None:
         """Wait until everything asked so far is done."""
+        if self._reports:
+            self._ask(all_reports=True)
         await self._requests.join()
 
     def close(self) -> None:
@@ -94,6 +115,26 @@ class Journal:
         self._requests.put_nowait(request)
         return request.future
 
+    async def _next(self) -> _Request:
+        """The next request. While the ledger fails and nobody writes, one to find out whether it still does."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._tried_s + PROBE_S if self.failing else None):
+                    return await self._requests.get()
+            except TimeoutError:
+                probe = self._ask(action=lambda ledger: ledger.probe(), writes=True)
+                probe.add_done_callback(lambda done: done.exception())
+
+    def _reports_due(self, group: Sequence[_Request]) -> list[_Request]:
+        """One request for each report that waits, when `group` holds one for all."""
+        if not any(request.all_reports for request in group):
+            return []
+        reports, self._reports = self._reports, {}
+        return [
+            _Request(asyncio.get_running_loop().create_future(), report=report, writes=True)
+            for report in reports.values()
+        ]
+
     def _perform(self, group: Sequence[_Request]) -> None:
         """In the ledger's thread. A failure becomes a request's result; a ledger that is away is asked once."""
         self._away = None
@@ -104,17 +145,25 @@ class Journal:
             self._answer(stores, self._store)
             self._metrics.commit_seconds.observe(time.perf_counter() - began)
             self._metrics.commit_rows.observe(len(stores))
-            self._refusing = isinstance(stores[0].result, SpoolError)
         for request in group:
             if request.action is not None:
                 self._answer([request], self._act)
+        self._answer([request for request in group if request.report is not None], self._store_reports)
         self._missed = self._away is not None
+        if stores:
+            self._refusing = isinstance(stores[0].result, SpoolError)
+        elif any(request.writes and not isinstance(request.result, FusionError) for request in group):
+            self._refusing = False
 
     def _find(self, requests: Sequence[_Request]) -> Sequence[object]:
         return self._ledger.find([request.item for request in requests if request.item is not None])
 
     def _store(self, requests: Sequence[_Request]) -> Sequence[object]:
         return self._ledger.store([request.outcome for request in requests if request.outcome is not None])
+
+    def _store_reports(self, requests: Sequence[_Request]) -> Sequence[object]:
+        self._ledger.store_reports([request.report for request in requests if request.report is not None])
+        return [None] * len(requests)
 
     def _act(self, requests: Sequence[_Request]) -> Sequence[object]:
         return [request.action(self._ledger) for request in requests if request.action is not None]

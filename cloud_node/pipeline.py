@@ -88,7 +88,7 @@ class Pipeline:
     async def run(self) -> None:
         """Run the ledger's writer and every lane; ends only by being cancelled or by a defect."""
         events = LaneEvents(self._expired, self._done, self._explained)
-        lanes = [part for lane in self._lanes.values() for part in (lane.run(events), lane.scale())]
+        lanes = [part for lane in self._lanes.values() for part in (lane.run(events), lane.scale(), lane.retry())]
         await asyncio.gather(self._journal.run(), self._defect, *lanes)
 
     @property

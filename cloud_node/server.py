@@ -7,7 +7,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -27,6 +27,7 @@ from cloud_node.pipeline import Pipeline
 from cloud_node.probes import probes
 from cloud_node.roster import Roster
 from cloud_node.session import Sessions, check_identity
+from cloud_node.threads import DaemonThreads
 from fusion.clock import Clock, SystemClock
 from fusion.review import Reviewer, load_reviewer, replicated, waits_elsewhere
 from fusion.tracing import Tracer, open_tracer
@@ -224,7 +225,7 @@ class CloudService:
         if not task.cancelled() and not self._failed.done():
             self._failed.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended by itself"))
 
-    async def _load(self, executor: ThreadPoolExecutor) -> list[Reviewer]:
+    async def _load(self, executor: Executor) -> list[Reviewer]:
         loop, loaded = asyncio.get_running_loop(), list[Reviewer]()
         try:
             for name in self.settings.reviewers:
@@ -252,9 +253,10 @@ def _executor_of(reviewer: Reviewer, here: Executor, stack: contextlib.AsyncExit
     return _thread(stack) if waits_elsewhere(reviewer) else here
 
 
-def _thread(stack: contextlib.AsyncExitStack, threads: int = 1) -> ThreadPoolExecutor:
-    executor = ThreadPoolExecutor(threads, "review")
-    stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+def _thread(stack: contextlib.AsyncExitStack, threads: int = 1) -> Executor:
+    """Threads whose last reviews are waited for a while in the end; one that hangs keeps no process alive."""
+    executor = DaemonThreads(threads, "review")
+    stack.push_async_callback(asyncio.to_thread, executor.end, STOP_GRACE_S)
     return executor
 
 

@@ -66,6 +66,7 @@ class Sessions:
         self.clock = clock
         self.metrics = metrics
         self.fleet = Fleet()
+        self.leaving = False
         self._by_device: dict[str, Session] = {}
 
     async def serve(self, messages: AsyncIterator[DeviceMessage], send: Send, peer: Peer) -> None:
@@ -97,9 +98,11 @@ class Sessions:
         self.metrics.device_lag.set(longest_lag_s(rows))
 
     def announce_drain(self) -> None:
-        """Tell every device that the service goes away."""
+        """Tell every device that the service goes away; one that waits for its Welcome is told right after it."""
+        self.leaving = True
         for session in self._by_device.values():
-            session.push(Draining())
+            if session.welcomed:
+                session.push(Draining())
 
     def end_all(self) -> None:
         """End every stream in order, after what is already on its way."""
@@ -146,6 +149,7 @@ class Session:
 
     def __init__(self, sessions: Sessions, hello: Hello) -> None:
         self.ended = "cut"
+        self.welcomed = False
         self._sessions = sessions
         self._hello = hello
         self._hello_ns = sessions.clock.wall_ns()
@@ -177,7 +181,13 @@ class Session:
 
     async def run(self, messages: AsyncIterator[DeviceMessage], send: Send) -> None:
         """Welcome, then read and write until either side ends; the reader always runs. Raises what ended it early."""
-        self.push(await self._welcome())
+        welcome = await self._welcome()
+        if self._over:
+            raise self._error or UnavailableError("the service is draining; connect again")
+        self.push(welcome)
+        self.welcomed = True
+        if self._sessions.leaving:
+            self.push(Draining())
         reader = asyncio.create_task(self._read(messages))
         reader.add_done_callback(lambda _: self.end(None, "broken"))
         self._writer = asyncio.create_task(self._write(send))
@@ -229,7 +239,7 @@ class Session:
                 now_ns = self._sessions.clock.wall_ns()
                 report = DeviceReport(self._hello.device, self._hello.epoch, now_ns, counts)
                 self._sessions.fleet.reported(report.device, message, now_ns)
-                self._sessions.journal.store_report(report).add_done_callback(_report_stored)
+                self._sessions.journal.store_report(report)
             case _:
                 raise ProtocolError(f"a second {type(message).__name__} on one stream")
 
@@ -253,8 +263,3 @@ def check_identity(peer: Peer, device: str) -> None:
     if peer.identities is not None and device not in peer.identities:
         names = ", ".join(sorted(peer.identities)) or "nobody"
         raise ProtocolError(f"device {device} shows a certificate of {names}")
-
-
-def _report_stored(stored: asyncio.Future[None]) -> None:
-    """A report that cannot be kept is no reason to end a stream: the next one replaces it."""
-    stored.exception()

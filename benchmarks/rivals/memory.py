@@ -24,8 +24,11 @@ class MemoryLedger:
         """See `Ledger`."""
         return [self._kept.setdefault(outcome.item, outcome) for outcome in outcomes]
 
-    def store_report(self, report: DeviceReport) -> None:
+    def store_reports(self, reports: Sequence[DeviceReport]) -> None:
         """Not kept."""
+
+    def probe(self) -> None:
+        """It can always be written."""
 
     def record_correction(self, correction: Correction) -> None:
         """Not kept."""

@@ -9,11 +9,12 @@ given up is not decoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from cloud_node.job import Job
 from cloud_node.lanes.reviewer import Poisoned
+from cloud_node.threads import DaemonThreads
 from fusion.review import PreparedItem, Reviewer, replicated, scores_here
 from fusion.types import Evidence, ItemId
 
@@ -32,7 +33,7 @@ class Ahead:
     def __init__(self, prepare: Callable[[Evidence], Row], most: int) -> None:
         self._prepare, self._most = prepare, most
         self._begun: dict[ItemId, _Begun] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._thread = DaemonThreads(1, "prepare")
 
     def begin(self, job: Job) -> None:
         """Prepare the row of a waiting job, if there is room."""

@@ -65,7 +65,7 @@ class Arrivals:
     async def _warm_up(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         timed: list[TimedBatch] = await loop.run_in_executor(
-            self._executor, warm_up, worker.reviewer, self._settings, self._clock
+            self._executor, warm_up, worker.reviewer, self._settings, self._clock, worker.batch_reviewer.memory.testify
         )
         for batch in timed:
             self._crew.learn(worker, batch.tokens, batch.duration_ns)

@@ -19,6 +19,7 @@ from cloud_node.lanes.cost import CostModel, Slip
 from cloud_node.lanes.crew import Crew, Worker
 from cloud_node.lanes.explainer import Explainer, How, Wanted, Written
 from cloud_node.lanes.lost import Losses
+from cloud_node.lanes.retrial import Retrial
 from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, RowResult
 from cloud_node.lanes.scaling import Scaler
 from cloud_node.metrics import Metrics
@@ -84,6 +85,7 @@ class Lane:
         self._flying: set[asyncio.Task[_Reviewed]] = set()
         self._landed: list[asyncio.Task[_Reviewed]] = []
         self._arrivals = Arrivals(self._crew, settings, executor, clock, self._news.set)
+        self._retrial = Retrial(self._crew, executor, clock, lambda: not self._jobs, self._news.set)
 
     @property
     def cost(self) -> CostModel:
@@ -186,6 +188,10 @@ class Lane:
             self._arrivals.cancel()
             if self._ahead:
                 self._ahead.close()
+
+    async def retry(self) -> None:
+        """Find out whether a reviewer that fails answers again, until cancelled."""
+        await self._retrial.run()
 
     async def scale(self) -> None:
         """Keep as many replicas as the queue asks for, until cancelled; ends at once where the number is fixed."""
@@ -305,9 +311,13 @@ class Lane:
             self._show()
 
     def _learn(self, batch: _Reviewed) -> None:
-        batch.worker.failing = all(isinstance(result, Failed) for result in batch.results)
-        if not batch.worker.failing:
-            self._crew.learn(batch.worker, batch.tokens, batch.duration_ns)
+        """Rows that could not be prepared tell nothing of the reviewer, and cost nothing."""
+        rows = zip(batch.jobs, batch.results, strict=True)
+        scored = [(job, result) for job, result in rows if not isinstance(result, Poisoned) or result.scored]
+        if scored:
+            batch.worker.failing = all(isinstance(result, Failed) for _, result in scored)
+            if not batch.worker.failing:
+                self._crew.learn(batch.worker, sum(job.tokens for job, _ in scored), batch.duration_ns)
         for job in batch.jobs:
             job.review_ns += batch.duration_ns
         self._metrics.batch_items.observe(len(batch.jobs))

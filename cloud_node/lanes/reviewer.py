@@ -2,26 +2,22 @@
 
 A row that cannot be prepared never reaches the batch. When a forward fails, the batch is halved until the failing
 rows stand alone, unless the reviewer says itself which they are (`RowsError`). Whether such a row is poison or the
-reviewer itself is broken is settled by a witness, the last row that was scored well: if that fails too, nobody is to
-blame but the reviewer, and the rows may come again.
+reviewer itself is broken is settled by a witness, the last row that was scored well: if that fails too, or no row ever
+was, nobody is to blame but the reviewer, and the rows may come again.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from cloud_node.lanes.warmup import example_of
 from fusion.errors import EvidenceError, FusionError, UnavailableError
 from fusion.review import LostError, PreparedItem, Reviewer, RowsError, check_answers
 from fusion.review.rationale import CarryOn, Explains, plain
 from fusion.types import Evidence, ItemId, SlotAnswer
-
-MAX_STRIKES = 3
-"""A row that failed so often while no row ever succeeded is taken for poison."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +31,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Poisoned:
-    """The row can never be reviewed."""
+    """The row can never be reviewed; `scored` is False when its evidence could not even be made a row."""
 
     reason: str
+    scored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +53,21 @@ RowResult: TypeAlias = Scored | Poisoned | Failed
 
 
 class Memory:
-    """What is remembered from batch to batch: the witness, and rows that failed while there was none.
+    """What is remembered from batch to batch: the witness, and the last row that failed where none was scored well.
 
     Replicas share one, from several threads: a row that one scored well is a witness for all, so a replica that never
     worked is told from poison.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._witness: PreparedItem | None = None
-        self._strikes: Counter[ItemId] = Counter()
+        self.witness: PreparedItem | None = None
+        """The last row that was scored well; None while there was none."""
 
-    @property
-    def witness(self) -> PreparedItem | None:
-        """The last row that was scored well."""
-        return self._witness
+        self.failed: PreparedItem | None = None
 
     def testify(self, row: PreparedItem) -> None:
         """`row` was scored well."""
-        with self._lock:
-            self._witness = row
-            self._strikes.clear()
-
-    def is_poison(self, item: ItemId, *, sound: bool) -> bool:
-        """Count a failure of `item`, and judge it by whether the reviewer is known to be `sound`."""
-        with self._lock:
-            self._strikes[item] += 1
-            struck_out = self._witness is None and self._strikes[item] >= MAX_STRIKES
-            if not (sound or struck_out):
-                return False
-            del self._strikes[item]
-            return True
+        self.witness = row
 
 
 class BatchReviewer:
@@ -94,7 +75,7 @@ class BatchReviewer:
 
     def __init__(self, reviewer: Reviewer, memory: Memory | None = None) -> None:
         self.reviewer = reviewer
-        self._memory = memory or Memory()
+        self.memory = memory or Memory()
 
     def price(self, evidence: Evidence, most: int) -> int:
         """Tokens of a review, at most `most`; raises `EvidenceError` for what the reviewer cannot price."""
@@ -132,7 +113,19 @@ class BatchReviewer:
             return _blamed(evidence.item, error)
         except Exception as error:  # noqa: BLE001 whatever one row does to the reviewer, its batch mates are answered
             _log.exception("%s cannot prepare %s", self.reviewer.name, evidence.item)
-            return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})")
+            return Poisoned(f"{evidence.item}: the reviewer cannot prepare it ({type(error).__name__})", scored=False)
+
+    def answers_again(self) -> bool:
+        """Whether it scores the witness; where there is none, a made-up row or else the last that failed."""
+        row = self.memory.witness or self._made_up() or self.memory.failed
+        return row is not None and self._scores(row)
+
+    def _made_up(self) -> PreparedItem | None:
+        try:
+            example = example_of(self.reviewer, 0)
+            return None if example is None else self.reviewer.prepare(example)
+        except Exception:  # noqa: BLE001 a reviewer that fails may fail at this too
+            return None
 
     def _score(self, rows: Sequence[PreparedItem]) -> dict[ItemId, RowResult]:
         if not rows:
@@ -170,22 +163,26 @@ class BatchReviewer:
         """Tell poison from a broken reviewer."""
         good = [row for row in rows if isinstance(results[row.item], Scored)]
         if good:
-            self._memory.testify(good[0])
+            self.memory.testify(good[0])
+        else:
+            self.memory.failed = rows[-1] if rows else self.memory.failed
         if not any(isinstance(result, Failed) and not result.away for result in results.values()):
             return results
         sound = bool(good) or self._witness_stands()
-        return {item: self._judge(item, result, sound=sound) for item, result in results.items()}
+        return {item: _judged(result) if sound else result for item, result in results.items()}
 
     def _witness_stands(self) -> bool:
-        witness = self._memory.witness
-        return witness is not None and isinstance(self._score([witness])[witness.item], Scored)
+        return self.memory.witness is not None and self._scores(self.memory.witness)
 
-    def _judge(self, item: ItemId, result: RowResult, *, sound: bool) -> RowResult:
-        if not isinstance(result, Failed) or result.away or not self._memory.is_poison(item, sound=sound):
-            return result
-        return Poisoned(result.reason)
+    def _scores(self, row: PreparedItem) -> bool:
+        return isinstance(self._score([row])[row.item], Scored)
+
+
+def _judged(result: RowResult) -> RowResult:
+    """Of a reviewer that is sound: who fails is poison."""
+    return Poisoned(result.reason) if isinstance(result, Failed) and not result.away else result
 
 
 def _blamed(item: ItemId, error: FusionError) -> Poisoned:
-    """The row is at fault, and its reason names it."""
-    return Poisoned(str(error) if str(item) in str(error) else f"{item}: {error}")
+    """The evidence is at fault, and its reason names it."""
+    return Poisoned(str(error) if str(item) in str(error) else f"{item}: {error}", scored=False)

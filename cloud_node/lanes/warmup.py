@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cloud_node.config import BatchSettings
 from fusion.clock import Clock
 from fusion.codec.synthetic import synthetic_profile
 from fusion.errors import FusionError, ModelError, UnavailableError
-from fusion.review import ANY_PROFILE, Reviewer, RowsError, check_answers, waits_elsewhere
+from fusion.review import ANY_PROFILE, PreparedItem, Reviewer, RowsError, check_answers, waits_elsewhere
 from fusion.review.synthetic import synthetic_evidence
 from fusion.types import Evidence
 
@@ -41,8 +41,14 @@ def example_of(reviewer: Reviewer, seed: int) -> Evidence | None:
     return synthetic_evidence(reviewer.task, profile, seed, pixels=True)[0]
 
 
-def warm_up(reviewer: Reviewer, settings: BatchSettings, clock: Clock) -> list[TimedBatch]:
-    """Score batches of 1, 2, 4, ... made-up items, each twice; the second counts.
+def warm_up(
+    reviewer: Reviewer,
+    settings: BatchSettings,
+    clock: Clock,
+    answered: Callable[[PreparedItem], None] = lambda _: None,
+) -> list[TimedBatch]:
+    """Score batches of 1, 2, 4, ... made-up items, each twice; the second counts. `answered` is given a row of each
+    batch that was answered.
 
     Ends at the limits of a batch, or after one that took a second. Nothing is done with a reviewer that asks another
     machine or for which nobody knows an item, and no more with one whose machine turns out to be away. Raises
@@ -54,7 +60,7 @@ def warm_up(reviewer: Reviewer, settings: BatchSettings, clock: Clock) -> list[T
     rows = [first]
     try:
         while len(rows) <= settings.items and (tokens := sum(map(reviewer.cost, rows))) <= settings.tokens:
-            _score(reviewer, rows)
+            answered(_score(reviewer, rows))
             began_ns = clock.monotonic_ns()
             _score(reviewer, rows)
             timed.append(TimedBatch(len(rows), tokens, clock.monotonic_ns() - began_ns))
@@ -77,9 +83,12 @@ def _away(error: Exception) -> bool:
     return isinstance(error, UnavailableError)
 
 
-def _score(reviewer: Reviewer, rows: Sequence[Evidence]) -> None:
-    answers = reviewer.score([reviewer.prepare(row) for row in rows])
+def _score(reviewer: Reviewer, rows: Sequence[Evidence]) -> PreparedItem:
+    """The first of `rows`, which were answered well."""
+    prepared = [reviewer.prepare(row) for row in rows]
+    answers = reviewer.score(prepared)
     if len(answers) != len(rows):
         raise ModelError(f"{len(answers)} answers to {len(rows)} rows")
     for answer in answers:
         check_answers(reviewer.task, answer)
+    return prepared[0]

@@ -23,8 +23,11 @@ class Ledger(Protocol):
     def store(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Store all in one durable transaction; of an item that is already there, the stored outcome is returned."""
 
-    def store_report(self, report: DeviceReport) -> None:
-        """Keep a device's totals; an older report of the same epoch is replaced."""
+    def store_reports(self, reports: Sequence[DeviceReport]) -> None:
+        """Keep devices' totals in one durable transaction; an earlier report of the same epoch is replaced."""
+
+    def probe(self) -> None:
+        """Write durably, and leave nothing: where that fails, so would a `store`."""
 
     def record_correction(self, correction: Correction) -> None:
         """Keep what a person says, after what was said before; the very same correction is kept once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from cloud_node.ledger.database import Database
 from cloud_node.ledger.reader import SqlReader, is_item
@@ -14,7 +14,7 @@ from cloud_node.ledger.tables import CORRECTIONS, OUTCOMES, REPORTS
 from cloud_node.ledger.values import Correction, DeviceReport
 from cloud_node.outcome import Outcome
 from fusion.errors import InputError, SpoolError
-from fusion.types import ItemId, SampleId
+from fusion.types import ItemId, LedgerCounts, SampleId
 
 
 class SqlLedger(ABC):
@@ -52,14 +52,23 @@ class SqlLedger(ABC):
         stored |= found
         return [stored[outcome.item] for outcome in outcomes]
 
-    def store_report(self, report: DeviceReport) -> None:
-        """See `Ledger.store_report`."""
-        row = report_row(report)
-        statement = self._database.upsert(REPORTS).on_conflict_do_update(
-            index_elements=[REPORTS.c.device, REPORTS.c.epoch], set_=row
-        )
+    def store_reports(self, reports: Sequence[DeviceReport]) -> None:
+        """See `Ledger.store_reports`. In the order of devices, so that two services never wait for each other."""
+        rows = [report_row(report) for report in sorted(reports, key=lambda one: (one.device, one.epoch))]
+        if not rows:
+            return
+        statement = self._database.upsert(REPORTS)
+        key = REPORTS.c.device, REPORTS.c.epoch
+        told = {column.name: statement.excluded[column.name] for column in REPORTS.c if column not in key}
         with self._database.transaction("written") as connection:
-            connection.execute(statement, row)
+            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=told), rows)
+
+    def probe(self) -> None:
+        """See `Ledger.probe`. A report of nobody is written and deleted in one transaction."""
+        nobody = report_row(DeviceReport("", "", 0, LedgerCounts(0, 0, {})))
+        with self._database.transaction("written") as connection:
+            connection.execute(self._database.upsert(REPORTS).on_conflict_do_nothing(), nobody)
+            connection.execute(delete(REPORTS).where(REPORTS.c.device == "", REPORTS.c.epoch == ""))
 
     def record_correction(self, correction: Correction) -> None:
         """See `Ledger.record_correction`. The outcome is locked, so that corrections get their ids in turn."""

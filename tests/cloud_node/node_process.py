@@ -15,18 +15,18 @@ PROGRAM = str(Path(sys.executable).with_name("cloud-node"))
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def command(ledger, *overrides):
-    """Its command line."""
+def command(ledger, *overrides, program=(PROGRAM,)):
+    """Its command line; `program` is what stands for `cloud-node`."""
     sets = ["listen=127.0.0.1:0", 'reviewers=["fixed:yard"]', f"ledger={ledger}", "review.pixel_timeout_ms=0"]
-    return [PROGRAM, "serve", *(part for one in (*sets, *overrides) for part in ("--set", one))]
+    return [*program, "serve", *(part for one in (*sets, *overrides) for part in ("--set", one))]
 
 
 @contextlib.asynccontextmanager
-async def node(ledger, *overrides):
+async def node(ledger, *overrides, program=(PROGRAM,)):
     """The process once it is ready, and a client; killed at the end if it still runs."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command(ledger, *overrides), stdout=pipe, stderr=pipe, env=ENVIRONMENT
+        *command(ledger, *overrides, program=program), stdout=pipe, stderr=pipe, env=ENVIRONMENT
     )
     try:
         line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode()

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from cloud_node.direct import DirectService
-from cloud_node.lanes.reviewer import MAX_STRIKES, BatchReviewer, Failed, Poisoned, Scored
+from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, Scored
 from cloud_node.ledger import SqliteLedger
 from cloud_node.server import CloudService
 from fusion.clock import ManualClock
@@ -63,11 +63,11 @@ def test_each_row_is_asked_once_and_has_its_own_result(remote, make_evidence):
 def test_a_row_whose_server_is_away_never_becomes_poison(remote, make_evidence):
     batches = BatchReviewer(remote)
     Remote.errors = {1: UnavailableError("gone")}
-    for _ in range(MAX_STRIKES + 2):
+    for _ in range(5):
         assert batches.review([make_evidence(1)]) == [Failed(f"{make_evidence(1).item}: gone", away=True)]
     assert isinstance(batches.review([make_evidence(2)])[0], Scored)
     assert isinstance(batches.review([make_evidence(1)])[0], Failed)
-    assert Remote.rows == MAX_STRIKES + 4  # the witness is not asked what nobody is blamed for
+    assert Remote.rows == 7  # the witness is not asked what nobody is blamed for
 
 
 def test_an_item_whose_picture_could_not_be_sent_on_comes_again(remote, serving, connect, make_evidence):

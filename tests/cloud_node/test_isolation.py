@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from cloud_node.ledger import SqliteLedger
 from fusion.errors import EvidenceError, UnavailableError
 from fusion.review.fixed import FixedReviewer
@@ -84,3 +86,37 @@ def test_a_broken_reviewer_quarantines_nothing(serving, connect, exchange_all, m
 
     asyncio.run(run())
     assert ledger_of(tmp_path).counts() == {ItemState.REVIEWED: 2}
+
+
+@pytest.mark.parametrize("warm_up", ["true", "false"])
+def test_a_reviewer_that_breaks_before_its_first_review_quarantines_nothing(
+    serving, connect, exchange_all, make_evidence, yard, tmp_path, warm_up
+):
+    async def run():
+        BrokenReviewer.broken = False
+        async with serving(f"warm_up={warm_up}", reviewer=BrokenReviewer(yard)) as (_, client):
+            stream, _ = await connect(client)
+            BrokenReviewer.broken = True
+            for _ in range(4):
+                for (answer,) in (await exchange_all(stream, [make_evidence(1), make_evidence(2)])).values():
+                    assert answer.retriable
+            BrokenReviewer.broken = False
+            answers = await exchange_all(stream, [make_evidence(1), make_evidence(2)])
+            assert all(isinstance(answer, Verdict) for (answer,) in answers.values())
+            stream.cancel()
+
+    asyncio.run(run())
+    assert ledger_of(tmp_path).counts() == {ItemState.REVIEWED: 2}
+
+
+def test_a_row_that_breaks_a_reviewer_that_was_warmed_up_is_quarantined_at_once(
+    serving, connect, exchange_all, make_evidence, yard
+):
+    async def run():
+        async with serving("batch.items=2", reviewer=PoisonedReviewer(yard)) as (_, client):
+            stream, _ = await connect(client)
+            ((answer,),) = (await exchange_all(stream, [make_evidence(5)])).values()
+            assert answer.state is ItemState.QUARANTINED
+            stream.cancel()
+
+    asyncio.run(run())

@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -90,6 +91,37 @@ def test_sigterm_answers_what_it_has_and_ends_in_order(tmp_path, make_evidence, 
     assert refusal.item.sample.sequence == 99
     assert refusal.retriable
     assert SqliteLedger.open_reader(tmp_path / "ledger.db").counts() == {ItemState.REVIEWED: 20}
+
+
+HANGING = """
+import sys, threading
+from cloud_node.cli import main
+from fusion.review.fixed import FixedReviewer
+
+FixedReviewer.score = lambda self, batch: print("hangs", flush=True) or threading.Event().wait()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_ends_a_service_whose_reviewer_hangs(tmp_path, make_evidence, connect):
+    async def run():
+        overrides = ("warm_up=false", "drain_seconds=0.2")
+        async with node(tmp_path / "ledger.db", *overrides, program=(sys.executable, "-c", HANGING)) as (
+            process,
+            client,
+        ):
+            stream, _ = await connect(client)
+            await stream.send(Submission.of(make_evidence(1)))
+            assert await process.stdout.readline() == b"hangs\n"
+            process.send_signal(signal.SIGTERM)
+            assert await stream.receive() == Draining()
+            assert await stream.receive() is None
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+            assert (await process.stderr.read()).decode() == ""
+
+    asyncio.run(run())
+    assert not (tmp_path / "ledger.db-wal").exists(), "the ledger was not closed"
+    assert SqliteLedger.open_reader(tmp_path / "ledger.db").counts() == {}
 
 
 def test_help_is_quick():

@@ -1,6 +1,7 @@
 """The stream against a real server: verdicts, repeats, refusals, hand-over, pixels."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from cloud_node.ledger import SqliteLedger
 from fusion.errors import (
     OverloadedError,
     ProtocolError,
+    UnavailableError,
     UnknownProfileError,
 )
 from fusion.review.fixed import FixedReviewer
@@ -16,6 +18,7 @@ from fusion.types import ItemState, LedgerCounts, Verdict
 from fusion.wire.messages import (
     ClockPing,
     ClockPong,
+    Draining,
     Goodbye,
     LedgerReport,
     Refusal,
@@ -223,6 +226,50 @@ def test_pongs_and_reports(serving, connect, tmp_path):
     asyncio.run(run())
     (report,) = ledger_of(tmp_path).reports()
     assert (report.device, report.counts) == ("cart-1", counts)
+
+
+class SlowLedger(SqliteLedger):
+    """Says what is acknowledged to cart-2 only once `may_answer` is set."""
+
+    def last_acknowledged(self, device, epoch):
+        if device == "cart-2":
+            self.asked.set()
+            assert self.may_answer.wait(60)
+        return super().last_acknowledged(device, epoch)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_device_that_waits_for_its_welcome_is_told_of_the_drain_after_it(
+    serving, connect, hello, make_evidence, held, tmp_path, in_time
+):
+    ledger = SlowLedger.open(tmp_path / "slow.db")
+    ledger.asked, ledger.may_answer = threading.Event(), threading.Event()
+
+    async def run():
+        overrides = ("warm_up=false", f"drain_seconds={60 if in_time else 0.1}")
+        async with serving(*overrides, reviewer=held, ledger=ledger) as (service, client):
+            first, _ = await connect(client)
+            await first.send(Submission.of(make_evidence(1)))
+            await held.begins()
+            second = client.exchange()
+            await second.send(hello("cart-2"))
+            assert await asyncio.to_thread(ledger.asked.wait, 60)
+            drain = asyncio.create_task(service.drain())
+            assert await first.receive() == Draining()
+            if in_time:
+                ledger.may_answer.set()
+                assert isinstance(await second.receive(), Welcome)
+                assert await second.receive() == Draining()
+                held.gate.set()
+                await drain
+            else:
+                await drain
+                ledger.may_answer.set()
+                with pytest.raises(UnavailableError, match="draining"):
+                    await second.receive()
+            held.gate.set()
+
+    asyncio.run(run())
 
 
 def test_a_full_queue_says_when_to_come_again_and_everything_gets_through(

@@ -142,9 +142,19 @@ def test_a_later_report_replaces_the_earlier(ledger, reader):
     first = DeviceReport("cart-1", "0" * 16, 1, LedgerCounts(1, 0, {}))
     last = DeviceReport("cart-1", "0" * 16, 2, LedgerCounts(5, 1, {ItemState.PASSED: 4}))
     other = replace(first, device="cart-0")
-    for report in (first, other, last):
-        ledger.store_report(report)
+    ledger.store_reports([first])
+    ledger.store_reports([replace(first, received_ns=9), other, last])
+    ledger.store_reports([])
     assert reader.reports() == [other, last]
+
+
+def test_a_probe_leaves_nothing_and_fails_where_nothing_can_be_written(place, ledger, reader):
+    ledger.probe()
+    ledger.probe()
+    assert reader.reports() == []
+    place.execute("DROP TABLE reports")
+    with pytest.raises(SpoolError, match="cannot be written"):
+        ledger.probe()
 
 
 def test_the_highest_item_of_an_epoch_is_acknowledged(ledger, item, outcome):

@@ -309,7 +309,7 @@ def test_evidence_that_a_replica_could_not_prepare_is_poison_at_once(yard, make_
             raise RowsError([EvidenceError("cut short"), ModelError("odd")][: len(batch)])
 
     first, second = BatchReviewer(Far(yard)).review([make_evidence(1), make_evidence(2)])
-    assert first == Poisoned(f"{make_evidence(1).item}: cut short")
+    assert first == Poisoned(f"{make_evidence(1).item}: cut short", scored=False)
     assert isinstance(second, Failed)
 
 
