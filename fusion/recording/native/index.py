@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mcap.opcode import Opcode
-from mcap.records import Channel, ChunkIndex, Footer, MessageIndex, Metadata, MetadataIndex, Schema, Statistics
+from mcap.records import Channel, ChunkIndex, Footer, Header, MessageIndex, Metadata, MetadataIndex, Schema, Statistics
 
 from fusion.errors import RecordingError
 from fusion.recording.damage import DamageLog
@@ -95,6 +95,21 @@ def peek_index(path: Path) -> Index:
             return _parse(file, size, tail) if len(tail) == _TAIL_BYTES and tail.endswith(MAGIC) else Index()
     except RecordingError:
         return Index()
+
+
+def read_profile(path: Path) -> str:
+    """The profile that the header of `path` names; empty where no header can be read."""
+    with opened(path) as file:
+        head = file.read(len(MAGIC) + FRAME.size)
+        if len(head) < len(MAGIC) + FRAME.size or not head.startswith(MAGIC):
+            return ""
+        opcode, length = FRAME.unpack_from(head, len(MAGIC))
+        if opcode != Opcode.HEADER or length > MAX_RECORD_BYTES:
+            return ""
+        try:
+            return str(parsed(Header, file.read(length)).profile)
+        except RecordingError:
+            return ""
 
 
 def scan_past_damage(path: Path, left_out: DamageLog) -> MessageScan:
