@@ -97,19 +97,18 @@ def peek_index(path: Path) -> Index:
         return Index()
 
 
-def read_profile(path: Path) -> str:
-    """The profile that the header of `path` names; empty where no header can be read."""
-    with opened(path) as file:
-        head = file.read(len(MAGIC) + FRAME.size)
-        if len(head) < len(MAGIC) + FRAME.size or not head.startswith(MAGIC):
-            return ""
-        opcode, length = FRAME.unpack_from(head, len(MAGIC))
-        if opcode != Opcode.HEADER or length > MAX_RECORD_BYTES:
-            return ""
-        try:
+def profile_of(path: Path) -> str | None:
+    """What the header of an MCAP file says, "" for nothing; None when there is no header to read."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return None
+            opcode, length = FRAME.unpack(file.read(FRAME.size).ljust(FRAME.size, b"\0"))
+            if opcode != Opcode.HEADER or length > MAX_RECORD_BYTES:
+                return None
             return str(parsed(Header, file.read(length)).profile)
-        except RecordingError:
-            return ""
+    except (OSError, RecordingError):
+        return None
 
 
 def scan_past_damage(path: Path, left_out: DamageLog) -> MessageScan:

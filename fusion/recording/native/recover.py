@@ -15,7 +15,7 @@ from mcap.writer import CompressionType, Writer
 from fusion.errors import RecordingError
 from fusion.recording.damage import DamageLog
 from fusion.recording.native.chunk import parsed
-from fusion.recording.native.index import read_profile, scan_past_damage
+from fusion.recording.native.index import profile_of, scan_past_damage
 from fusion.recording.native.stream import MessageScan
 from fusion.recording.native.writer import CHUNK_BYTES
 from fusion.recording.part_file import part_file
@@ -47,7 +47,7 @@ def recover_recording(source: Path, out: Path) -> Recovery:
     channels: dict[int, int] = {}
     with part_file(out) as file:
         writer: Any = Writer(file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD, enable_data_crcs=True)
-        writer.start(profile=read_profile(source), library="fusion-stack")
+        writer.start(profile=profile_of(source) or "", library="fusion-stack")
         scan.aside = _copying(writer)
         try:
             for message in scan.messages():
