@@ -38,6 +38,7 @@ _PCM = "pcm-s16"
 _MAX_CHANNELS = 64
 _MAX_SAMPLE_RATE_HZ = 768_000
 _MAX_FIELDS = 64
+_MAX_STRIDE = 1 << 16
 
 
 def image_message(name: str, time_ns: int, image: Image, jpeg_quality: int) -> Any:
@@ -143,6 +144,8 @@ def read_cloud(message: Any, *, own: bool = False) -> tuple[PointCloud, int]:
 def _fields(message: Any) -> dict[str, tuple[str, int]]:
     """Number format and byte offset by name of field, checked against stride and size of the data."""
     stride, fields = message.point_stride, {}
+    if stride > _MAX_STRIDE:
+        raise InputError(f"a point step of {stride} bytes; at most {_MAX_STRIDE} are read")
     for entry in message.fields[:_MAX_FIELDS]:
         number = _NUMBERS.get(entry.type)
         if number is None:

@@ -248,6 +248,7 @@ def cloud(**changes):
     [
         ("/lidar/l", cloud(data=bytes(25)), "no multiple of its point step of 12"),
         ("/lidar/l", cloud(point_stride=0), "outside the point step of 0"),
+        ("/lidar/l", cloud(point_stride=0xFFFFFFFF, data=b""), "a point step of 4294967295 bytes; at most 65536"),
         ("/lidar/l", cloud(point_stride=8), "'z' at byte 8 lies outside"),
         ("/lidar/l", cloud(fields=lambda fields: fields[1:]), "no field x"),
         ("/lidar/l", cloud(fields=lambda fields: []), "no field x, y, z"),
