@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,16 +15,34 @@ from fusion.types import AudioChunk, Modality, Reading
 
 SLACK_S = 2.0
 """How much more than the window is kept, so that a frame that waited still hears its own past."""
+TOLERANCE_NS = 15_000_000
+"""How far a chunk may lie from where the one before it ended, and still follow it: stamps of drivers jitter."""
+
+
+class _Placed(NamedTuple):
+    """A chunk `samples` after the moment `anchor_ns`, which makes it begin and end as told."""
+
+    anchor_ns: int
+    samples: int
+    chunk: AudioChunk
+    start_ns: int
+    end_ns: int
 
 
 @dataclass(slots=True)
 class AudioWindow:
-    """Chunks of one microphone, cut to the window that ends with a frame. Silence stands where nothing was heard."""
+    """Chunks of one microphone, cut to the window that ends with a frame. Silence stands where nothing was heard.
+
+    Chunks that begin within `TOLERANCE_NS`, and half a chunk, of where the one before them ended are a run: it is laid
+    out without a joint from the stamp of its oldest chunk that is held, so that a clock that drifts is followed. Other
+    chunks, and those of a run whose stamps are right to half a sample, stand at their own stamps.
+    """
 
     sensor: str
     sample_rate_hz: int
     window_s: float
     _chunks: deque[tuple[int, int, AudioChunk]] = field(default_factory=lambda: deque(maxlen=4096))
+    _layout: list[_Placed] | None = None
 
     @property
     def last_ns(self) -> int | None:
@@ -39,6 +59,7 @@ class AudioWindow:
         if last is not None and last - start > (SLACK_S + self.window_s) * 1e9:
             self._chunks.clear()
         self._chunks.append((cursor, start, chunk))
+        self._layout = None
         self._trim()
 
     @property
@@ -48,22 +69,55 @@ class AudioWindow:
 
     def end_ns(self, time_ns: int) -> int:
         """Up to when there is sound, at most `time_ns`."""
-        ends = (self._end(start, chunk) for _, start, chunk in self._chunks if start < time_ns)
+        ends = (placed.end_ns for placed in self._placed() if placed.start_ns < time_ns)
         return min(time_ns, max(ends, default=0))
 
     def until(self, time_ns: int) -> Reading | None:
         """The window that ends at `end_ns(time_ns)`, `window_s` of int16; None when there was no sound yet."""
-        if not any(start < time_ns for _, start, _ in self._chunks):
+        if not any(placed.start_ns < time_ns for placed in self._placed()):
             return None
         length = round(self.window_s * self.sample_rate_hz)
         begin_ns = self.end_ns(time_ns) - round(length * 1e9 / self.sample_rate_hz)
         pcm = np.zeros(length, np.int16)
-        for _, start, chunk in self._chunks:
-            first = round((start - begin_ns) * self.sample_rate_hz / 1e9)
-            low, high = max(0, first), min(length, first + len(chunk.pcm))
+        for placed in self._placed():
+            first = round((placed.anchor_ns - begin_ns) * self.sample_rate_hz / 1e9) + placed.samples
+            low, high = max(0, first), min(length, first + len(placed.chunk.pcm))
             if low < high:
-                pcm[low:high] = chunk.pcm[low - first : high - first]
+                pcm[low:high] = placed.chunk.pcm[low - first : high - first]
         return Reading(self.sensor, Modality.SPEECH, begin_ns, AudioChunk(pcm, self.sample_rate_hz))
+
+    def _placed(self) -> list[_Placed]:
+        """Where each chunk stands: told by those that are held alone, so that a restart tells the same."""
+        if self._layout is None:
+            self._layout = [placed for run in self._runs() for placed in self._laid_out(run)]
+        return self._layout
+
+    def _runs(self) -> Iterator[list[tuple[int, AudioChunk]]]:
+        run: list[tuple[int, AudioChunk]] = []
+        samples = 0
+        for _, start, chunk in self._chunks:
+            if run:
+                longer = max(len(run[-1][1].pcm), len(chunk.pcm))
+                tolerance_ns = min(TOLERANCE_NS, longer * 1e9 / self.sample_rate_hz / 2)
+                if abs(start - run[0][0] - samples * 1e9 / self.sample_rate_hz) > tolerance_ns:
+                    yield run
+                    run, samples = [], 0
+            run.append((start, chunk))
+            samples += len(chunk.pcm)
+        if run:
+            yield run
+
+    def _laid_out(self, run: list[tuple[int, AudioChunk]]) -> list[_Placed]:
+        anchor_ns, sample_ns = run[0][0], 1e9 / self.sample_rate_hz
+        befores = list(accumulate((len(chunk.pcm) for _, chunk in run[:-1]), initial=0))
+        off = (abs(s - anchor_ns - n * sample_ns) for (s, _), n in zip(run, befores, strict=True))
+        if all(distance_ns <= sample_ns / 2 + 1 for distance_ns in off):
+            return [_Placed(start, 0, chunk, start, self._end(start, chunk)) for start, chunk in run]
+        starts = [anchor_ns + round(n * sample_ns) for n in befores]
+        return [
+            _Placed(anchor_ns, n, chunk, start, self._end(start, chunk))
+            for (_, chunk), n, start in zip(run, befores, starts, strict=True)
+        ]
 
     def _end(self, start: int, chunk: AudioChunk) -> int:
         return start + round(len(chunk.pcm) * 1e9 / self.sample_rate_hz)

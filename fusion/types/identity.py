@@ -11,6 +11,8 @@ from fusion.errors import InputError
 
 _DEVICE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
+_SEQUENCE = re.compile(r"[0-9]{1,19}")
+_ITEM = re.compile(r"[0-9]{1,5}")
 MAX_ITEMS_PER_SAMPLE = 0xFFFF
 
 
@@ -46,7 +48,7 @@ class SampleId:
     def parse(cls, text: str) -> Self:
         """Read `device/epoch/sequence`; raises `InputError` on anything else."""
         parts = text.split("/")
-        if len(parts) != 3 or not parts[2].isdecimal():
+        if len(parts) != 3 or not _SEQUENCE.fullmatch(parts[2]):
             raise InputError(f"{text!r} is not a sample id of the form device/epoch/sequence")
         return cls(parts[0], parts[1], int(parts[2]))
 
@@ -69,6 +71,6 @@ class ItemId:
     def parse(cls, text: str) -> Self:
         """Read `device/epoch/sequence#item`; raises `InputError` on anything else."""
         sample, _, item = text.rpartition("#")
-        if not item.isdecimal():
+        if not _ITEM.fullmatch(item):
             raise InputError(f"{text!r} is not an item id of the form device/epoch/sequence#item")
         return cls(SampleId.parse(sample), int(item))

@@ -16,9 +16,10 @@ class Interface:
     ticks: int = 1_000_000
     offset_s: int = 0
 
-    def time_ns(self, ticks: int) -> int:
-        """Nanoseconds since 1970."""
-        return ticks * 1_000_000_000 // self.ticks + self.offset_s * 1_000_000_000
+    def time_ns(self, ticks: int) -> int | None:
+        """Nanoseconds since 1970; None outside 0..2^63-1, which no clock tells."""
+        found = ticks * 1_000_000_000 // self.ticks + self.offset_s * 1_000_000_000
+        return found if 0 <= found < 1 << 63 else None
 
 
 def interface(body: bytes, order: str) -> Interface:

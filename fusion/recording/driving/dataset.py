@@ -25,6 +25,10 @@ Report: TypeAlias = Callable[[str], None]
 """Where damage goes that a salvaged dataset can do without: `refuse` raises, a list's `append` goes on."""
 Loader: TypeAlias = Callable[[tuple[Path, ...], Report], Payload | None]
 """Makes a payload of a reading's files; None where nothing of it is sound."""
+Sound: TypeAlias = Callable[[Path], bool]
+"""Whether the reading that a file is of can be used: always, unless salvaging."""
+Labels: TypeAlias = Callable[[Sound, Report], Iterator[Truth]]
+"""Makes the labelled moments anew: without those whose picture is not sound, and those whose labels are reported."""
 
 
 def refuse(problem: str) -> None:
@@ -81,8 +85,8 @@ class StoredReading:
 class Dataset:
     """The plan of a dataset: everything that is known of it before its large files are opened.
 
-    `readings` are in capture order, LiDAR first at equal times; `loaders` and `sources` go by sensor. `truth` makes
-    the truth anew for each call, of `truths` moments. `side_files` are the other files the plan was made from; with
+    `readings` are in capture order, LiDAR first at equal times; `loaders` and `sources` go by sensor. `truth` gives
+    `truths` moments where everything is sound. `side_files` are the other files the plan was made from; with
     them `facts` stands for what was picked from files that hold more than this recording. `problems` were met while
     the plan was made. `names` are what the data set calls its moments, by time. The rest is as in `RecordingInfo`.
     """
@@ -93,7 +97,7 @@ class Dataset:
     loaders: Mapping[str, Loader]
     sources: Mapping[str, str]
     rig: Rig | None
-    truth: Callable[[], Iterator[Truth]]
+    truth: Labels
     truths: int
     notes: Mapping[str, str]
     side_files: tuple[Path, ...] = ()
@@ -109,8 +113,9 @@ class Dataset:
 class DatasetReader:
     """Reads a `Dataset`; a cursor is the number of a reading in it, from 1.
 
-    With `salvage`, points that are not finite, the rest of a scan that is cut short and files that cannot be decoded
-    are left out, and `info().damage` says what; otherwise they are errors that name the file.
+    With `salvage`, points that are not finite, the rest of a scan that is cut short, files that cannot be decoded, the
+    labels of pictures that are left out, and malformed labels are left out, and `info().damage` says what; otherwise
+    they are errors that name the file.
     """
 
     def __init__(self, dataset: Dataset, *, salvage: bool) -> None:
@@ -134,10 +139,10 @@ class DatasetReader:
             task=plan.task,
             sensors=self._sensors(),
             rig=plan.rig,
-            truths=plan.truths,
+            truths=self._labelled[0] if self._salvage else plan.truths,
             notes=plan.notes,
             unread=plan.unread,
-            damage=_summary(self._checked[1]) if self._salvage else "",
+            damage=_summary(self._checked[1] + self._labelled[1]) if self._salvage else "",
             continuous=plan.continuous,
         )
 
@@ -169,11 +174,11 @@ class DatasetReader:
 
     def truth(self) -> Iterator[Truth]:
         """The labelled moments in time order."""
-        return self._dataset.truth()
+        return self._dataset.truth(self._sound, self._report([]))
 
     def truth_between(self, times: TimeRange) -> Iterator[Truth]:
         """Those of `truth()` in `times`."""
-        return (moment for moment in self._dataset.truth() if times.covers(moment.time_ns))
+        return (moment for moment in self.truth() if times.covers(moment.time_ns))
 
     def poses(self) -> Iterator[EgoPose]:
         """Where the ego frame was; nothing when the dataset does not tell."""
@@ -223,6 +228,19 @@ class DatasetReader:
         report, loaders = self._report(problems), self._dataset.loaders
         sound = [one for one in self._dataset.readings if loaders[one.sensor](one.files, report) is not None]
         return sound, problems
+
+    @cached_property
+    def _labelled(self) -> tuple[int, list[str]]:
+        """How many labelled moments are sound, and what is wrong with others."""
+        problems: list[str] = []
+        return sum(1 for _ in self._dataset.truth(self._sound, self._report(problems))), problems
+
+    @cached_property
+    def _sound_files(self) -> frozenset[Path]:
+        return frozenset(one.files[0] for one in self._checked[0])
+
+    def _sound(self, file: Path) -> bool:
+        return not self._salvage or file in self._sound_files
 
     def _report(self, found: list[str]) -> Report:
         return found.append if self._salvage else refuse

@@ -9,7 +9,7 @@ from fusion.errors import RecordingError
 from fusion.geometry import CameraCalibration
 from fusion.recording.driving.dataset import StoredReading
 from fusion.recording.driving.kitti_calibration import CalibrationFolder, find_cameras
-from fusion.recording.driving.kitti_files import CAMERAS, LIDAR, PICTURES, nominal_ns, numbered_files
+from fusion.recording.driving.kitti_files import CAMERAS, LEFT, LIDAR, PICTURES, nominal_ns, numbered_files
 from fusion.types import Modality
 
 
@@ -68,6 +68,10 @@ class ObjectFrames:
     def labels(self) -> dict[int, Path]:
         """Label files of the frames asked for that have a calibration to place boxes by."""
         return {f: self._labels[f] for f in self._wanted if f in self._labels and self._calibrated(f)}
+
+    def labelled_picture(self, frame: int) -> Path | None:
+        """The left picture of a frame, which its labels are of; None for a frame without."""
+        return self._pictures[LEFT].get(frame)
 
     def calibrated(self) -> dict[str, CameraCalibration]:
         """All cameras by name."""

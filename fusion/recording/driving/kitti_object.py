@@ -17,12 +17,12 @@ from fusion.recording.driving.dataset import (
     Dataset,
     DatasetReader,
     Report,
+    Sound,
     capture_order,
     load_picture,
     read_file,
     refuse,
 )
-from fusion.recording.driving.kitti_calibration import CalibrationFolder
 from fusion.recording.driving.kitti_files import (
     EGO_FROM_LIDAR,
     LICENCE,
@@ -134,7 +134,7 @@ def _plan(chosen: _Chosen, problems: list[str], report: Report) -> Dataset:
         loaders={name: load_velodyne if name == LIDAR else load_picture for name in used},
         sources=sources,
         rig=Rig(calibrated, {LIDAR: EGO_FROM_LIDAR}),
-        truth=lambda: _truth(labels, frames.calibrations),
+        truth=lambda sound, report: _truth(labels, frames, sound, report),
         truths=len(labels),
         notes=notes,
         side_files=(*frames.calibration_files(), *labels.values()),
@@ -144,9 +144,16 @@ def _plan(chosen: _Chosen, problems: list[str], report: Report) -> Dataset:
     )
 
 
-def _truth(labels: Mapping[int, Path], calibrations: CalibrationFolder) -> Iterator[Truth]:
+def _truth(labels: Mapping[int, Path], frames: ObjectFrames, sound: Sound, report: Report) -> Iterator[Truth]:
     track = 1
     for frame, path in labels.items():
-        objects = tuple(read_labels(path, calibrations.of(path.stem).ego_from_rectified, track))
+        picture = frames.labelled_picture(frame)
+        if picture is not None and not sound(picture):
+            continue
+        try:
+            objects = tuple(read_labels(path, frames.calibrations.of(path.stem).ego_from_rectified, track))
+        except RecordingError as error:
+            report(str(error))
+            continue
         track += len(objects)
         yield Truth(nominal_ns(frame), objects)

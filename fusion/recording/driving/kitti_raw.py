@@ -20,6 +20,7 @@ from fusion.recording.driving.dataset import (
     Dataset,
     DatasetReader,
     Report,
+    Sound,
     StoredReading,
     capture_order,
     load_picture,
@@ -109,7 +110,7 @@ def _plan(drive: Path, series: Sequence[_Series], problems: tuple[str, ...]) -> 
         loaders={one.sensor: load_velodyne if one.sensor == LIDAR else load_picture for one in series},
         sources={one.sensor: f"{_SENSORS[one.sensor]}/data" for one in series},
         rig=_read_rig(drive.parent, [one.sensor for one in cameras]),
-        truth=lambda: _truth(labels, left) if left else iter(()),
+        truth=lambda sound, report: _truth(labels, left, sound, report) if left else iter(()),
         truths=len(labels),
         notes=notes,
         side_files=(*calibration, *stamps, *labels.values()),
@@ -195,8 +196,14 @@ def _labels(drive: Path, left: _Series) -> dict[int, Path]:
     return {frame: path for frame, path in found.items() if frame in left.files and frame in left.times_ns}
 
 
-def _truth(labels: Mapping[int, Path], left: _Series) -> Iterator[Truth]:
+def _truth(labels: Mapping[int, Path], left: _Series, sound: Sound, report: Report) -> Iterator[Truth]:
     for frame, path in labels.items():
-        boxes = read_boxes(path, LabelForm.YOLO, len(_CLASSES), *picture_size(left.files[frame]))
+        if not sound(left.files[frame]):
+            continue
+        try:
+            boxes = list(read_boxes(path, LabelForm.YOLO, len(_CLASSES), *picture_size(left.files[frame])))
+        except RecordingError as error:
+            report(str(error))
+            continue
         objects = (TruthObject(i, _CLASSES[b.class_index], box2d=b.box) for i, b in enumerate(boxes, 1))
         yield Truth(left.times_ns[frame], tuple(objects))

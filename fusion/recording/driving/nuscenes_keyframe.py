@@ -65,7 +65,7 @@ def plan_keyframes(path: Path, problems: list[str], report: Report) -> Dataset:
         loaders={name: load_picture if kind is Modality.CAMERA else load_scan for name, kind in used.items()},
         sources={name: name.upper().replace("-", "_") for name in used},
         rig=rig,
-        truth=lambda: iter(truths),
+        truth=lambda _sound, _report: iter(truths),
         truths=len(truths),
         notes={
             "source": f"nuScenes, {len(keyframes)} keyframes: {tokens}",

@@ -54,7 +54,7 @@ def plan_scene(root: Path, tables: SceneTables, problems: list[str], report: Rep
         loaders={name: load_picture if kind is Modality.CAMERA else load_scan for name, kind in used.items()},
         sources={name: name.upper().replace("-", "_") for name in used},
         rig=scene.rig(),
-        truth=lambda: iter(truths),
+        truth=lambda _sound, _report: iter(truths),
         truths=len(truths),
         notes=notes,
         facts=tables.facts(),

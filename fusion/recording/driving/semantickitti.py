@@ -111,7 +111,7 @@ def _plan(folder: Path, problems: list[str], report: Report) -> Dataset:
         loaders={LIDAR: _load_labelled} | dict.fromkeys(pictures, load_picture),
         sources={LIDAR: LIDAR} | {name: f"image_{CAMERAS.index(name)}" for name in pictures},
         rig=_rig(folder, pictures),
-        truth=lambda: iter(()),
+        truth=lambda _sound, _report: iter(()),
         truths=0,
         notes=notes,
         side_files=tuple(side_files),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mcap.opcode import Opcode
-from mcap.records import Channel, ChunkIndex, Footer, MessageIndex, Metadata, MetadataIndex, Schema, Statistics
+from mcap.records import Channel, ChunkIndex, Footer, Header, MessageIndex, Metadata, MetadataIndex, Schema, Statistics
 
 from fusion.errors import RecordingError
 from fusion.recording.damage import DamageLog
@@ -95,6 +95,20 @@ def peek_index(path: Path) -> Index:
             return _parse(file, size, tail) if len(tail) == _TAIL_BYTES and tail.endswith(MAGIC) else Index()
     except RecordingError:
         return Index()
+
+
+def profile_of(path: Path) -> str | None:
+    """What the header of an MCAP file says, "" for nothing; None when there is no header to read."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return None
+            opcode, length = FRAME.unpack(file.read(FRAME.size).ljust(FRAME.size, b"\0"))
+            if opcode != Opcode.HEADER or length > MAX_RECORD_BYTES:
+                return None
+            return str(parsed(Header, file.read(length)).profile)
+    except (OSError, RecordingError):
+        return None
 
 
 def scan_past_damage(path: Path, left_out: DamageLog) -> MessageScan:

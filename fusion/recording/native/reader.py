@@ -233,7 +233,7 @@ class McapReader:
             return read_image(content)
         if modality is Modality.SPEECH:
             return read_audio(content)
-        cloud, dropped = read_cloud(content)
+        cloud, dropped = read_cloud(content, own=METADATA in self.survey.metadata)
         self.dropped_points += dropped
         return cloud
 

@@ -38,6 +38,7 @@ _PCM = "pcm-s16"
 _MAX_CHANNELS = 64
 _MAX_SAMPLE_RATE_HZ = 768_000
 _MAX_FIELDS = 64
+_MAX_STRIDE = 1 << 16
 
 
 def image_message(name: str, time_ns: int, image: Image, jpeg_quality: int) -> Any:
@@ -113,15 +114,16 @@ def _places(layout: np.dtype[Any]) -> list[tuple[str, tuple[str, int]]]:
     return [(name, (place[0].str, place[1])) for name, place in layout.fields.items()]
 
 
-def read_cloud(message: Any) -> tuple[PointCloud, int]:
+def read_cloud(message: Any, *, own: bool = False) -> tuple[PointCloud, int]:
     """The sweep in the frame of `frame_id`, and how many of its points were dropped for not being finite.
 
-    Integer intensities are taken as shares of their type's range; float ones above 1 as 0..255. A field `offset_s`
-    of float32 and a field `label` of uint16 are `PointCloud.offsets_s` and `.labels`. Raises `InputError` when the
+    Integer intensities are taken as shares of their type's range; float ones of sweeps with any above 1 as 0..255,
+    unless the sweep is of our `own` recorder. A field `offset_s` of float32 and a field `label` of uint16 are
+    `PointCloud.offsets_s` and `.labels`. Raises `InputError` when the
     fields do not describe the bytes.
     """
     fields = _fields(message)
-    points = _points(message, fields)
+    points = _points(message, fields, own=own)
     offsets, labels = (_extra(message, fields, name) for name in _EXTRAS)
     finite = np.isfinite(points).all(axis=1)
     if offsets is not None:
@@ -142,6 +144,8 @@ def read_cloud(message: Any) -> tuple[PointCloud, int]:
 def _fields(message: Any) -> dict[str, tuple[str, int]]:
     """Number format and byte offset by name of field, checked against stride and size of the data."""
     stride, fields = message.point_stride, {}
+    if stride > _MAX_STRIDE:
+        raise InputError(f"a point step of {stride} bytes; at most {_MAX_STRIDE} are read")
     for entry in message.fields[:_MAX_FIELDS]:
         number = _NUMBERS.get(entry.type)
         if number is None:
@@ -166,16 +170,17 @@ def _extra(message: Any, fields: dict[str, tuple[str, int]], name: str) -> NDArr
     return np.frombuffer(message.data, layout)[name].astype(np.dtype(number).newbyteorder("="))
 
 
-def _points(message: Any, fields: dict[str, tuple[str, int]]) -> Float32Array:
-    """(N, 4) float32, not yet checked for being finite; of our own layout, exactly what was written."""
+def _points(message: Any, fields: dict[str, tuple[str, int]], *, own: bool) -> Float32Array:
+    """(N, 4) float32, not yet checked for being finite; of our `own` recorder, exactly what was written."""
     stride = message.point_stride
     if stride == 4 * len(_AXES) and all(fields.get(axis) == ("<f4", 4 * i) for i, axis in enumerate(_AXES)):
         plain: Float32Array = np.frombuffer(message.data, "<f4").reshape(-1, 4)
-        return plain
-    own = _layout(name for name in _EXTRAS if name in fields)
-    if stride == own.itemsize and list(fields.items()) == _places(own):
-        packed = np.frombuffer(message.data, own)
-        return np.stack([packed[axis] for axis in _AXES], axis=1)
+        return plain if own else _in_units(plain)
+    ours = _layout(name for name in _EXTRAS if name in fields)
+    if stride == ours.itemsize and list(fields.items()) == _places(ours):
+        packed = np.frombuffer(message.data, ours)
+        points = np.stack([packed[axis] for axis in _AXES], axis=1)
+        return points if own else _in_units(points)
     return _gathered(message.data, stride, {axis: fields[axis] for axis in _AXES if axis in fields})
 
 
@@ -190,6 +195,14 @@ def _gathered(data: bytes, stride: int, fields: dict[str, tuple[str, int]]) -> F
     if "intensity" in fields and len(points):
         points[:, 3] = _unit(points[:, 3], np.dtype(fields["intensity"][0]))
     return points
+
+
+def _in_units(points: Float32Array) -> Float32Array:
+    """The points (N, 4) themselves, or with intensities 0..255 brought to 0..1."""
+    intensity = points[:, 3]
+    if not (np.isfinite(intensity) & (intensity > 1)).any():
+        return points
+    return np.concatenate([points[:, :3], _unit(intensity, intensity.dtype)[:, None]], axis=1)
 
 
 def _unit(intensity: Float32Array, number: np.dtype[Any]) -> Float32Array:

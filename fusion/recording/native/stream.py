@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ from fusion.recording.time_range import ALWAYS, TimeRange
 MAGIC = b"\x89MCAP0\r\n"
 _MESSAGE = struct.Struct("<HIQQ")
 _BLOCK = 1 << 20
+_PRIVATE = 0x80
+"""Opcodes from here on are private records."""
 UNKNOWN = 1 << 64
 """Where a record ends of which that cannot be told."""
 
@@ -109,6 +111,9 @@ class MessageScan:
     With `left_out`, records that are damaged are left out and noted there, and where the file cannot be followed any
     more reading goes on at the next of `chunks` (messages by offset, from the index). Cursors count messages that are
     left out where that tells how many they are.
+
+    `aside` is given opcode and body of each metadata record and attachment; with it, attachments of more than
+    `MAX_RECORD_BYTES` and private records count as damage.
     """
 
     path: Path
@@ -119,6 +124,7 @@ class MessageScan:
     cursor: int = 0
     left_out: DamageLog | None = None
     chunks: Mapping[int, int] = field(default_factory=dict)
+    aside: Callable[[int, bytes], None] | None = None
 
     def messages(self, wanted: Wanted = EVERYTHING) -> Iterator[RawMessage]:
         """The wanted messages.
@@ -177,11 +183,19 @@ class MessageScan:
             self.cursor += 1
             return [self._message(self.cursor, start, memoryview(frames.body(length)))]
         if opcode in {Opcode.CHANNEL, Opcode.SCHEMA, Opcode.METADATA}:
-            self._define(opcode, frames.body(length))
+            body = frames.body(length)
+            self._define(opcode, body)
+            if self.aside and opcode == Opcode.METADATA:
+                self.aside(opcode, body)
         elif opcode in {0, Opcode.FOOTER}:
             raise RecordingError(f"a record with opcode {opcode} where there can be none")
+        elif self.aside and opcode == Opcode.ATTACHMENT and length <= MAX_RECORD_BYTES:
+            self.aside(opcode, frames.body(length))
         else:
             frames.consume(length)
+            if self.aside and (opcode == Opcode.ATTACHMENT or opcode >= _PRIVATE):
+                kind = "an attachment" if opcode == Opcode.ATTACHMENT else f"a private record (opcode {opcode})"
+                raise RecordingError(f"{kind} of {length} bytes, which is not copied")
         return []
 
     def _chunk(self, frames: _Frames, start: int, length: int, wanted: Wanted) -> list[RawMessage]:

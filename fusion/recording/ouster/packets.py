@@ -72,11 +72,11 @@ class CapturePackets:
         named = self.path.with_suffix(".json")
         beside = sorted(self.path.parent.glob("*.json"), key=lambda path: (path != named, path.name))
         for file in beside[:_MAX_METADATA_FILES]:
-            if file.stat().st_size > _MAX_METADATA_BYTES:
-                continue
             try:
+                if file.stat().st_size > _MAX_METADATA_BYTES:
+                    continue
                 info = read_metadata(file.read_text(encoding="utf-8", errors="replace"), file)
-            except RecordingError:
+            except (OSError, RecordingError):
                 continue
             if any(True for _ in self._own(info)):
                 if file == named:

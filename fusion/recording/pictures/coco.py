@@ -13,6 +13,7 @@ from fusion.recording.driving.dataset import (
     DatasetReader,
     Loader,
     Report,
+    Sound,
     StoredReading,
     load_picture,
     picture_size,
@@ -104,7 +105,6 @@ def _plan(
     notes |= {"empty boxes": f"{empty} without an area, left out of the truth"} if empty else {}
     notes |= {"crowds": f"{crowds} regions of many, in the truth as '{CROWD}'"} if crowds else {}
     gone = listed - len(here)
-    pictures = [picture for picture, _ in here]
     return Dataset(
         path=root,
         format="coco",
@@ -114,14 +114,14 @@ def _plan(
         loaders={camera: _loader({place: picture for picture, place in here})},
         sources={camera: listing.name},
         rig=None,
-        truth=lambda: _truth(pictures, times),
+        truth=lambda sound, _report: _truth(here, times, sound),
         truths=len(here),
         notes=notes,
         side_files=(listing,),
         unread=(f"{gone} of {listed} listed pictures, which are not in the folder",) if gone else (),
         continuous=False,
         task=task,
-        names={time: picture.name for time, picture in zip(times, pictures, strict=True)},
+        names={time: picture.name for time, (picture, _) in zip(times, here, strict=True)},
     )
 
 
@@ -149,9 +149,11 @@ def _check_size(told: CocoPicture, place: Path, size: tuple[int, int]) -> None:
         raise RecordingError(f"{place}: {size[0]}x{size[1]} pixels, but its boxes are for {listed}")
 
 
-def _truth(pictures: Sequence[CocoPicture], times_ns: Sequence[int]) -> Iterator[Truth]:
+def _truth(here: Sequence[tuple[CocoPicture, Path]], times_ns: Sequence[int], sound: Sound) -> Iterator[Truth]:
     track = 0
-    for picture, time_ns in zip(pictures, times_ns, strict=True):
+    for (picture, place), time_ns in zip(here, times_ns, strict=True):
+        if not sound(place):
+            continue
         objects = []
         for told in picture.boxes:
             track += 1

@@ -15,6 +15,7 @@ from fusion.recording.pictures.class_names import check_classes
 from fusion.recording.pictures.coco_file import instance_files
 from fusion.recording.pictures.data_yaml import NAME as DATA_YAML
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
+from fusion.recording.pictures.lookup import is_file
 from fusion.recording.time_range import ALWAYS, TimeRange
 from fusion.task import Task
 from fusion.types import Modality, Reading, Truth, TruthObject
@@ -70,7 +71,7 @@ class ImageFolderReader:
 
     def info(self) -> RecordingInfo:
         """What the split holds; its hash covers stems, pictures and labels."""
-        times = [self._time_ns(index) for index in range(len(self._stems)) if index not in self._unsound[0]]
+        times = [self._time_ns(index) for index, _ in self._sound]
         rate = self._task.sensors[self._camera].rate_hz
         digest, size = self._content
         notes = {"times": f"nominal: {rate:g} Hz, the pictures carry none", "split": self._split or "all"}
@@ -94,7 +95,7 @@ class ImageFolderReader:
 
     def sizes(self) -> Mapping[str, int]:
         """Bytes of the split's picture files."""
-        return {self._camera: sum(self._folder.image_path(stem).stat().st_size for stem in self._stems)}
+        return {self._camera: sum(self._folder.image_path(stem).stat().st_size for _, stem in self._sound)}
 
     def readings(self, start_cursor: int = 0) -> Iterator[tuple[int, Reading]]:
         """The pictures of the split, in its order."""
@@ -118,9 +119,7 @@ class ImageFolderReader:
 
     def _truths(self) -> Iterator[Truth]:
         track = 0
-        for index, stem in enumerate(self._stems):
-            if index in self._unsound[0]:
-                continue
+        for index, stem in self._sound:
             objects = []
             for labelled in self._folder.boxes(stem):
                 track += 1
@@ -129,13 +128,15 @@ class ImageFolderReader:
 
     def names(self) -> Mapping[int, str]:
         """The pictures' files below `images/`, by time."""
-        suffixes = (self._folder.image_path(stem).suffix for stem in self._stems)
-        return {
-            self._time_ns(i): f"{s}{suffix}" for i, (s, suffix) in enumerate(zip(self._stems, suffixes, strict=True))
-        }
+        return {self._time_ns(i): f"{stem}{self._folder.image_path(stem).suffix}" for i, stem in self._sound}
 
     def _time_ns(self, index: int) -> int:
         return round(index * 1e9 / self._task.sensors[self._camera].rate_hz)
+
+    @property
+    def _sound(self) -> list[tuple[int, str]]:
+        """Number from 0 and stem of the pictures that can be used."""
+        return [(index, stem) for index, stem in enumerate(self._stems) if index not in self._unsound[0]]
 
     @cached_property
     def _unsound(self) -> tuple[frozenset[int], str]:
@@ -156,8 +157,17 @@ class ImageFolderReader:
         if classes.is_file() and self._folder.form is LabelForm.YOLO:
             digest.update(classes.read_bytes())
         for stem in self._stems:
-            for path in (self._folder.image_path(stem), self._folder.label_path(stem)):
-                data = path.read_bytes() if path.is_file() else b""
+            for path in (self._picture(stem), self._folder.label_path(stem)):
+                data = path.read_bytes() if is_file(path) else b""
                 digest.update(f"{stem} {path.suffix} {len(data)}\n".encode() + data)
                 size += len(data)
         return digest.hexdigest(), size
+
+    def _picture(self, stem: str) -> Path:
+        """The picture of a stem; of one that a salvaged split lacks, a path at which there is none."""
+        try:
+            return self._folder.image_path(stem)
+        except RecordingError:
+            if not self._salvage:
+                raise
+            return self._folder.root / "images" / stem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,9 @@ from fusion.types import Float64Array, Modality, PointCloud, Reading, Truth
 
 SENSOR = "lidar"
 NOMINAL_HZ = 10
-_SECONDS = re.compile(r"(?:.*\D)?([1-9]\d{8,9})[._](\d{1,9})")
+_SECONDS = re.compile(r"(?:.*\D)?([1-9]\d{8,9})([._])(\d{1,9})")
+_FLOAT_DIGITS = 7
+"""The most decimals that a float64 of seconds since 1970 is written with."""
 _UNITS = ((re.compile(r"(?:.*\D)?([1-9]\d{17,18})"), 1), (re.compile(r"(?:.*\D)?([1-9]\d{14,15})"), 1000))
 
 
@@ -75,7 +77,7 @@ class PcdReader:
     @cached_property
     def _times(self) -> tuple[list[int], str]:
         """Capture times, and where they come from (`nominal` is the word that counts)."""
-        named = [time_in(path.stem) for path in self._files]
+        named = times_in([path.stem for path in self._files])
         known = [time for time in named if time is not None]
         if len(known) == len(named) and len(set(known)) == len(known):
             return known, ""
@@ -144,7 +146,7 @@ class PcdReader:
 def pcd_files(folder: Path) -> list[Path]:
     """The `.pcd` files of a folder in the order of the times in their names, else of the numbers in them."""
     found = [path for path in folder.glob("*.pcd") if path.is_file()]
-    times = {path: time_in(path.stem) for path in found}
+    times = dict(zip(found, times_in([path.stem for path in found]), strict=True))
     if None not in times.values():
         return sorted(found, key=lambda path: (times[path], path.name))
     return sorted(found, key=lambda path: ([int(number) for number in re.findall(r"\d+", path.stem)], path.name))
@@ -166,10 +168,28 @@ def read_sweep(path: Path, rule: FieldRule, time_ns: int) -> tuple[PointCloud, i
     return sweep_of(read_points(path, rule.used), rule, time_ns)
 
 
-def time_in(name: str) -> int | None:
-    """Nanoseconds since 1970 in a file's name, None without: `1700000000.25`, or so many nano- or microseconds."""
+def times_in(names: Sequence[str]) -> list[int | None]:
+    """`time_in` of the names of one folder.
+
+    What follows `SECONDS_` are nanoseconds written without leading zeros, if the numbers differ in length, none begins
+    with 0, and one has more digits than decimals of a float have; else decimals.
+    """
+    matches = (_SECONDS.fullmatch(name) for name in names)
+    parts = [match[3] for match in matches if match and match[2] == "_"]
+    lengths = {len(part) for part in parts}
+    padded = any(part[0] == "0" and len(part) > 1 for part in parts)
+    unpadded = len(lengths) > 1 and max(lengths) > _FLOAT_DIGITS and not padded
+    return [time_in(name, unpadded=unpadded) for name in names]
+
+
+def time_in(name: str, *, unpadded: bool = False) -> int | None:
+    """Nanoseconds since 1970 in a file's name, None without: `1700000000.25`, or so many nano- or microseconds.
+
+    With `unpadded`, `1700000000_25` is of 25 ns, not of 0.25 s.
+    """
     if match := _SECONDS.fullmatch(name):
-        return int(match[1]) * 1_000_000_000 + int(match[2].ljust(9, "0"))
+        digits = match[3] if unpadded and match[2] == "_" else match[3].ljust(9, "0")
+        return int(match[1]) * 1_000_000_000 + int(digits)
     for pattern, unit in _UNITS:
         if match := pattern.fullmatch(name):
             return int(match[1]) * unit

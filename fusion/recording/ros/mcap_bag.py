@@ -6,14 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcap.opcode import Opcode
-from mcap.records import Header
-
 from fusion.errors import RecordingError
 from fusion.recording.damage import DamageLog
-from fusion.recording.native.chunk import FRAME, MAX_RECORD_BYTES, parsed
-from fusion.recording.native.index import Index, peek_index, read_index
-from fusion.recording.native.stream import MAGIC, ChunkPlace, MessageScan, RawMessage, Wanted
+from fusion.recording.native.index import Index, peek_index, profile_of, read_index
+from fusion.recording.native.stream import ChunkPlace, MessageScan, RawMessage, Wanted
 from fusion.recording.ros.source import CDR, ROS1, RosChannel, normal_type
 
 _PROFILES = ("ros1", "ros2")
@@ -91,17 +87,3 @@ def speaks_ros(path: Path) -> bool:
         return False
     encodings = {channel.message_encoding for channel in peek_index(path).channels.values()}
     return bool(encodings & {ROS1, CDR}) and "protobuf" not in encodings
-
-
-def profile_of(path: Path) -> str | None:
-    """What the header of an MCAP file says, "" for nothing; None when there is no header to read."""
-    try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                return None
-            opcode, length = FRAME.unpack(file.read(FRAME.size).ljust(FRAME.size, b"\0"))
-            if opcode != Opcode.HEADER or length > MAX_RECORD_BYTES:
-                return None
-            return str(parsed(Header, file.read(length)).profile)
-    except (OSError, RecordingError):
-        return None

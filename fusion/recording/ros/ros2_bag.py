@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,11 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import zstandard
-
 from fusion.errors import RecordingError
-from fusion.recording.compression import MAX_WINDOW_BYTES
 from fusion.recording.native.stream import RawMessage, Wanted
 from fusion.recording.optional import optional_module
 from fusion.recording.ros.mcap_bag import McapRosSource
+from fusion.recording.ros.ros2_packed import naming, unpack_file
 from fusion.recording.ros.ros2_sqlite import SqliteSource
 from fusion.recording.ros.source import RosChannel, RosSource
 
@@ -45,9 +42,10 @@ def is_ros2_bag(path: Path) -> bool:
 class _Part:
     """One file of the bag: `base` is added to its cursors, `numbers` gives its channels the bag's numbers.
 
-    Messages numbered above `span` are not read.
+    `source` reads `file`, or what it was unpacked to. Messages numbered above `span` are not read.
     """
 
+    file: Path
     source: RosSource
     base: int
     span: int
@@ -98,14 +96,15 @@ class Ros2Bag:
             channels = frozenset(
                 own for own, number in part.numbers.items() if wanted.channels is None or number in wanted.channels
             )
-            for message in part.source.messages(Wanted(max(0, wanted.after - part.base), channels)):
-                if message.cursor > part.span:
-                    break
-                yield replace(
-                    message,
-                    cursor=part.base + message.cursor,
-                    channel=part.numbers[message.channel],
-                )
+            with naming(part.file, part.source.path):
+                for message in part.source.messages(Wanted(max(0, wanted.after - part.base), channels)):
+                    if message.cursor > part.span:
+                        break
+                    yield replace(
+                        message,
+                        cursor=part.base + message.cursor,
+                        channel=part.numbers[message.channel],
+                    )
 
     def place(self, message: RawMessage) -> str:
         """The message's number, and where in which file it is."""
@@ -116,38 +115,32 @@ class Ros2Bag:
         parts: list[_Part] = []
         base, most = 0, _LAST_CURSOR // len(self.files)
         for file in self.files:
-            plain = self._unpacked(file) if file.suffix == ".zstd" else file
+            plain, cut = self._unpacked(file, salvage) if file.suffix == ".zstd" else (file, "")
             if plain.suffix not in _STORAGES:
                 known = ", ".join(_STORAGES)
                 raise RecordingError(f"{file}: a ROS 2 bag stored in this kind of file; known: {known}")
-            source = _STORAGES[plain.suffix](plain, salvage=salvage)
+            with naming(file, plain):
+                source = _STORAGES[plain.suffix](plain, salvage=salvage)
             numbers = {
                 own: self._numbers.setdefault(channel, len(self._numbers)) for own, channel in source.channels.items()
             }
-            damage = source.damage
+            damage = "; ".join(filter(None, (cut, source.damage.replace(str(plain), str(file)))))
             if source.span > most:
                 beyond = f"{file}: row {source.span} of the messages; of a bag of {len(self.files)} files"
                 if not salvage:
                     raise RecordingError(f"{beyond} those up to {most} can be read, others with salvage left out")
                 damage = "; ".join(filter(None, (damage, f"{beyond} rows above {most} are left out")))
-            parts.append(_Part(source, base, min(source.span, most), numbers, damage))
+            parts.append(_Part(file, source, base, min(source.span, most), numbers, damage))
             base += parts[-1].span
         return parts
 
-    def _unpacked(self, file: Path) -> Path:
+    def _unpacked(self, file: Path, salvage: bool) -> tuple[Path, str]:
+        """What a file was unpacked to, and what is wrong with it."""
         if self._temporary is None:
             self._temporary = TemporaryDirectory(prefix="fusion-bag-")
             weakref.finalize(self, self._temporary.cleanup)
         out = Path(self._temporary.name) / file.stem
-        try:
-            with file.open("rb") as packed, out.open("wb") as plain:
-                reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(packed)
-                shutil.copyfileobj(reader, plain, 1 << 20)
-        except zstandard.ZstdError as error:
-            raise RecordingError(f"{file}: zstd cannot unpack it ({error})") from None
-        except OSError as error:
-            raise RecordingError(f"{file}: cannot be unpacked to {out} ({error.strerror})") from None
-        return out
+        return out, unpack_file(file, out, salvage=salvage)
 
 
 def _metadata(folder: Path) -> Mapping[str, Any]:

@@ -10,14 +10,14 @@ from typing import Protocol
 from fusion.errors import InputError, RecordingError
 from fusion.recording.base import EgoPose, PosedReader, RecordingInfo, RecordingReader
 from fusion.recording.damage import DamageLog
-from fusion.recording.native.index import scan_past_damage
+from fusion.recording.native.index import profile_of, scan_past_damage
 from fusion.recording.native.reader import McapReader
 from fusion.recording.native.rig_messages import calibration_message, pose_message, transform_messages
 from fusion.recording.native.schemas import EGO, FOLDERS, METADATA, NOT_CONTINUOUS, TRANSFORM_TOPIC, TRUTH_TOPIC
 from fusion.recording.native.sensor_messages import audio_message, cloud_message, image_message
 from fusion.recording.native.stream import MAGIC, MessageScan, RawMessage
 from fusion.recording.native.truth_messages import truth_message
-from fusion.recording.ros.mcap_bag import profile_of, speaks_ros
+from fusion.recording.ros.mcap_bag import speaks_ros
 from fusion.types import AudioChunk, Image, Modality, Reading, Truth
 from replay.export.foxglove.writer import TopicWriter
 from replay.results.records import RecordingResults

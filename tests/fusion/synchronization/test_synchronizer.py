@@ -130,6 +130,51 @@ def test_sound_that_ended_has_an_age_and_holes_are_silence():
     assert not pcm[:-4800].any()
 
 
+def tone(ms: float, first: int, length_ms: float = 100) -> Reading:
+    """A chunk whose samples count on from `first`."""
+    pcm = np.arange(first, first + round(16 * length_ms)) % 30_000 + 1
+    return Reading("mic", Modality.SPEECH, round(ms * MS), AudioChunk(pcm.astype(np.int16), 16_000))
+
+
+def unbroken(sample: Aligned) -> bool:
+    """Whether the window of `tone` chunks has no joint."""
+    steps = np.diff(sample.slots["mic"].reading.payload.pcm.astype(int))
+    return set(steps) <= {1, -29_999}
+
+
+def off_ms(sample: Aligned, rate: float = 1.0) -> float:
+    """How far the last sample of the window is from the frame, by the microphone's clock of `rate`."""
+    last = int(sample.slots["mic"].reading.payload.pcm[-1])
+    return ((last - sample.time_ns / MS * 16 / rate + 15_000) % 30_000 - 15_000) / 16
+
+
+@pytest.mark.parametrize("jitter_ms", [0, 1, 3])
+def test_stamps_that_jitter_tear_no_holes(jitter_ms):
+    random = np.random.default_rng(1)
+    readings = [tone(100 * i + random.uniform(-1, 1) * jitter_ms, 1600 * i) for i in range(60)]
+    *_, sample = run(yard(), [*readings, front(5950)])
+    assert unbroken(sample)
+    assert abs(off_ms(sample)) <= jitter_ms
+
+
+def test_a_clock_that_runs_apart_is_followed():
+    """By 0.1 %, which is 120 ms in two minutes."""
+    readings = [tone(100.1 * i, 1600 * i) for i in range(1200)]
+    frames = [front(ms) for ms in range(4000, 119_000, 1000)]
+    samples = run(yard(), sorted([*readings, *frames], key=lambda reading: reading.capture_time_ns))
+    assert len(samples) == len(frames)
+    assert all(unbroken(sample) and abs(off_ms(sample, 1.001)) < 10 for sample in samples)
+
+
+def test_a_short_chunk_that_is_lost_leaves_its_hole_and_one_told_twice_stands_once():
+    readings = [tone(10 * i, 160 * i, 10) for i in range(40) if i != 20]
+    readings.insert(30, readings[29])
+    (sample,) = run(yard(), [*readings, front(400)])
+    pcm = sample.slots["mic"].reading.payload.pcm[-6400:]
+    assert np.flatnonzero(pcm == 0).tolist() == list(range(3200, 3360))
+    assert (pcm[3360:] == np.arange(3361, 6401)).all()
+
+
 def test_sound_at_another_rate_is_an_error_that_names_the_sensor():
     with pytest.raises(InputError, match=r"mic.*8000 Hz.*16000 Hz"):
         yard().push(0, mic(0, rate=8000))

@@ -25,6 +25,12 @@ def test_text_is_an_id_or_an_error(text: str) -> None:
     assert ItemId.parse(str(parsed)) == parsed
 
 
+@pytest.mark.parametrize(("sequence", "item"), [("9" * 5000, "1"), ("1", "9" * 5000), ("\u0663", "1"), ("1", "\u0663")])
+def test_numbers_of_any_length_and_other_digits_are_refused(sequence: str, item: str) -> None:
+    with pytest.raises(InputError):
+        ItemId.parse(f"cart/{'0' * 16}/{sequence}#{item}")
+
+
 @pytest.mark.parametrize("args", [("Cart", "0" * 16, 1), ("cart", "xyz", 1), ("cart", "0" * 16, 0)])
 def test_bad_parts_are_refused(args: tuple[str, str, int]) -> None:
     with pytest.raises(InputError):

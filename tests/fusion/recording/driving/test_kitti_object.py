@@ -284,6 +284,22 @@ def test_salvage_leaves_a_picture_without_calibration_out(folder):
     assert [t.time_ns for t in reader.truth()] == [0, 200_000_000, 300_000_000]
 
 
+def test_salvage_leaves_malformed_labels_and_those_of_half_a_picture_out(folder, tmp_path):
+    (folder / "training/label_2/000001.txt").write_text(LABEL + "Car 1 2\n")
+    picture = folder / "training/image_2/000002.png"
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    reader = open_recording(folder, salvage=True)
+    info = reader.info()
+    assert "000001.txt:2: 3 columns" in info.damage
+    assert "000002.png" in info.damage
+    assert [t.time_ns for t in reader.truth()] == [0, 300_000_000]
+    assert info.truths == 2
+    assert ("left", 1) in named(reader)
+    assert convert(folder, tmp_path / "a.mcap", salvage=True).truths == 2
+    with pytest.raises(RecordingError, match=r"000001\.txt:2"):
+        list(open_recording(folder).truth())
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [("000000\nfirst\n", "val.txt:2: 'first' is not a frame number"), ("000009\n", "val.txt:1: there is no scan and")],

@@ -253,6 +253,19 @@ def test_salvage_keeps_what_is_sound_and_tells_what_is_not(drive, tmp_path):
     assert open_recording(tmp_path / "a.mcap").info().notes["source-damage"] == damage
 
 
+def test_salvage_leaves_malformed_labels_and_those_of_half_a_picture_out(drive):
+    (drive / "labels_2d_yolo").mkdir()
+    for frame in range(3):
+        (drive / f"labels_2d_yolo/000000000{frame}.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    (drive / "labels_2d_yolo/0000000001.txt").write_text("1 0.5\n")
+    whole = (drive / "image_02/data/0000000002.png").read_bytes()
+    broken(drive, "image_02/data/0000000002.png", whole[: len(whole) // 2])
+    reader = open_recording(drive, salvage=True)
+    assert "0000000001.txt:1: 2 numbers" in reader.info().damage
+    assert [t.time_ns for t in reader.truth()] == [0]
+    assert reader.info().truths == 1
+
+
 def test_what_is_no_drive_is_refused(tmp_path):
     with pytest.raises(RecordingError, match="no such file or folder"):
         convert(tmp_path / "gone", tmp_path / "a.mcap")

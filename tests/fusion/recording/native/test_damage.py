@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.data_stream import RecordBuilder
 from mcap.opcode import Opcode
+from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, DataEnd, Footer, Header, Schema
 from mcap.writer import Writer
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
 from fusion.recording.convert import convert
+from fusion.recording.native import stream
 from fusion.recording.native.chunk import MAX_CHUNK_BYTES, parsed
 from fusion.recording.native.reader import McapReader
 from fusion.recording.native.recover import recover_recording
@@ -419,6 +421,45 @@ def test_recovery_of_a_whole_file_keeps_everything(small, tmp_path):
     recovery = recover_recording(small, tmp_path / "copy.mcap")
     assert recovery.damage == ""
     assert contents(open_recording(tmp_path / "copy.mcap")) == contents(open_recording(small))
+
+
+def foreign(path, attachment=b"pdf"):
+    """A file of another recorder: one sweepless topic, two metadata records of one name, an attachment, a profile."""
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile="acme", library="theirs")
+        writer.add_attachment(3, 4, "manual", "application/pdf", attachment)
+        writer.add_metadata("place", {"hall": "1"})
+        writer.add_metadata("place", {"hall": "2"})
+        channel = writer.register_channel("/state", "json", writer.register_schema("State", "jsonschema", b"{}"))
+        writer.add_message(channel, 1000, b"{}", 500, sequence=77)
+        writer.finish()
+
+
+def test_recovery_keeps_times_counts_metadata_attachments_and_the_profile(tmp_path):
+    foreign(tmp_path / "a.mcap")
+    assert recover_recording(tmp_path / "a.mcap", tmp_path / "b.mcap").damage == ""
+    with (tmp_path / "b.mcap").open("rb") as file:
+        reader = make_reader(file)
+        assert reader.get_header().profile == "acme"
+        (_, channel, message), *_ = reader.iter_messages()
+        assert (channel.topic, message.log_time, message.publish_time, message.sequence) == ("/state", 1000, 500, 77)
+        assert [record.metadata for record in reader.iter_metadata()] == [{"hall": "1"}, {"hall": "2"}]
+        (kept,) = reader.iter_attachments()
+        assert (kept.create_time, kept.log_time, kept.name, kept.media_type) == (3, 4, "manual", "application/pdf")
+        assert kept.data == b"pdf"
+
+
+def test_an_attachment_that_cannot_be_copied_is_named(tmp_path, monkeypatch):
+    foreign(tmp_path / "a.mcap", b"a" * 999)
+    data = (tmp_path / "a.mcap").read_bytes()
+    (tmp_path / "flipped.mcap").write_bytes(data.replace(b"aaaa", b"aaba", 1))
+    done = recover_recording(tmp_path / "flipped.mcap", tmp_path / "b.mcap")
+    assert "the checksum of the attachment 'manual' is wrong; left out" in done.damage
+    monkeypatch.setattr(stream, "MAX_RECORD_BYTES", 999)
+    done = recover_recording(tmp_path / "a.mcap", tmp_path / "b.mcap")
+    assert "an attachment of 1056 bytes, which is not copied; left out" in done.damage
+    assert done.messages == 1
 
 
 def test_recovery_of_nothing_leaves_nothing(tmp_path):

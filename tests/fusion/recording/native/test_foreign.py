@@ -130,6 +130,25 @@ def padded_cloud():
     )
 
 
+@pytest.mark.parametrize("extras", [[], [("offset_s", "<f4")], [("ring", "<f4")]])
+@pytest.mark.parametrize(("told", "expected"), [([200, 17], [200 / 255, 17 / 255]), ([1, 0.25], [1, 0.25])])
+def test_float_intensities_above_one_are_of_255_whatever_else_a_point_tells(tmp_path, extras, told, expected):
+    layout = np.dtype([(axis, "<f4") for axis in ("x", "y", "z", "intensity")] + extras)
+    points = np.ones(2, layout)
+    points["intensity"] = told
+    fields = [PackedElementField(name=name, offset=place[1], type=PackedElementField.FLOAT32)
+              for name, place in layout.fields.items()]  # fmt: skip
+    foreign = Foreign(tmp_path / "a.mcap")
+    foreign.add(
+        "/top",
+        PointCloud(frame_id="top", point_stride=layout.itemsize, fields=fields, data=points.tobytes()),
+        1,
+    )
+    foreign.close()
+    ((_, reading),) = open_recording(tmp_path / "a.mcap").readings()
+    assert np.array_equal(reading.payload.points[:, 3], np.array(expected, np.float32))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -229,6 +248,7 @@ def cloud(**changes):
     [
         ("/lidar/l", cloud(data=bytes(25)), "no multiple of its point step of 12"),
         ("/lidar/l", cloud(point_stride=0), "outside the point step of 0"),
+        ("/lidar/l", cloud(point_stride=0xFFFFFFFF, data=b""), "a point step of 4294967295 bytes; at most 65536"),
         ("/lidar/l", cloud(point_stride=8), "'z' at byte 8 lies outside"),
         ("/lidar/l", cloud(fields=lambda fields: fields[1:]), "no field x"),
         ("/lidar/l", cloud(fields=lambda fields: []), "no field x, y, z"),

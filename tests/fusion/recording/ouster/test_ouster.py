@@ -179,6 +179,8 @@ def test_the_metadata_that_fits_is_found(capture, tmp_path):
     named = path.with_suffix(".json")
     for name, content in {"a.json": "{}", "b.json": "no json", "c.json": json.dumps([1])}.items():
         (tmp_path / name).write_text(content)
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nothing")
     assert open_recording(path).info().notes["metadata"] == "drive.json"
     other = named.rename(tmp_path / "sensor.json")
     assert open_recording(path).info().notes["metadata"] == "sensor.json"

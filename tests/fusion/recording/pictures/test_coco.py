@@ -121,6 +121,8 @@ def test_a_picture_of_another_size_than_its_boxes_are_for(root):
         info = open_recording(root, salvage=True).info()
         assert info.sensors["camera"].count == 1
         assert "b.png" in info.damage
+        assert info.truths == 1
+        assert [t.time_ns for t in open_recording(root, salvage=True).truth()] == [1_000_000_000]
 
 
 def test_boxes_without_an_area_are_left_out_and_counted(root):

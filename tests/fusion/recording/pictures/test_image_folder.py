@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
+from fusion.recording.inspect import inspect_recording
 from fusion.recording.pictures.image_folder import ImageFolder, LabelForm
 from fusion.task import Task
 from fusion.types import Box2D, Modality
@@ -160,6 +161,21 @@ def test_the_hash_covers_order_pictures_and_labels(root):
     hashes.append(sha())
     assert len(set(hashes)) == 4
     assert sha() == hashes[-1]
+
+
+def test_salvage_goes_on_without_a_listed_picture_that_is_missing(root):
+    (root / "test.txt").write_text(f"b\n{'n' * 999}\na\nc\n")
+    (root / "images/a.png").unlink()
+    label(root, "1 2 3 4\n", "c")
+    with pytest.raises(RecordingError, match="no picture named"):
+        open_recording(root, Task.load("pcb"), "test").info()
+    reader = open_recording(root, Task.load("pcb"), "test", salvage=True)
+    info = reader.info()
+    assert (info.sensors["line"].count, info.truths) == (1, 1)
+    assert "no picture named a" in info.damage
+    assert reader.names() == {0: "b.png"}
+    assert reader.sizes() == {"line": (root / "images/b.png").stat().st_size}
+    assert inspect_recording(root, task=Task.load("pcb"), split="test", salvage=True)
 
 
 def test_task_and_split_are_asked_for(root):

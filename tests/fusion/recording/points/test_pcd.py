@@ -184,6 +184,22 @@ def test_a_folder_is_in_the_order_of_the_times_in_its_names(tmp_path):
     assert reader.sizes() == {"lidar": sum(p.stat().st_size for p in tmp_path.iterdir())}
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected_ns"),
+    [
+        (("950000000", "50000000", "0"), [0, 50_000_000, 950_000_000]),
+        (("950000000", "050000000", "1"), [50_000_000, 100_000_000, 950_000_000]),
+        (("5", "25", "1234567"), [123_456_700, 250_000_000, 500_000_000]),
+        (("50000000", "25000000"), [250_000_000, 500_000_000]),
+    ],
+)
+def test_nanoseconds_without_leading_zeros_are_told_from_decimals(tmp_path, parts, expected_ns):
+    for i, part in enumerate(parts):
+        write(tmp_path / f"1700000000_{part}.pcd", points(i + 1))
+    times = [r.capture_time_ns - 1_700_000_000_000_000_000 for _, r in open_recording(tmp_path).readings()]
+    assert times == expected_ns
+
+
 def test_without_times_they_are_nominal_and_in_the_order_of_numbers(tmp_path):
     for i in (10, 2, 1):
         write(tmp_path / f"{i}.pcd", points(i))

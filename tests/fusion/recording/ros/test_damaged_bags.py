@@ -1,16 +1,19 @@
 """Bags that are cut off, were never closed or were changed: one line that says where, and salvage up to there."""
 
+import re
 import sqlite3
 import struct
 from contextlib import suppress
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
+from fusion.recording.ros import ros2_packed
 from fusion.recording.ros.reader import RosReader
 from fusion.recording.ros.ros1_record import MAGIC
 
@@ -297,6 +300,53 @@ def test_of_a_bag_of_packed_messages_one_that_cannot_be_unpacked_is_left_out_alo
     assert info.damage.count("left out") == min(len(rows), 3)
     bad = {name: sum((row - 1) % 2 == at for row in rows) for at, name in enumerate(("cam-image", "points"))}
     assert saved.sizes() == {name: size * (6 - bad[name]) // 6 for name, size in sizes.items()}
+
+
+def long_bag(bags, chunks=120):
+    """A bag of one file, packed as a whole, whose sound does not compress; the file."""
+    random, m = np.random.default_rng(0), bags.messages("folder")
+    sound = [("/mic/audio", m.audio(random.bytes(3200)), bags.start + i * 100_000_000) for i in range(chunks)]
+    folder = bags.write("folder-file-zstd", sound)
+    return next(folder.glob("*.zstd"))
+
+
+def test_a_packed_file_that_is_cut_is_named_and_salvaged_up_to_there(bags):
+    file = long_bag(bags)
+    full = [r.capture_time_ns for _, r in open_recording(file.parent).readings()]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    with pytest.raises(RecordingError, match=rf"{file.name}: zstd cannot unpack it behind byte \d+ .*inside a frame"):
+        open_recording(file.parent)
+    reader = open_recording(file.parent, salvage=True)
+    kept = [r.capture_time_ns for _, r in reader.readings()]
+    assert kept == full[: len(kept)]
+    assert len(full) // 2 < len(kept) < len(full)
+    damage = reader.info().damage
+    assert f"{file}: zstd cannot unpack it behind byte" in damage
+    assert "fusion-bag-" not in damage
+
+
+def test_a_packed_file_that_is_no_sqlite_is_named_itself(bags):
+    file = long_bag(bags, 3)
+    file.write_bytes(zstandard.compress(b"no database" * 99))
+    for salvage in (False, True):
+        with pytest.raises(RecordingError, match=rf"^{re.escape(str(file))}: not a sound SQLite file"):
+            open_recording(file.parent, salvage=salvage)
+
+
+def test_a_packed_file_is_not_unpacked_beyond_what_the_disk_has(bags, monkeypatch):
+    file = long_bag(bags, 30)
+    monkeypatch.setattr(ros2_packed, "_MAX_BYTES", 50_000)
+    for salvage in (False, True):
+        with pytest.raises(RecordingError, match=rf"{file.name}: unpacks to more than the 50000 bytes"):
+            open_recording(file.parent, salvage=salvage)
+
+
+def test_a_file_packed_in_several_frames_is_read_whole(bags):
+    file = long_bag(bags, 3)
+    full = [r.capture_time_ns for _, r in open_recording(file.parent).readings()]
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(file.read_bytes())
+    file.write_bytes(b"".join(zstandard.compress(plain[at : at + 5000]) for at in range(0, len(plain), 5000)))
+    assert [r.capture_time_ns for _, r in open_recording(file.parent).readings()] == full
 
 
 @pytest.mark.parametrize("described", [False, True])

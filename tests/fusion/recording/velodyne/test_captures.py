@@ -147,17 +147,45 @@ def test_nanoseconds_and_bare_ip_are_read(tmp_path):
     assert (reading.capture_time_ns - START_NS) % PACKET_NS == 0
 
 
+def block(kind: int, body: bytes) -> bytes:
+    body += bytes(-len(body) % 4)
+    return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+
+
+def newer_head(option: bytes) -> bytes:
+    """The blocks of a section and its interface."""
+    return block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)) + block(
+        1, struct.pack("<HHI", 1, 0, 0) + option
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "ticks"),
+    [
+        (b"\x09\0\1\0\0\0\0\0", 1 << 62),
+        (b"\x0e\0\x08\0" + struct.pack("<q", 1 << 60), 5),
+        (b"\x0e\0\x08\0" + struct.pack("<q", -9), 5),
+    ],
+)
+def test_times_that_no_clock_tells_are_none(tmp_path, option, ticks):
+    content = newer_head(b"") + block(1, struct.pack("<HHI", 1, 0, 0) + option)
+    frames = list(map(frame, turns(2, start=35_000)))
+    stamps = [(0, (START_NS + number * PACKET_NS) // 1000) for number in range(len(frames))] + [(1, ticks)]
+    for (interface, stamp), data in zip(stamps, [*frames, frames[0]], strict=True):
+        head = struct.pack("<IIIII", interface, stamp >> 32, stamp & 0xFFFFFFFF, len(data), len(data))
+        content += block(6, head + data)
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(content)
+    info = opened(path).info()
+    assert info.sensors["velodyne"].count == 1
+    assert info.unread == ("untimed packets (1)",)
+
+
 @pytest.mark.parametrize(
     ("ticks", "option"), [(10**6, b""), (10**9, b"\x09\0\1\0\x09\0\0\0"), (2**20, b"\x09\0\1\0\x94\0\0\0")]
 )
 def test_the_newer_format_is_read_with_its_clocks(tmp_path, ticks, option):
-    def block(kind: int, body: bytes) -> bytes:
-        body += bytes(-len(body) % 4)
-        return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
-
-    content = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)) + block(
-        1, struct.pack("<HHI", 1, 0, 0) + option
-    )
+    content = newer_head(option)
     for number, data in enumerate(map(frame, turns(2, start=35_000))):
         stamp = (START_NS + number * PACKET_NS) * ticks // 10**9
         content += block(6, struct.pack("<IIIII", 0, stamp >> 32, stamp & 0xFFFFFFFF, len(data), len(data)) + data)
