@@ -13,7 +13,9 @@ import pytest
 
 from cloud_node.cli import main
 from cloud_node.console.alone import backing_of
+from cloud_node.fleet import Fleet
 from cloud_node.ledger import AwayError, Correction, open_reader
+from cloud_node.overview import Overview
 from cloud_node.server import CloudService
 from fusion.errors import ConfigError, SpoolError, UnavailableError
 from fusion.review.fixed import FixedReviewer
@@ -72,6 +74,33 @@ def test_numbers_follow_reviews(serving, connect, exchange_all, make_evidence, b
             assert (await numbers(service))["trouble"] == "draining"
 
     asyncio.run(run())
+
+
+def test_many_live_pages_share_a_snapshot_and_ask_for_no_device(serving, connect, monkeypatch):
+    pages, rounds, taken, listed = 8, 3, [], []
+    snapshot, rows = Overview.snapshot, Fleet.rows
+    monkeypatch.setattr(Overview, "snapshot", lambda self: taken.append(1) or snapshot(self))
+    monkeypatch.setattr(Fleet, "rows", lambda self: listed.append(1) or rows(self))
+
+    async def watch(service):
+        async with (
+            httpx.AsyncClient(base_url=address(service), timeout=30) as client,
+            client.stream("GET", "/live") as stream,
+        ):
+            lines = (line async for line in stream.aiter_lines() if line)
+            return [json.loads((await anext(lines)).removeprefix("data: ")) for _ in range(rounds)]
+
+    async def run():
+        async with serving(ON) as (service, client):
+            await connect(client)
+            began = asyncio.get_running_loop().time()
+            told = await asyncio.gather(*(watch(service) for _ in range(pages)))
+            return told, asyncio.get_running_loop().time() - began
+
+    told, seconds = asyncio.run(run())
+    assert {values["connected"] for page in told for values in page} == {"1 of 1"}
+    assert listed == []
+    assert len(taken) <= pages + seconds + 1  # the first of each page, then one a second
 
 
 def test_items_that_wait_are_shown_where_they_are(serving, held, connect, make_evidence, browse):
