@@ -19,8 +19,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    case,
     create_engine,
     event,
+    func,
     type_coerce,
 )
 from sqlalchemy.dialects.sqlite import JSON, insert
@@ -117,7 +119,7 @@ class SqliteDatabase(Database):
     def option_of(self, slot: str) -> ColumnElement[str]:
         """See `Database.option_of`."""
         option: ColumnElement[str] = type_coerce(OUTCOMES.c.slots, JSON)[slot, "option"].as_string()
-        return option
+        return case((func.json_valid(OUTCOMES.c.slots) == 1, option))
 
 
 class SqliteLedger(SqlLedger):
@@ -174,6 +176,7 @@ def _speak(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
 
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
+        connection.text_factory = _text
         for pragma in pragmas:
             connection.execute(pragma)
 
@@ -182,6 +185,11 @@ def _speak(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+
+
+def _text(stored: bytes) -> str:
+    """Text as it was stored; bytes that are none become marks, which no digest fits, instead of ending the statement."""
+    return stored.decode(errors="replace")
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

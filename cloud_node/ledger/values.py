@@ -57,6 +57,14 @@ class Record:
     correction: Correction | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """An outcome that is not what was stored: its item as the row has it, and a line that says what is wrong."""
+
+    item: str
+    line: str
+
+
 class Order(StrEnum):
     """How found outcomes are sorted; equals by when they were stored (in PostgreSQL, of one group, by item)."""
 
@@ -93,10 +101,14 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of what a search found. `cursor` asks for the next page, and is empty on the last one."""
+    """Some of what a search found. `cursor` asks for the next page, and is empty on the last one.
+
+    `damaged` are the outcomes of this page that cannot be read; they are not among `records`.
+    """
 
     records: tuple[Record, ...]
     cursor: str
+    damaged: tuple[Damaged, ...] = ()
 
 
 def _check_time(time_ns: int) -> None:

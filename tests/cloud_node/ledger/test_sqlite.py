@@ -125,6 +125,23 @@ def test_an_old_ledger_in_use_is_not_touched(old):
                 opening(str(old))
 
 
+def test_text_that_is_none_is_a_damaged_row_and_not_a_ledger_that_is_away(tmp_path, item, outcome):
+    ledger = open_ledger(str(tmp_path / "l.db"))
+    ledger.store([outcome(item(1)), outcome(item(2))])
+    with sqlite3.connect(tmp_path / "l.db") as connection:
+        connection.execute("UPDATE outcomes SET task = CAST(x'79e1' AS TEXT) WHERE sequence = 1")
+    connection.close()
+    reader = ledger.reader()
+    page = reader.search(Search())
+    assert [record.outcome.item for record in page.records] == [item(2)]
+    assert [one.item for one in page.damaged] == [str(item(1))]
+    with pytest.raises(SpoolError, match="is damaged") as told:
+        ledger.find([item(1)])
+    assert not isinstance(told.value, AwayError)
+    reader.close()
+    ledger.close()
+
+
 def test_every_commit_is_durable(tmp_path):
     ledger = SqliteLedger.open(tmp_path / "l.db")
     with ledger._database.transaction("read") as connection:
