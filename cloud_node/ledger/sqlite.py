@@ -188,7 +188,7 @@ def _speak(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
 
 
 def _text(stored: bytes) -> str:
-    """Text as it was stored; bytes that are none become marks, which no digest fits, instead of ending the statement."""
+    """Text as it was stored; bytes that are none become marks, which no digest fits, and do not end the statement."""
     return stored.decode(errors="replace")
 
 
