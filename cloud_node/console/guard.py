@@ -71,7 +71,7 @@ class Guard:
 
 def _unfit_form(headers: Headers, host: str) -> PlainTextResponse | None:
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _place_of(origin) != host.lower():
         return _refuse(403, "this form was sent from another site")
     if headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return _refuse(415, f"forms are sent as {FORM}")
@@ -79,6 +79,14 @@ def _unfit_form(headers: Headers, host: str) -> PlainTextResponse | None:
     if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= MAX_BODY):
         return _refuse(413, f"a form may have {MAX_BODY} bytes")
     return None
+
+
+def _place_of(origin: str) -> str | None:
+    """HOST:PORT of `Origin` in small letters; None of what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -141,7 +141,7 @@ def test_a_token_is_of_one_session(log_in):
 
 def test_a_form_from_another_site_is_refused(local):
     fields = fields_of(local, path_of(1))
-    for origin in ("http://evil.example", "null", "http://localhost:81"):
+    for origin in ("http://evil.example", "null", "http://localhost:81", "http://[", "http://[::1"):
         assert local.post(path_of(1), data=fields, headers={"origin": origin}).status_code == 403
     assert local.post(path_of(1), data=fields, headers={"origin": "http://localhost"}).status_code == 303
 

@@ -1,5 +1,6 @@
 """Pages of outcomes: filters, both orders, cursors that new rows do not move."""
 
+import base64
 import itertools
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from cloud_node.ledger import Correction, Order, Search
 from fusion.errors import InputError
 from fusion.types import ItemState
+
+DEEP = base64.b64encode(b"[" * 6000).decode()
 
 
 def found(reader, search, limit=50, cursor=""):
@@ -79,7 +82,7 @@ def test_rows_that_come_between_pages_move_nothing(filled, ledger, item, outcome
     assert first + second == [8, 7, 6, 4, 3, 2, 1, 5]
 
 
-@pytest.mark.parametrize("forged", ["x", "bm9uc2Vuc2U=", "W10=", "WzEsMiwzXQ==", "ü", "eyJhIjoxfQ=="])
+@pytest.mark.parametrize("forged", ["x", "bm9uc2Vuc2U=", "W10=", "WzEsMiwzXQ==", "ü", "eyJhIjoxfQ==", DEEP])
 def test_a_cursor_of_another_search_is_refused(filled, forged):
     _, cursor = found(filled, Search(), 3)
     for search, other in ((Search(Order.VALUE), cursor), (Search(task="yard"), cursor), (Search(), forged)):
