@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from fusion.console import add_overrides, guarded
 
 if TYPE_CHECKING:
+    import asyncio
+
     from cloud_node.config import CloudSettings
 
 
@@ -79,19 +81,39 @@ def _serve(arguments: argparse.Namespace) -> None:
     from cloud_node.logs import start_log
 
     start_log(settings.log_level, settings.log_format, traced=bool(settings.trace.endpoint))
-    asyncio.run(_serve_until_told(settings))
+    if not asyncio.run(_serve_until_told(settings)):
+        _end_though_models_load()
 
 
-async def _serve_until_told(settings: CloudSettings) -> None:
+async def _serve_until_told(settings: CloudSettings) -> bool:
+    """Serve until SIGTERM or SIGINT, then drain; False when it came before the service was ready."""
     import asyncio
+    import contextlib
     import signal
+
+    told, ready = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    serving = asyncio.create_task(_serve_and_drain(settings, told, ready))
+    telling = asyncio.create_task(told.wait())
+    await asyncio.wait([serving, telling], return_when=asyncio.FIRST_COMPLETED)
+    telling.cancel()
+    if serving.done() or ready.is_set():
+        await serving
+        return True
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    return False
+
+
+async def _serve_and_drain(settings: CloudSettings, told: asyncio.Event, ready: asyncio.Event) -> None:
+    import asyncio
 
     from cloud_node.server import CloudService
 
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with CloudService(settings).running() as service:
+        ready.set()
         print(f"ready on {settings.listen.rpartition(':')[0]}:{service.port}", flush=True)
         if settings.console.listen:
             print(f"console on {settings.console.address(service.console_port)}", flush=True)
@@ -101,6 +123,19 @@ async def _serve_until_told(settings: CloudSettings) -> None:
             await failure
         failure.cancel()
         await service.drain()
+
+
+def _end_though_models_load() -> None:
+    """End the process if a thread still loads or warms a model up: it cannot be interrupted, and Python would wait."""
+    import logging
+    import os
+    import threading
+
+    if any(thread.name.startswith("review") for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _check(arguments: argparse.Namespace) -> None:
