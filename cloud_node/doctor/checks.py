@@ -118,7 +118,8 @@ def check_ledger(name: str) -> Iterator[Check]:
             return
         yield Check(State.OK, "ledger", f"{shown}: can be read, {sum(counts.values())} outcomes")
     if is_file:
-        yield from _check_disk(path.resolve().parent)
+        folder = path.resolve().parent
+        yield from _check_disk(next(one for one in (folder, *folder.parents) if one.exists()))
 
 
 def _check_disk(folder: Path) -> Iterator[Check]:

@@ -43,6 +43,14 @@ def test_a_fit_machine_gets_batches_that_can_be_pasted(tmp_path):
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
+def test_a_ledger_in_a_folder_that_is_not_there_yet_is_fit(tmp_path):
+    code, told = doctor(tmp_path, f"ledger={tmp_path / 'new' / 'folder' / 'ledger.db'}")
+    assert code == 0, told
+    for words in ("will be made", "MiB free", "a durable commit", "0 fail"):
+        assert words in told
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
 def test_what_is_wrong_is_named_and_the_rest_still_checked(tmp_path):
     (tmp_path / "ledger.db").write_text("no database, and long enough to be looked at")
     with socket.create_server(("127.0.0.1", 0)) as taken:
