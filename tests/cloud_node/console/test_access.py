@@ -162,6 +162,22 @@ def test_the_names_that_are_set_are_taken(visit, users):
     assert client.get("/login", headers={"host": "evil.example"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("told", "host"),
+    [
+        ("review.example:8447", "review.example:8447"),
+        ("Review.Example", "review.example"),
+        ("[::1]", "[::1]:8447"),
+        ("[2001:db8::7]:8447", "[2001:db8::7]"),
+        ("2001:db8::7", "[2001:db8::7]:8447"),
+    ],
+)
+def test_a_name_may_be_set_with_a_port_and_brackets(visit, users, told, host):
+    client = visit(users=users, hosts=(told,))
+    assert client.get("/login", headers={"host": host}).status_code == 200
+    assert client.get("/login", headers={"host": "evil.example"}).status_code == 400
+
+
 def test_what_is_too_large_or_no_form_is_refused(local):
     fields = fields_of(local, path_of(1))
     assert local.post(path_of(1), data={**fields, "note": "x" * 70_000}).status_code == 413

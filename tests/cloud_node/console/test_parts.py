@@ -45,6 +45,8 @@ def test_there_is_no_console_unless_it_is_asked_for():
         (["listen=127.0.0.1:8447", "behind_proxy=true"], "cloud-node user"),
         (["listen=0.0.0.0:8447", "users=users.json"], "console.tls"),
         (["listen=8447"], "listen"),
+        (["listen=127.0.0.1:8447", 'hosts=["https://review.example"]'], "console.hosts"),
+        (["listen=127.0.0.1:8447", 'hosts=[""]'], "console.hosts"),
     ],
 )
 def test_a_console_that_would_not_be_safe_is_refused(overrides, advice):
