@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--item", required=True, metavar="DEVICE/EPOCH/SEQUENCE#ITEM")
     explain.add_argument("--reviewer", required=True, help="as in the configuration: hf:NAME-OR-PATH?task=TASK")
     explain.add_argument("--tokens", type=int, default=48, help="at most so many")
+    _add_upgrade(explain)
     explain.set_defaults(run=_explain)
     _add_console_commands(commands)
     for command in (serve, check, doctor):
@@ -61,7 +62,16 @@ def _add_console_commands(commands: argparse._SubParsersAction[argparse.Argument
         metavar="KEY=VALUE",
         help="override one key of [console]",
     )
+    _add_upgrade(console)
     console.set_defaults(run=_console)
+
+
+def _add_upgrade(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--upgrade",
+        action="store_true",
+        help="bring a ledger of an earlier version up to date; earlier programs do not open it afterwards",
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> CloudSettings:
@@ -172,7 +182,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     if arguments.tokens < 1:
         raise ConfigError(f"--tokens {arguments.tokens}: give 1 or more")
     item = ItemId.parse(arguments.item)
-    with closing(open_reader(arguments.ledger)) as reader:
+    with closing(open_reader(arguments.ledger, upgrade=arguments.upgrade)) as reader:
         print(explain_item(reader, load_reviewer(arguments.reviewer), item, arguments.tokens))
 
 
@@ -191,7 +201,8 @@ def _console(arguments: argparse.Namespace) -> None:
     from cloud_node.console.settings import ConsoleSettings
     from fusion.config import from_overrides
 
-    open_console(arguments.ledger, from_overrides(ConsoleSettings, ["listen=127.0.0.1:8447", *arguments.overrides]))
+    settings = from_overrides(ConsoleSettings, ["listen=127.0.0.1:8447", *arguments.overrides])
+    open_console(arguments.ledger, settings, upgrade=arguments.upgrade)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

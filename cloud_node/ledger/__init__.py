@@ -8,7 +8,18 @@ is in `sqlite` and `postgres`.
 from cloud_node.ledger.opening import open_ledger, open_reader, without_password
 from cloud_node.ledger.protocol import Ledger, LedgerReader
 from cloud_node.ledger.sqlite import SqliteLedger
-from cloud_node.ledger.values import UNSURE, AwayError, Correction, Damaged, DeviceReport, Order, Page, Record, Search
+from cloud_node.ledger.values import (
+    UNSURE,
+    AwayError,
+    Correction,
+    Damaged,
+    DeviceReport,
+    OlderError,
+    Order,
+    Page,
+    Record,
+    Search,
+)
 
 __all__ = [
     "UNSURE",
@@ -18,6 +29,7 @@ __all__ = [
     "DeviceReport",
     "Ledger",
     "LedgerReader",
+    "OlderError",
     "Order",
     "Page",
     "Record",

@@ -81,5 +81,7 @@ class Sink(Protocol):
     def open(self, argument: str, *, keep_evidence: bool) -> Ledger:
         """Open or create; raises `SpoolError` when it cannot be."""
 
-    def open_reader(self, argument: str) -> LedgerReader:
-        """Open what exists; raises `SpoolError` when it cannot be."""
+    def open_reader(self, argument: str, *, upgrade: bool = False) -> LedgerReader:
+        """Open what exists; raises `SpoolError` when it cannot be, `OlderError` when it has to be brought up to date
+        first, which is done with `upgrade`.
+        """

@@ -34,6 +34,7 @@ from cloud_node.ledger.reader import SqlReader
 from cloud_node.ledger.rows import COLUMNS
 from cloud_node.ledger.store import SqlLedger
 from cloud_node.ledger.tables import OUTCOMES, SCHEMA_VERSION, create
+from cloud_node.ledger.values import OlderError
 from fusion.errors import SpoolError
 
 READERS = 4
@@ -145,18 +146,23 @@ class SqliteLedger(SqlLedger):
         return cls(path, database, lock, keep_evidence=keep_evidence)
 
     @classmethod
-    def open_reader(cls, argument: str | Path) -> SqlReader:
-        """A reader of a file that exists; of an older schema, it is brought up to date unless a service has it."""
+    def open_reader(cls, argument: str | Path, *, upgrade: bool = False) -> SqlReader:
+        """A reader of a file that exists; of an older schema, it raises `OlderError`, or with `upgrade` is brought up
+        to date unless a service has it.
+        """
         path = Path(argument)
         if not path.is_file():
             raise SpoolError(f"ledger {path}: there is no such file")
         database = SqliteDatabase(path, writes=False)
         with database.opening() as connection:
             version = _version(connection)
-        if 0 < version < SCHEMA_VERSION:
+            older = 0 < version < SCHEMA_VERSION
+            if older and not upgrade:
+                raise OlderError(str(path), version)
+            if not older and version != SCHEMA_VERSION:
+                raise _unknown(path, version)
+        if older:
             cls.open(path).close()
-        elif version != SCHEMA_VERSION:
-            raise _unknown(path, version)
         return SqlReader(database)
 
     def reader(self) -> SqlReader:

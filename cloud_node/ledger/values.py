@@ -15,6 +15,17 @@ class AwayError(SpoolError):
     """The storage as a whole cannot be used now: what is tried next, or in parts, would fail alike."""
 
 
+class OlderError(SpoolError):
+    """The ledger `shown` is of an earlier version's schema, and was not to be brought up to date."""
+
+    def __init__(self, shown: str, version: int) -> None:
+        super().__init__(
+            f"ledger {shown}: is of schema {version}; a service brings it up to date when it opens it, and so does "
+            "--upgrade of `cloud-node console` or `explain`; earlier programs do not open it afterwards"
+        )
+        self.version = version
+
+
 UNSURE = "unsure"
 """What a person answers to a slot that cannot be told."""
 
