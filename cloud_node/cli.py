@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from fusion.console import add_overrides, guarded
 
 if TYPE_CHECKING:
+    import asyncio
+
     from cloud_node.config import CloudSettings
 
 
@@ -34,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--item", required=True, metavar="DEVICE/EPOCH/SEQUENCE#ITEM")
     explain.add_argument("--reviewer", required=True, help="as in the configuration: hf:NAME-OR-PATH?task=TASK")
     explain.add_argument("--tokens", type=int, default=48, help="at most so many")
+    _add_upgrade(explain)
     explain.set_defaults(run=_explain)
     _add_console_commands(commands)
     for command in (serve, check, doctor):
@@ -59,7 +62,16 @@ def _add_console_commands(commands: argparse._SubParsersAction[argparse.Argument
         metavar="KEY=VALUE",
         help="override one key of [console]",
     )
+    _add_upgrade(console)
     console.set_defaults(run=_console)
+
+
+def _add_upgrade(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--upgrade",
+        action="store_true",
+        help="bring a ledger of an earlier version up to date; earlier programs do not open it afterwards",
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> CloudSettings:
@@ -79,19 +91,39 @@ def _serve(arguments: argparse.Namespace) -> None:
     from cloud_node.logs import start_log
 
     start_log(settings.log_level, settings.log_format, traced=bool(settings.trace.endpoint))
-    asyncio.run(_serve_until_told(settings))
+    if not asyncio.run(_serve_until_told(settings)):
+        _end_though_models_load()
 
 
-async def _serve_until_told(settings: CloudSettings) -> None:
+async def _serve_until_told(settings: CloudSettings) -> bool:
+    """Serve until SIGTERM or SIGINT, then drain; False when it came before the service was ready."""
     import asyncio
+    import contextlib
     import signal
+
+    told, ready = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    serving = asyncio.create_task(_serve_and_drain(settings, told, ready))
+    telling = asyncio.create_task(told.wait())
+    await asyncio.wait([serving, telling], return_when=asyncio.FIRST_COMPLETED)
+    telling.cancel()
+    if serving.done() or ready.is_set():
+        await serving
+        return True
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    return False
+
+
+async def _serve_and_drain(settings: CloudSettings, told: asyncio.Event, ready: asyncio.Event) -> None:
+    import asyncio
 
     from cloud_node.server import CloudService
 
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with CloudService(settings).running() as service:
+        ready.set()
         print(f"ready on {settings.listen.rpartition(':')[0]}:{service.port}", flush=True)
         if settings.console.listen:
             print(f"console on {settings.console.address(service.console_port)}", flush=True)
@@ -101,6 +133,19 @@ async def _serve_until_told(settings: CloudSettings) -> None:
             await failure
         failure.cancel()
         await service.drain()
+
+
+def _end_though_models_load() -> None:
+    """End the process if a thread still loads or warms a model up: it cannot be interrupted, and Python would wait."""
+    import logging
+    import os
+    import threading
+
+    if any(thread.name.startswith("review") for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -137,7 +182,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     if arguments.tokens < 1:
         raise ConfigError(f"--tokens {arguments.tokens}: give 1 or more")
     item = ItemId.parse(arguments.item)
-    with closing(open_reader(arguments.ledger)) as reader:
+    with closing(open_reader(arguments.ledger, upgrade=arguments.upgrade)) as reader:
         print(explain_item(reader, load_reviewer(arguments.reviewer), item, arguments.tokens))
 
 
@@ -156,7 +201,8 @@ def _console(arguments: argparse.Namespace) -> None:
     from cloud_node.console.settings import ConsoleSettings
     from fusion.config import from_overrides
 
-    open_console(arguments.ledger, from_overrides(ConsoleSettings, ["listen=127.0.0.1:8447", *arguments.overrides]))
+    settings = from_overrides(ConsoleSettings, ["listen=127.0.0.1:8447", *arguments.overrides])
+    open_console(arguments.ledger, settings, upgrade=arguments.upgrade)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

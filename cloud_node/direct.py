@@ -87,10 +87,14 @@ class DirectService:
     def _ask(
         self, reviews: dict[ItemId, _Review], submissions: Mapping[ItemId, Submission], pixels: Pixels | None
     ) -> dict[ItemId, KeptLanes]:
-        """What the device gives of the items whose review is uncertain and that came without pixels."""
+        """What the device gives of the items whose review is uncertain and that came without pixels; nothing when the
+        service never asks.
+        """
+        if pixels is None or self._settings.review.pixel_timeout_ms == 0:
+            return {}
         asked = {}
         for item, review in reviews.items():
-            if pixels is None or review.evidence is None or review.evidence.pixels or not self._uncertain(review):
+            if review.evidence is None or review.evidence.pixels or not self._uncertain(review):
                 continue
             asked[item], _ = worth_keeping(review.evidence, submissions[item].blob, pixels(item))
         return asked

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fusion.types import DeviceStatus, LedgerCounts
 from fusion.wire.messages import Hello, LedgerReport
@@ -12,12 +13,13 @@ MOST_AWAY = 4096
 """Devices remembered beside those that are connected; beyond it, those that were away longest are forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeviceRow:
-    """One device. Times are the service's wall clock; `left_ns` is None while it is connected, with `how` it left.
+    """One device, as the fleet keeps it: it changes while the device tells more.
 
-    `open_items` have no answer yet, the oldest since `lag_ns`. `counts` are the totals it told last, at `told_ns`, and
-    `status` what it last told of itself, at `status_ns`; None where it told nothing.
+    Times are the service's wall clock; `left_ns` is None while it is connected, with `how` it left. `open_items` have
+    no answer yet, the oldest since `lag_ns`. `counts` are the totals it told last, at `told_ns`, and `status` what it
+    last told of itself, at `status_ns`; None where it told nothing.
     """
 
     device: str
@@ -43,47 +45,61 @@ class DeviceRow:
 
 
 class Fleet:
-    """Told by the sessions what happens. All calls are from the event loop."""
+    """Told by the sessions what happens. All calls are from the event loop, and none but those that give rows takes
+    longer the more devices there are.
+    """
 
     def __init__(self) -> None:
-        self._rows: dict[str, DeviceRow] = {}
-        self._seen_ns: dict[str, int] = {}
+        self._here: dict[str, DeviceRow] = {}
+        self._away: OrderedDict[str, DeviceRow] = OrderedDict()
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """How many devices are connected, and how many are known."""
+        return len(self._here), len(self._here) + len(self._away)
 
     def rows(self) -> tuple[DeviceRow, ...]:
-        """Every device, by name."""
-        return tuple(replace(self._rows[name], seen_ns=self._seen_ns[name]) for name in sorted(self._rows))
+        """Every device, by name; to be copied by whoever keeps them."""
+        rows = self._here | self._away
+        return tuple(rows[name] for name in sorted(rows))
 
     def here(self) -> tuple[DeviceRow, ...]:
-        """Those that are connected, by name."""
-        return tuple(row for row in self.rows() if row.connected)
+        """Those that are connected, by name; to be copied by whoever keeps them."""
+        return tuple(self._here[name] for name in sorted(self._here))
 
     def connected(self, hello: Hello, now_ns: int) -> None:
         """A device shook hands."""
-        known = self._rows.pop(hello.device, None)
+        known = self._here.pop(hello.device, None) or self._away.pop(hello.device, None)
         row = DeviceRow(hello.device, hello.task, hello.epoch, dict(hello.models), hello.profiles, now_ns, now_ns)
         if known is not None and known.epoch == hello.epoch:
-            row = replace(
-                row, counts=known.counts, told_ns=known.told_ns, status=known.status, status_ns=known.status_ns
-            )
-        self._rows[hello.device] = row
-        self._seen_ns[hello.device] = now_ns
+            row.counts, row.told_ns = known.counts, known.told_ns
+            row.status, row.status_ns = known.status, known.status_ns
+        self._here[hello.device] = row
 
     def seen(self, device: str, now_ns: int) -> None:
         """A message came."""
-        self._seen_ns[device] = now_ns
+        if (row := self._row(device)) is not None:
+            row.seen_ns = now_ns
 
     def reported(self, device: str, report: LedgerReport, now_ns: int) -> None:
         """A device told its totals; without a status, the last one stays."""
-        row = replace(self._rows[device], counts=report.counts, told_ns=now_ns)
-        self._rows[device] = replace(row, status=report.status, status_ns=now_ns) if report.status else row
+        if (row := self._row(device)) is None:
+            return
+        row.counts, row.told_ns = report.counts, now_ns
+        if report.status:
+            row.status, row.status_ns = report.status, now_ns
 
     def left(self, device: str, how: str, now_ns: int) -> None:
         """A device's stream is over, and no newer one took its place."""
-        self._rows[device] = replace(self._rows[device], left_ns=now_ns, how=how)
-        away = [row for row in self._rows.values() if not row.connected]
-        if len(away) > MOST_AWAY:
-            longest = min(away, key=lambda row: row.left_ns or 0).device
-            del self._rows[longest], self._seen_ns[longest]
+        row = self._here.pop(device)
+        row.left_ns, row.how = now_ns, how
+        self._away[device] = row
+        if len(self._away) > MOST_AWAY:
+            self._away.popitem(last=False)
+
+    def _row(self, device: str) -> DeviceRow | None:
+        """The row of a device; None of one that was forgotten."""
+        return self._here.get(device) or self._away.get(device)
 
 
 def longest_lag_s(rows: Iterable[DeviceRow]) -> float:

@@ -25,6 +25,10 @@ RECENT = 10
 """Readings that rates and quantiles are taken over."""
 
 
+ROWS = 256
+"""Rows of devices made before other work on the loop has its turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One reading of the history: reviews a second since the one before, and what waited."""
@@ -38,7 +42,8 @@ class Snapshot:
     """The service at `at_ns` of its wall clock. Quantiles are as exact as the buckets they come from; None for none.
 
     `ends` count submissions by how they ended, `states` items by final state, both since the service started at
-    `since_ns`. `trouble` says why nothing should be sent here now, empty when all is well.
+    `since_ns`. `trouble` says why nothing should be sent here now, empty when all is well. Of the `known` devices some
+    are `connected`; `devices` are their rows, empty unless they were asked for.
     """
 
     at_ns: int
@@ -55,7 +60,9 @@ class Snapshot:
     trouble: str
     ledger_failing: bool
     history: tuple[Moment, ...]
-    devices: tuple[DeviceRow, ...]
+    connected: int
+    known: int
+    devices: tuple[DeviceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +109,17 @@ class Overview:
         self._history.append(Moment(_rate(before, now), self._pipeline.queue[0]))
 
     def snapshot(self) -> Snapshot:
-        """How it is now."""
+        """How it is now, without rows of devices."""
         first, now = self._readings[0], self._read()
         buckets = {edge: count - first.buckets.get(edge, 0.0) for edge, count in now.buckets.items()}
         items, tokens = self._pipeline.queue
-        open_by_device = self._pipeline.open_by_device()
+        connected, known = self._fleet.numbers
         return Snapshot(
             at_ns=self._clock.wall_ns(),
             since_ns=self._since_ns,
             queue_items=items,
             queue_tokens=tokens,
-            open_items=sum(number for number, _ in open_by_device.values()),
+            open_items=self._pipeline.open_items,
             reviews_per_s=_rate(first, now),
             p50_s=quantile(buckets, 0.5),
             p99_s=quantile(buckets, 0.99),
@@ -122,12 +129,21 @@ class Overview:
             trouble=self._trouble(),
             ledger_failing=self._journal.failing,
             history=tuple(self._history),
-            devices=tuple(self._with_load(row, open_by_device) for row in self._fleet.rows()),
+            connected=connected,
+            known=known,
         )
 
-    async def told(self) -> Snapshot:
-        """`snapshot`, for whoever asks from another thread."""
-        return self.snapshot()
+    async def told(self, *, devices: bool = False) -> Snapshot:
+        """`snapshot`, for whoever asks from another thread; with `devices` a row of each, made between other work."""
+        snapshot = self.snapshot()
+        return replace(snapshot, devices=await self._devices()) if devices else snapshot
+
+    async def _devices(self) -> tuple[DeviceRow, ...]:
+        open_by_device, rows, made = self._pipeline.open_by_device(), self._fleet.rows(), list[DeviceRow]()
+        for first in range(0, len(rows), ROWS):
+            made += [self._with_load(row, open_by_device) for row in rows[first : first + ROWS]]
+            await asyncio.sleep(0)
+        return tuple(made)
 
     def _with_load(self, row: DeviceRow, open_by_device: Mapping[str, tuple[int, int]]) -> DeviceRow:
         number, oldest_ns = open_by_device.get(row.device, (0, 0))

@@ -104,6 +104,11 @@ class Pipeline:
         """Items that wait for a review or are in one, and their cost in tokens."""
         return self._admission.items, self._admission.tokens
 
+    @property
+    def open_items(self) -> int:
+        """Items without an answer."""
+        return len(self._jobs)
+
     def open_by_device(self) -> dict[str, tuple[int, int]]:
         """How many items of each device have no answer, and when the oldest came (monotonic)."""
         found: dict[str, tuple[int, int]] = {}

@@ -13,12 +13,13 @@ from fusion.task import Task, bundled_tasks
 
 
 @contextmanager
-def backing_of(ledger: str) -> Iterator[Backing]:
-    """A backing of the ledger of that name. Raises `SpoolError` when it is not there or cannot be read.
+def backing_of(ledger: str, *, upgrade: bool = False) -> Iterator[Backing]:
+    """A backing of the ledger of that name. Raises `SpoolError` when it is not there or cannot be read, or has to be
+    brought up to date first and `upgrade` is not set.
 
     While a service holds a SQLite ledger, corrections are refused with a line that says so.
     """
-    reader = open_reader(ledger)
+    reader = open_reader(ledger, upgrade=upgrade)
 
     def correct(correction: Correction) -> None:
         opened = open_ledger(ledger)

@@ -22,14 +22,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backing:
-    """`correct` keeps a correction or raises `FusionError`; `watched` is None where no service runs here.
+    """`correct` keeps a correction or raises `FusionError`; `watched` is None where no service runs here, and gives
+    rows of devices when it is called with `devices=True`.
 
     `tasks` are known by name, `profiles` (to decode maps with) by their fingerprint.
     """
 
     reader: LedgerReader
     correct: Callable[[Correction], Awaitable[None]]
-    watched: Callable[[], Awaitable[Snapshot]] | None = None
+    watched: Callable[..., Awaitable[Snapshot]] | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
 

@@ -29,8 +29,8 @@ def remove_user(name: str, file: Path) -> None:
     print(f"{file}: {name} was removed")
 
 
-def open_console(ledger: str, settings: ConsoleSettings) -> None:
-    """Serve the page on `ledger` until SIGINT or SIGTERM; prints its address."""
+def open_console(ledger: str, settings: ConsoleSettings, *, upgrade: bool = False) -> None:
+    """Serve the page on `ledger` until SIGINT or SIGTERM; prints its address. `upgrade` as of `open_reader`."""
     import asyncio
 
     from cloud_node.console.alone import backing_of
@@ -40,7 +40,7 @@ def open_console(ledger: str, settings: ConsoleSettings) -> None:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
-        with take_port(settings) as listener, backing_of(ledger) as backing:
+        with take_port(settings) as listener, backing_of(ledger, upgrade=upgrade) as backing:
             assert listener is not None
             async with console(listener, settings, backing):
                 print(f"console on {settings.address(listener.getsockname()[1])}", flush=True)

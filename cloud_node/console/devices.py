@@ -20,7 +20,7 @@ def routes(site: Site) -> list[Route]:
     """`/devices`."""
 
     async def show(request: Request) -> Response:
-        snapshot = await site.backing.watched() if site.backing.watched else None
+        snapshot = await site.backing.watched(devices=True) if site.backing.watched else None
         rows = snapshot.devices if snapshot else ()
         reports = remembered(rows, await run_in_threadpool(site.backing.reader.reports))
         now_ns = snapshot.at_ns if snapshot else 0

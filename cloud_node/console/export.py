@@ -16,8 +16,8 @@ from starlette.routing import Route
 from cloud_node.console.query import MOST, Query, read_query
 from cloud_node.console.site import Site
 from cloud_node.console.wording import iso
-from cloud_node.ledger import Correction, LedgerReader, Order, Record
-from fusion.errors import FusionError, InputError
+from cloud_node.ledger import AwayError, Correction, Damaged, LedgerReader, Order, Record
+from fusion.errors import FusionError, InputError, SpoolError
 
 FORMS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 COLUMNS = (
@@ -46,16 +46,27 @@ def routes(site: Site) -> list[Route]:
     return [Route("/export", export)]
 
 
-def found(reader: LedgerReader, query: Query, *, with_evidence: bool) -> Iterator[Record]:
-    """Everything that a search finds; evidence is read item by item."""
+def found(reader: LedgerReader, query: Query, *, with_evidence: bool) -> Iterator[Record | Damaged]:
+    """Everything that a search finds; evidence is read item by item. What is damaged comes after its page."""
     cursor = ""
     while True:
         page = reader.search(query.search, limit=MOST, cursor=cursor)
         for record in page.records:
-            whole = reader.one(record.outcome.item, with_evidence=True) if with_evidence else None
-            yield whole or record
+            yield _whole(reader, record) if with_evidence else record
+        yield from page.damaged
         if not (cursor := page.cursor):
             return
+
+
+def _whole(reader: LedgerReader, record: Record) -> Record | Damaged:
+    """The record with its evidence."""
+    item = record.outcome.item
+    try:
+        return reader.one(item, with_evidence=True) or record
+    except AwayError:
+        raise
+    except SpoolError as error:
+        return Damaged(str(item), str(error))
 
 
 def as_json(record: Record, corrections: Sequence[Correction] = ()) -> dict[str, Any]:
@@ -117,22 +128,24 @@ def _cell(value: object) -> str:
     return f"'{text}" if text.startswith(_FORMULA) and isinstance(value, str) else text
 
 
-def _jsonl(records: Iterable[Record]) -> Iterator[str]:
-    yield from _until_broken(records, lambda one: json.dumps(as_json(one)) + "\n", lambda line: _line({"error": line}))
+def _jsonl(records: Iterable[Record | Damaged]) -> Iterator[str]:
+    yield from _until_broken(records, lambda one: _line(as_json(one)), lambda line: _line({"error": line}))
 
 
-def _csv(records: Iterable[Record]) -> Iterator[str]:
+def _csv(records: Iterable[Record | Damaged]) -> Iterator[str]:
     yield _row(COLUMNS)
     yield from _until_broken(records, lambda one: _row(as_row(one)), lambda line: _row([f"error: {line}"]))
 
 
 def _until_broken(
-    records: Iterable[Record], write: Callable[[Record], str], tell: Callable[[str], str]
+    records: Iterable[Record | Damaged], write: Callable[[Record], str], tell: Callable[[str], str]
 ) -> Iterator[str]:
-    """Each record; where the ledger cannot be read on, the last line says so: the status was sent long before."""
+    """Each record, and a line of each that is damaged; where the ledger cannot be read on, the last line says so: the
+    status was sent long before.
+    """
     try:
         for record in records:
-            yield write(record)
+            yield tell(record.line) if isinstance(record, Damaged) else write(record)
     except FusionError as error:
         yield tell(str(error))
 

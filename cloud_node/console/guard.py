@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_node.console.settings import LOOPBACK_NAMES, ConsoleSettings
+from cloud_node.console.settings import LOOPBACK_NAMES, ConsoleSettings, name_of
 
 MAX_BODY = 64 * 1024
 MAX_QUERY = 8 * 1024
@@ -60,7 +60,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._hosts and _name_of(host) not in self._hosts:
+        if self._hosts and name_of(host) not in self._hosts:
             return _refuse(400, f"this console is not called {host[:100]!r}; see console.hosts")
         if len(scope.get("query_string", b"")) > MAX_QUERY:
             return _refuse(414, "the address is too long")
@@ -71,7 +71,7 @@ class Guard:
 
 def _unfit_form(headers: Headers, host: str) -> PlainTextResponse | None:
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _place_of(origin) != host.lower():
         return _refuse(403, "this form was sent from another site")
     if headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return _refuse(415, f"forms are sent as {FORM}")
@@ -79,6 +79,14 @@ def _unfit_form(headers: Headers, host: str) -> PlainTextResponse | None:
     if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= MAX_BODY):
         return _refuse(413, f"a form may have {MAX_BODY} bytes")
     return None
+
+
+def _place_of(origin: str) -> str | None:
+    """HOST:PORT of `Origin` in small letters; None of what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -103,15 +111,7 @@ def _allowed(settings: ConsoleSettings) -> frozenset[str]:
     if settings.users is not None and not settings.hosts:
         return frozenset()
     loopback = LOOPBACK_NAMES if settings.loopback else frozenset()
-    return frozenset(name.lower() for name in (*loopback, settings.host, *settings.hosts))
-
-
-def _name_of(host: str) -> str:
-    """`Host` without its port, an IPv6 address without brackets, in small letters."""
-    name = host.lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.partition(":")[0]
+    return frozenset({*loopback, name_of(settings.host), *settings.hosts})
 
 
 def _refuse(status: int, line: str) -> PlainTextResponse:

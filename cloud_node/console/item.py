@@ -116,7 +116,7 @@ def way_of(site: Site, request: Request, item: ItemId) -> Way:
     if place + 1 < len(items):
         following = f"{_address(items[place + 1])}{here}"
     elif page.cursor:
-        beyond = site.backing.reader.search(query.search, limit=1, cursor=page.cursor).records
+        beyond = site.backing.reader.search(query.search, limit=query.limit, cursor=page.cursor).records
         following = f"{_address(beyond[0].outcome.item)}{_within(name, query, page.cursor)}" if beyond else ""
     return Way(f"/{name}?{query.url(cursor=query.cursor)}", previous, following, here)
 

@@ -29,6 +29,7 @@ ENDS = ("reviewed", "quarantined", "expired", "shed", "refused", "repeated", "go
 def routes(site: Site) -> list[Route]:
     """`/` and the stream behind its numbers, `/live`."""
     streams = 0
+    shared = Shared(site)
 
     async def show(request: Request) -> Response:
         watched = site.backing.watched
@@ -52,13 +53,31 @@ def routes(site: Site) -> list[Route]:
         streams += 1
         until = time.monotonic() + STREAM_S
         try:
+            yield f"data: {json.dumps(await _told(site))}\n\n"
+            await asyncio.sleep(PERIOD_S)
             while not site.closing() and time.monotonic() < until:
-                yield f"data: {json.dumps(await _told(site))}\n\n"
+                yield f"data: {json.dumps(await shared.told())}\n\n"
                 await asyncio.sleep(PERIOD_S)
         finally:
             streams -= 1
 
     return [Route("/", show), Route("/live", stream)]
+
+
+class Shared:
+    """`values` of one snapshot a second, whoever and however many ask for them."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._asked: asyncio.Task[dict[str, str]] | None = None
+        self._asked_s = -PERIOD_S
+
+    async def told(self) -> dict[str, str]:
+        """The values, at most `PERIOD_S` old when the service answers at once."""
+        now_s = time.monotonic()
+        if self._asked is None or (self._asked.done() and now_s - self._asked_s >= PERIOD_S):
+            self._asked, self._asked_s = asyncio.create_task(_told(self._site)), now_s
+        return await asyncio.shield(self._asked)
 
 
 async def _told(site: Site) -> dict[str, str]:
@@ -73,7 +92,6 @@ def values(snapshot: Snapshot) -> dict[str, str]:
     """Everything on the page that changes, by the name of its place there."""
     rates = [moment.reviews_per_s for moment in snapshot.history]
     queues = [float(moment.queue_items) for moment in snapshot.history]
-    connected = sum(device.connected for device in snapshot.devices)
     return {
         "trouble": snapshot.trouble or "all is well",
         "ledger": "does not take rows" if snapshot.ledger_failing else "takes rows",
@@ -83,7 +101,7 @@ def values(snapshot: Snapshot) -> dict[str, str]:
         "open_items": number(snapshot.open_items),
         "p50": _seconds(snapshot.p50_s),
         "p99": _seconds(snapshot.p99_s),
-        "connected": f"{connected} of {len(snapshot.devices)}",
+        "connected": f"{snapshot.connected} of {snapshot.known}",
         "uptime": duration(snapshot.at_ns - snapshot.since_ns),
         "rate_line": polyline(rates),
         "rate_most": f"{max(rates, default=0.0):.1f}",

@@ -55,6 +55,7 @@ async def console(listener: socket.socket, settings: ConsoleSettings, backing: B
     import uvicorn
 
     from cloud_node.console.app import make_app
+    from cloud_node.console.connection import BoundedProtocol, ProxiedProtocol
 
     server: uvicorn.Server | None = None
 
@@ -63,7 +64,7 @@ async def console(listener: socket.socket, settings: ConsoleSettings, backing: B
 
     config = uvicorn.Config(
         make_app(settings, backing, closing),
-        http="h11",
+        http=ProxiedProtocol if settings.behind_proxy else BoundedProtocol,
         ws="none",
         loop="asyncio",
         lifespan="off",

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from cloud_node.console import wording
@@ -73,7 +73,7 @@ class Site:
         """The fields of a form that this visitor was given; raises `HTTPException` for any other."""
         try:
             fields = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
-        except ValueError:
+        except (ValueError, ClientDisconnect):
             raise HTTPException(400, "the form cannot be read") from None
         if not self.door.token_fits(self.visitor(request), fields.get("token", "")):
             raise HTTPException(403, "this form is too old or was not given to you; go back, reload and send it again")

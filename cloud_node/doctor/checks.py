@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from cloud_node.config import CloudSettings
-from cloud_node.ledger import open_ledger, open_reader, without_password
+from cloud_node.ledger import OlderError, open_ledger, open_reader, without_password
 from cloud_node.outcome import Outcome
 from fusion.checks import Check, State
 from fusion.errors import FusionError
@@ -113,12 +113,16 @@ def check_ledger(name: str) -> Iterator[Check]:
             reader = open_reader(name)
             counts = reader.counts()
             reader.close()
+        except OlderError as older:
+            yield Check(State.OK, "ledger", f"{shown}: of schema {older.version}, will be brought up to date")
         except FusionError as error:
             yield Check(State.FAIL, "ledger", str(error), "mend it, or set ledger")
             return
-        yield Check(State.OK, "ledger", f"{shown}: can be read, {sum(counts.values())} outcomes")
+        else:
+            yield Check(State.OK, "ledger", f"{shown}: can be read, {sum(counts.values())} outcomes")
     if is_file:
-        yield from _check_disk(path.resolve().parent)
+        folder = path.resolve().parent
+        yield from _check_disk(next(one for one in (folder, *folder.parents) if one.exists()))
 
 
 def _check_disk(folder: Path) -> Iterator[Check]:

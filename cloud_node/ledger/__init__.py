@@ -8,15 +8,28 @@ is in `sqlite` and `postgres`.
 from cloud_node.ledger.opening import open_ledger, open_reader, without_password
 from cloud_node.ledger.protocol import Ledger, LedgerReader
 from cloud_node.ledger.sqlite import SqliteLedger
-from cloud_node.ledger.values import UNSURE, AwayError, Correction, DeviceReport, Order, Page, Record, Search
+from cloud_node.ledger.values import (
+    UNSURE,
+    AwayError,
+    Correction,
+    Damaged,
+    DeviceReport,
+    OlderError,
+    Order,
+    Page,
+    Record,
+    Search,
+)
 
 __all__ = [
     "UNSURE",
     "AwayError",
     "Correction",
+    "Damaged",
     "DeviceReport",
     "Ledger",
     "LedgerReader",
+    "OlderError",
     "Order",
     "Page",
     "Record",

@@ -22,10 +22,13 @@ def open_ledger(name: str, *, keep_evidence: bool = True) -> Ledger:
     return sink.open(argument, keep_evidence=keep_evidence)
 
 
-def open_reader(name: str) -> LedgerReader:
-    """A reader of the ledger `name`; raises as `open_ledger` does, and when there is no such ledger."""
+def open_reader(name: str, *, upgrade: bool = False) -> LedgerReader:
+    """A reader of the ledger `name`; raises as `open_ledger` does, and when there is no such ledger.
+
+    One of an earlier version raises `OlderError`; with `upgrade` it is brought up to date, for good.
+    """
     sink, argument = _sink(name)
-    return sink.open_reader(argument)
+    return sink.open_reader(argument, upgrade=True) if upgrade else sink.open_reader(argument)
 
 
 def without_password(name: str) -> str:

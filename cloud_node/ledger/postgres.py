@@ -43,6 +43,7 @@ from cloud_node.ledger.reader import SqlReader
 from cloud_node.ledger.rows import COLUMNS
 from cloud_node.ledger.store import SqlLedger
 from cloud_node.ledger.tables import EVIDENCE, OUTCOMES, SCHEMA_VERSION, create
+from cloud_node.ledger.values import OlderError
 from fusion.errors import ConfigError, SpoolError
 
 CONNECT_S = 5
@@ -153,13 +154,19 @@ class PostgresLedger(SqlLedger):
         return cls(argument, database, keep_evidence=keep_evidence)
 
     @classmethod
-    def open_reader(cls, argument: str) -> SqlReader:
-        """A reader of tables that exist; the user needs no right to write."""
+    def open_reader(cls, argument: str, *, upgrade: bool = False) -> SqlReader:
+        """A reader of tables that exist; the user needs no right to write, but to `upgrade` those of schema 2, which
+        raise `OlderError` otherwise.
+        """
         database = PostgresDatabase(_url(argument), _READER, connections=4)
         with database.opening() as connection:
             if not _exists(connection):
                 raise SpoolError(f"ledger {database.name}: there is no ledger in this database")
-            _check_version(connection, database.name)
+            older = upgrade and connection.scalar(_VERSION) == 2
+            if not older:
+                _check_version(connection, database.name)
+        if older:
+            cls.open(argument).close()
         return SqlReader(database)
 
     def reader(self) -> SqlReader:
@@ -213,6 +220,6 @@ def _exists(connection: Connection) -> bool:
 def _check_version(connection: Connection, name: str) -> None:
     version = connection.scalar(_VERSION)
     if version == 2:
-        raise SpoolError(f"ledger {name}: is of schema 2; a service that opens it to write brings it up to date")
+        raise OlderError(name, version)
     if version != SCHEMA_VERSION:
         raise SpoolError(f"ledger {name}: is of schema {version}, this program knows {SCHEMA_VERSION}")

@@ -49,14 +49,15 @@ class LedgerReader(Protocol):
     """Looks at a ledger while another thread or process writes it, and may be shared by threads.
 
     Every call sees what is committed, in a short transaction that keeps no writer waiting. Digests are checked: a row
-    that is not what was stored raises `SpoolError`, as does storage that cannot be read.
+    that is not what was stored raises `SpoolError` (`search` gives it as `Damaged`), as does storage that cannot be
+    read.
     """
 
     def one(self, item: ItemId, *, with_evidence: bool = False) -> Record | None:
         """An item's outcome and the correction that counts."""
 
     def search(self, search: Search, *, limit: int = 50, cursor: str = "") -> Page:
-        """At most `limit` outcomes, after those of the page that gave `cursor`.
+        """At most `limit` outcomes, damaged ones among them, after those of the page that gave `cursor`.
 
         What is stored meanwhile moves nothing between pages. Raises `InputError` for a cursor of another search.
         """
@@ -83,5 +84,7 @@ class Sink(Protocol):
     def open(self, argument: str, *, keep_evidence: bool) -> Ledger:
         """Open or create; raises `SpoolError` when it cannot be."""
 
-    def open_reader(self, argument: str) -> LedgerReader:
-        """Open what exists; raises `SpoolError` when it cannot be."""
+    def open_reader(self, argument: str, *, upgrade: bool = False) -> LedgerReader:
+        """Open what exists; raises `SpoolError` when it cannot be, `OlderError` when it has to be brought up to date
+        first, which is done with `upgrade`.
+        """

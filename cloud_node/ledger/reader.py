@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, null, select
 
 from cloud_node.ledger.database import Database
-from cloud_node.ledger.rows import COLUMNS, correction_of, key_of, outcome_of, report_of
+from cloud_node.ledger.rows import COLUMNS, correction_of, key_of, name_of, outcome_of, report_of
 from cloud_node.ledger.search import cursor_of, following
 from cloud_node.ledger.tables import CORRECTIONS, EVIDENCE, OUTCOMES, REPORTS
-from cloud_node.ledger.values import Correction, DeviceReport, Page, Record, Search
+from cloud_node.ledger.values import Correction, Damaged, DeviceReport, Page, Record, Search
 from cloud_node.outcome import Outcome
-from fusion.errors import InputError
+from fusion.errors import InputError, SpoolError
 from fusion.types import ItemId, ItemState
 
 MAX_PAGE = 1000
@@ -31,7 +31,8 @@ class SqlReader:
         """See `LedgerReader.one`."""
         with self._database.transaction("read") as connection:
             rows = connection.execute(_outcomes(with_evidence=with_evidence).where(is_item(item))).all()
-            return next(iter(_records(connection, rows)), None)
+            said = _said(connection, rows)
+        return next((_record(row, said) for row in rows), None)
 
     def search(self, search: Search, *, limit: int = 50, cursor: str = "") -> Page:
         """See `LedgerReader.search`."""
@@ -40,9 +41,15 @@ class SqlReader:
         statement = following(_outcomes(with_evidence=False), search, cursor, self._database.option_of)
         with self._database.transaction("read") as connection:
             rows = connection.execute(statement.limit(limit + 1)).all()
-            records = _records(connection, rows[:limit])
+            said = _said(connection, rows[:limit])
         more = len(rows) > limit
-        return Page(tuple(records), cursor_of(search, rows[limit - 1]) if more else "")
+        records, damaged = [], []
+        for row in rows[:limit]:
+            try:
+                records.append(_record(row, said))
+            except SpoolError as error:
+                damaged.append(Damaged(name_of(row), str(error)))
+        return Page(tuple(records), cursor_of(search, rows[limit - 1]) if more else "", tuple(damaged))
 
     def corrections(self, item: ItemId) -> list[Correction]:
         """See `LedgerReader.corrections`."""
@@ -105,11 +112,18 @@ def _outcome(row: Row[Any]) -> Outcome:
     return outcome_of(row[:-2], row.blob)
 
 
-def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Record]:
-    """Each row's outcome with its last correction."""
-    outcomes = {row.id: _outcome(row) for row in rows}
-    said: dict[int, Correction] = {}
-    if outcomes:
-        for number, digest, *told in connection.execute(_corrections().where(CORRECTIONS.c.outcome.in_(outcomes))):
-            said[number] = correction_of(outcomes[number].item, told, digest)
-    return [Record(outcome, said.get(number)) for number, outcome in outcomes.items()]
+def _said(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, list[Sequence[Any]]]:
+    """The corrections of each row, by its id and in order, as (digest, author, at_ns, answers, note)."""
+    said: dict[int, list[Sequence[Any]]] = {}
+    if rows:
+        wanted = CORRECTIONS.c.outcome.in_([row.id for row in rows])
+        for number, *told in connection.execute(_corrections().where(wanted)):
+            said.setdefault(number, []).append(told)
+    return said
+
+
+def _record(row: Row[Any], said: Mapping[int, Sequence[Sequence[Any]]]) -> Record:
+    """A row's outcome with its last correction; raises `SpoolError` when one of them is damaged."""
+    outcome = _outcome(row)
+    corrections = [correction_of(outcome.item, told, digest) for digest, *told in said.get(row.id, ())]
+    return Record(outcome, corrections[-1] if corrections else None)

@@ -31,6 +31,12 @@ def key_of(item: ItemId) -> tuple[str, str, int, int]:
     return item.sample.device, item.sample.epoch, item.sample.sequence, item.item
 
 
+def name_of(row: Sequence[Any]) -> str:
+    """The item of a row of `COLUMNS` as it is written, whatever the row holds."""
+    device, epoch, sequence, number = row[:4]
+    return f"{device}/{epoch}/{sequence}#{number}"
+
+
 def row_of(outcome: Outcome) -> tuple[Any, ...]:
     """The values of `COLUMNS`."""
     verdict = outcome.verdict
@@ -48,8 +54,8 @@ def row_of(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def digest_of(row: Sequence[Any]) -> str:
-    """Hex sha-256 of a row's values."""
-    return hashlib.sha256(json.dumps(row).encode()).hexdigest()
+    """Hex sha-256 of a row's values; of values that are never stored, one that fits nothing."""
+    return hashlib.sha256(json.dumps(row, default=repr).encode()).hexdigest()
 
 
 def value_of(header: Any) -> float:
@@ -63,9 +69,9 @@ def outcome_of(row: Sequence[Any], blob: bytes | None = None) -> Outcome:
     told, (digest, answered_ns, value, rationale) = tuple(row[: len(TOLD)]), row[len(TOLD) :]
     device, epoch, sequence, number, state, reason, task, profile, evidence_sha256, *rest = told
     slots, uncertain, lanes, reviewer, prompt_sha256, header_text, timings_text = rest
-    item = ItemId(SampleId(device, epoch, sequence), number)
     if digest_of(told if rationale is None else (*told, rationale)) != digest:
-        raise SpoolError(f"the ledger's row of {item} is damaged: its digest does not match")
+        raise SpoolError(f"the ledger's row of {name_of(row)} is damaged: its digest does not match")
+    item = ItemId(SampleId(device, epoch, sequence), number)
     header = json.loads(header_text) if header_text is not None else None
     timings = Timings(**json.loads(timings_text))
     if (timings.answered_ns, value_of(header)) != (answered_ns, value):

@@ -38,7 +38,7 @@ def cursor_of(search: Search, row: Row[Any]) -> str:
 def _position(search: Search, cursor: str) -> tuple[float, int]:
     try:
         digest, value, last = json.loads(urlsafe_b64decode(cursor))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         digest = value = last = None
     if digest != _digest(search) or not (_is_number(value) and _is_number(last)):
         raise InputError("the cursor is not of this search; ask for its first page, without a cursor")

@@ -19,8 +19,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    case,
     create_engine,
     event,
+    func,
     type_coerce,
 )
 from sqlalchemy.dialects.sqlite import JSON, insert
@@ -32,6 +34,7 @@ from cloud_node.ledger.reader import SqlReader
 from cloud_node.ledger.rows import COLUMNS
 from cloud_node.ledger.store import SqlLedger
 from cloud_node.ledger.tables import OUTCOMES, SCHEMA_VERSION, create
+from cloud_node.ledger.values import OlderError
 from fusion.errors import SpoolError
 
 READERS = 4
@@ -117,7 +120,7 @@ class SqliteDatabase(Database):
     def option_of(self, slot: str) -> ColumnElement[str]:
         """See `Database.option_of`."""
         option: ColumnElement[str] = type_coerce(OUTCOMES.c.slots, JSON)[slot, "option"].as_string()
-        return option
+        return case((func.json_valid(OUTCOMES.c.slots) == 1, option))
 
 
 class SqliteLedger(SqlLedger):
@@ -143,18 +146,23 @@ class SqliteLedger(SqlLedger):
         return cls(path, database, lock, keep_evidence=keep_evidence)
 
     @classmethod
-    def open_reader(cls, argument: str | Path) -> SqlReader:
-        """A reader of a file that exists; of an older schema, it is brought up to date unless a service has it."""
+    def open_reader(cls, argument: str | Path, *, upgrade: bool = False) -> SqlReader:
+        """A reader of a file that exists; of an older schema, it raises `OlderError`, or with `upgrade` is brought up
+        to date unless a service has it.
+        """
         path = Path(argument)
         if not path.is_file():
             raise SpoolError(f"ledger {path}: there is no such file")
         database = SqliteDatabase(path, writes=False)
         with database.opening() as connection:
             version = _version(connection)
-        if 0 < version < SCHEMA_VERSION:
+            older = 0 < version < SCHEMA_VERSION
+            if older and not upgrade:
+                raise OlderError(str(path), version)
+            if not older and version != SCHEMA_VERSION:
+                raise _unknown(path, version)
+        if older:
             cls.open(path).close()
-        elif version != SCHEMA_VERSION:
-            raise _unknown(path, version)
         return SqlReader(database)
 
     def reader(self) -> SqlReader:
@@ -174,6 +182,7 @@ def _speak(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
 
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
+        connection.text_factory = _text
         for pragma in pragmas:
             connection.execute(pragma)
 
@@ -182,6 +191,11 @@ def _speak(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+
+
+def _text(stored: bytes) -> str:
+    """Text as it was stored; bytes that are none become marks, which no digest fits, and do not end the statement."""
+    return stored.decode(errors="replace")
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -15,6 +15,17 @@ class AwayError(SpoolError):
     """The storage as a whole cannot be used now: what is tried next, or in parts, would fail alike."""
 
 
+class OlderError(SpoolError):
+    """The ledger `shown` is of an earlier version's schema, and was not to be brought up to date."""
+
+    def __init__(self, shown: str, version: int) -> None:
+        super().__init__(
+            f"ledger {shown}: is of schema {version}; a service brings it up to date when it opens it, and so does "
+            "--upgrade of `cloud-node console` or `explain`; earlier programs do not open it afterwards"
+        )
+        self.version = version
+
+
 UNSURE = "unsure"
 """What a person answers to a slot that cannot be told."""
 
@@ -57,6 +68,14 @@ class Record:
     correction: Correction | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """An outcome that is not what was stored: its item as the row has it, and a line that says what is wrong."""
+
+    item: str
+    line: str
+
+
 class Order(StrEnum):
     """How found outcomes are sorted; equals by when they were stored (in PostgreSQL, of one group, by item)."""
 
@@ -93,10 +112,14 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of what a search found. `cursor` asks for the next page, and is empty on the last one."""
+    """Some of what a search found. `cursor` asks for the next page, and is empty on the last one.
+
+    `damaged` are the outcomes of this page that cannot be read; they are not among `records`.
+    """
 
     records: tuple[Record, ...]
     cursor: str
+    damaged: tuple[Damaged, ...] = ()
 
 
 def _check_time(time_ns: int) -> None:

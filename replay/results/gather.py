@@ -294,7 +294,7 @@ def _passed_over(
 def _books(path: Path) -> tuple[tuple[Review, ...], LedgerCounts]:
     """The service's reviews, and what its ledger adds up to; rows are read one at a time."""
     states, samples, reviews = dict.fromkeys(ItemState, 0), set(), []
-    ledger = SqliteLedger.open_reader(path)
+    ledger = SqliteLedger.open_reader(path, upgrade=True)
     try:
         for outcome in ledger.outcomes():
             states[outcome.state] += 1

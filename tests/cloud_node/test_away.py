@@ -129,7 +129,8 @@ def test_a_reviewer_that_waits_does_not_hold_up_one_that_computes(make_settings,
 def test_the_direct_service_stores_nothing_while_the_server_is_away(remote, make_settings, make_evidence, tmp_path):
     Remote.blind = True
     ledger = SqliteLedger.open(tmp_path / "direct.db")
-    service = DirectService([remote], ledger, make_settings("review.confidence_floor=1.0"), ManualClock(5))
+    settings = make_settings("review.confidence_floor=1.0", "review.pixel_timeout_ms=3000")
+    service = DirectService([remote], ledger, settings, ManualClock(5))
     with pytest.raises(ModelError, match="the server left"):
         service.review([Submission.of(make_evidence(1))], lambda _: KeptLanes(CROP))
     assert ledger.reader().counts() == {}

@@ -31,13 +31,14 @@ POINTS = encode_points(np.random.default_rng(0).uniform(-3, 3, (300, 3)))
 SOUND = encode_sound(np.arange(-4000, 4000, dtype=np.int16), 16_000, 123)
 ALL = KeptLanes(CROP, POINTS, SOUND)
 UNSURE = "review.confidence_floor=1.0"
+ASKS = "review.pixel_timeout_ms=60000"
 
 
 def answered(serving, connect, evidence, kept, *, again=None):
     """The verdict on `evidence` when the device gives `kept`, and the service's metrics; `again` is sent after it."""
 
     async def run():
-        async with serving(UNSURE, "review.pixel_timeout_ms=60000") as (service, client):
+        async with serving(UNSURE, ASKS) as (service, client):
             stream, _ = await connect(client)
             await stream.send(Submission.of(evidence))
             request = await stream.receive()
@@ -139,7 +140,7 @@ def test_the_direct_service_stores_what_the_stream_does(serving, connect, make_e
     verdict, _ = answered(serving, connect, evidence, ALL)
     ledger = SqliteLedger.open(tmp_path / "direct.db")
     try:
-        service = DirectService([FixedReviewer(yard)], ledger, make_settings(UNSURE), ManualClock(5))
+        service = DirectService([FixedReviewer(yard)], ledger, make_settings(UNSURE, ASKS), ManualClock(5))
         (outcome,) = service.review([Submission.of(evidence)], lambda _: ALL)
     finally:
         ledger.close()

@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,14 @@ def test_a_fit_machine_gets_batches_that_can_be_pasted(tmp_path):
     assert len(re.findall(r"^ +\d+ +\d+ +[\d.]+ +\d+  \*$", told, re.MULTILINE)) == 1
     settings = CloudSettings.model_validate(tomllib.loads(re.search(r"\[batch\]\nitems.*\ntokens.*", told)[0]))
     assert 1 <= settings.batch.items <= 64
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
+def test_a_ledger_in_a_folder_that_is_not_there_yet_is_fit(tmp_path):
+    code, told = doctor(tmp_path, f"ledger={tmp_path / 'new' / 'folder' / 'ledger.db'}")
+    assert code == 0, told
+    for words in ("will be made", "MiB free", "a durable commit", "0 fail"):
+        assert words in told
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
@@ -83,6 +93,17 @@ def test_scarce_memory_is_told(tmp_path):
 def test_the_smallest_batch_near_the_best_rate_is_chosen():
     timed = [TimedBatch(1, 10, 10), TimedBatch(8, 80, 20), TimedBatch(16, 160, 38), TimedBatch(32, 320, 79)]
     assert choose(timed).items == 8
+
+
+def test_a_ledger_of_an_earlier_version_is_told_and_left_as_it_is(tmp_path):
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.executescript((Path(__file__).parent / "ledger" / "schema1.sql").read_text())
+    connection.close()
+    before = (tmp_path / "ledger.db").read_bytes()
+    code, told = doctor(tmp_path)
+    assert code == 0, told
+    assert "of schema 1, will be brought up to date" in told
+    assert (tmp_path / "ledger.db").read_bytes() == before
 
 
 def test_a_ledger_with_outcomes_is_read_and_left_as_it_is(tmp_path):

@@ -154,7 +154,7 @@ def direct(tmp_path, name, settings, reviewer):
 
 def test_the_direct_service_is_deterministic_and_remembers(tmp_path, make_settings, make_evidence, yard):
     submissions = [Submission.of(make_evidence(n)) for n in range(1, 31)]
-    settings = make_settings("review.confidence_floor=0.4")
+    settings = make_settings("review.confidence_floor=0.4", "review.pixel_timeout_ms=5000")
     runs = []
     for name in ("a.db", "b.db"):
         service, ledger = direct(tmp_path, name, settings, FixedReviewer(yard))
@@ -200,6 +200,17 @@ def test_the_direct_service_gives_what_the_real_one_gives(
         assert (verdict.lanes, verdict.uncertain) == (expected[item].lanes, expected[item].uncertain)
         for name, answer in verdict.slots.items():
             assert answer.probabilities == pytest.approx(expected[item].slots[name].probabilities, abs=1e-6)
+
+
+def test_the_direct_service_asks_for_nothing_where_the_real_one_never_asks(
+    tmp_path, make_settings, make_evidence, yard
+):
+    asked = []
+    for timeout_ms in (0, 1):
+        settings = make_settings("review.confidence_floor=1.0", f"review.pixel_timeout_ms={timeout_ms}")
+        service, _ = direct(tmp_path, f"{timeout_ms}.db", settings, FixedReviewer(yard))
+        (outcome,) = service.review([Submission.of(make_evidence(1))], lambda item: asked.append(1) or KeptLanes(CROP))
+        assert (len(asked), "pixels" in outcome.verdict.lanes) == (timeout_ms, bool(timeout_ms))
 
 
 def test_the_direct_service_quarantines_and_names_what_it_does_not_serve(tmp_path, make_settings, make_evidence, yard):

@@ -1,6 +1,9 @@
 """Every reviewer has answered made-up items before the service is ready."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -95,3 +98,31 @@ def test_a_pretrained_model_is_shown_pictures(tmp_path):
     timed = warm_up(reviewer, BatchSettings(items=2), ManualClock(5))
     assert [batch.items for batch in timed] == [1, 2]
     assert timed[0].tokens > 1, "it had a picture to read"
+
+
+LOADING = """
+import sys, time
+import cloud_node.server
+
+def load(name):
+    print("loads", flush=True)
+    time.sleep(60)
+
+cloud_node.server.load_reviewer = load
+from cloud_node.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_service_while_a_model_loads(tmp_path, number):
+    sets = ["listen=127.0.0.1:0", 'reviewers=["fixed:yard"]', f"ledger={tmp_path / 'ledger.db'}"]
+    command = [sys.executable, "-c", LOADING, "serve", *(part for one in sets for part in ("--set", one))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "loads\n"
+            process.send_signal(number)
+            said, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, said, errors) == (0, "", "")

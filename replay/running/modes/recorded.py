@@ -70,7 +70,10 @@ class RunEvidence:
         ledger = self.folder / LEDGER_NAME
         if not ledger.exists():
             raise InputError(f"{self.folder}: no ledger with evidence in it; run the recording with --edge-only")
-        with reading(self.folder / SPOOL_NAME) as db, closing(SqliteLedger.open_reader(ledger)) as answered:
+        with (
+            reading(self.folder / SPOOL_NAME) as db,
+            closing(SqliteLedger.open_reader(ledger, upgrade=True)) as answered,
+        ):
             names = read_names(db)
             for sample in read_samples(db):
                 for item in sample.items:

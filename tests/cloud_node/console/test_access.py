@@ -141,7 +141,7 @@ def test_a_token_is_of_one_session(log_in):
 
 def test_a_form_from_another_site_is_refused(local):
     fields = fields_of(local, path_of(1))
-    for origin in ("http://evil.example", "null", "http://localhost:81"):
+    for origin in ("http://evil.example", "null", "http://localhost:81", "http://[", "http://[::1"):
         assert local.post(path_of(1), data=fields, headers={"origin": origin}).status_code == 403
     assert local.post(path_of(1), data=fields, headers={"origin": "http://localhost"}).status_code == 303
 
@@ -159,6 +159,22 @@ def test_names_of_this_machine_are_taken(local, host):
 def test_the_names_that_are_set_are_taken(visit, users):
     client = visit(users=users, hosts=("review.example",))
     assert client.get("/login", headers={"host": "review.example"}).status_code == 200
+    assert client.get("/login", headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("told", "host"),
+    [
+        ("review.example:8447", "review.example:8447"),
+        ("Review.Example", "review.example"),
+        ("[::1]", "[::1]:8447"),
+        ("[2001:db8::7]:8447", "[2001:db8::7]"),
+        ("2001:db8::7", "[2001:db8::7]:8447"),
+    ],
+)
+def test_a_name_may_be_set_with_a_port_and_brackets(visit, users, told, host):
+    client = visit(users=users, hosts=(told,))
+    assert client.get("/login", headers={"host": host}).status_code == 200
     assert client.get("/login", headers={"host": "evil.example"}).status_code == 400
 
 

@@ -58,11 +58,35 @@ def test_csv_has_a_row_each_and_no_formula(local, corrected):
     assert by_item[str(item(1))]["answered"] == "2023-11-14T22:14:20Z"
 
 
-def test_a_row_that_cannot_be_read_is_told_at_the_end(local, tmp_path):
+def test_a_damaged_row_is_a_line_and_the_others_follow(local, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "MOST", 5)
     with sqlite3.connect(tmp_path / "ledger.db") as database:
-        database.execute("UPDATE outcomes SET reason = 'other' WHERE id = 1")
-    last = local.get("/export?form=jsonl").text.splitlines()[-1]
-    assert "digest does not match" in json.loads(last)["error"]
+        database.execute("UPDATE outcomes SET reason = 'other' WHERE sequence = 9")
+    database.close()
+    told = [json.loads(line) for line in local.get("/export?form=jsonl").text.splitlines()]
+    assert [one["item"] for one in told if "item" in one] == [str(item(n)) for n in range(ITEMS, 0, -1) if n != 9]
+    (error,) = [one["error"] for one in told if "error" in one]
+    assert f"{item(9)} is damaged: its digest does not match" in error
+    rows = local.get("/export?form=csv").text.splitlines()
+    assert len(rows) == 1 + ITEMS
+    assert sum(row.startswith("error: ") for row in rows) == 1
+
+
+def test_damaged_evidence_is_a_line_and_the_others_follow(local, tmp_path):
+    with sqlite3.connect(tmp_path / "ledger.db") as database:
+        database.execute("UPDATE evidence SET blob = x'00' WHERE id = 6")
+    database.close()
+    told = [json.loads(line) for line in local.get("/export?form=jsonl&evidence=yes").text.splitlines()]
+    assert ["evidence" in one for one in told] == [n != 6 for n in range(ITEMS, 0, -1)]
+    assert "evidence of " in told[ITEMS - 6]["error"]
+    assert len(local.get("/export?form=jsonl").text.splitlines()) == ITEMS
+
+
+def test_a_ledger_that_is_gone_is_told_in_the_last_line(local, tmp_path):
+    with sqlite3.connect(tmp_path / "ledger.db") as database:
+        database.execute("ALTER TABLE outcomes RENAME TO others")
+    database.close()
+    assert "cannot be read" in json.loads(local.get("/export?form=jsonl").text.splitlines()[-1])["error"]
     assert "error:" in local.get("/export?form=csv").text.splitlines()[-1]
 
 

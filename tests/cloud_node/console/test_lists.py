@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sqlite3
 from datetime import datetime
 from urllib.parse import parse_qsl
 
@@ -74,6 +75,19 @@ def test_pages_follow_each_other_without_gap_or_repeat(local):
         assert len(sequences) <= 5
         seen += sequences
     assert seen == [*range(ITEMS, 0, -1)]
+
+
+@pytest.mark.parametrize("name", ["search", "triage"])
+def test_a_damaged_row_is_told_in_its_list_and_walked_past(local, tmp_path, name):
+    with sqlite3.connect(tmp_path / "ledger.db") as database:
+        database.execute("UPDATE outcomes SET epoch = '<b>' WHERE sequence = 8")
+    database.close()
+    sequences, following = found(local, f"/{name}?limit=5")
+    assert sequences == [12, 11, 10, 9]
+    text = local.get(f"/{name}?limit=5").text
+    assert re.search(r"cart-1/&lt;b&gt;/8#1</th>\s*<td[^>]*><span class=\"chip bad\">damaged</span> [^<]*digest", text)
+    assert found(local, following)[0] == [7, 6, 5, 4, 3]
+    assert local.get(path_of(9) + f"?list={name}&limit=4").text.count(path_of(7)) > 0
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from cloud_node.fleet import MOST_AWAY, Fleet
 from cloud_node.overview import HISTORY, quantile
 from fusion.config import from_overrides
 from fusion.errors import ConfigError, InputError
-from fusion.types import Box3D, SendReason
-from fusion.wire.messages import Hello
+from fusion.types import Box3D, LedgerCounts, SendReason
+from fusion.wire.messages import Hello, LedgerReport
 
 from .conftest import PASSWORD
 
@@ -45,6 +45,8 @@ def test_there_is_no_console_unless_it_is_asked_for():
         (["listen=127.0.0.1:8447", "behind_proxy=true"], "cloud-node user"),
         (["listen=0.0.0.0:8447", "users=users.json"], "console.tls"),
         (["listen=8447"], "listen"),
+        (["listen=127.0.0.1:8447", 'hosts=["https://review.example"]'], "console.hosts"),
+        (["listen=127.0.0.1:8447", 'hosts=[""]'], "console.hosts"),
     ],
 )
 def test_a_console_that_would_not_be_safe_is_refused(overrides, advice):
@@ -199,3 +201,20 @@ def test_a_fleet_forgets_those_longest_away_first():
     assert len(names) == MOST_AWAY + 1
     assert "d7" not in names
     assert {"d9", "d11"} <= names
+    assert fleet.numbers == (1, MOST_AWAY + 1)
+    assert [row.device for row in fleet.here()] == ["d11"]
+
+
+def test_a_device_that_comes_back_keeps_what_it_told_until_its_spool_is_another():
+    fleet, counts = Fleet(), LedgerCounts(7, 0, {})
+    fleet.connected(Hello("d", "0" * 16, "yard"), 1)
+    fleet.reported("d", LedgerReport(counts), 2)
+    fleet.left("d", "cut", 3)
+    (row,) = fleet.rows()
+    assert (row.connected, row.left_ns, row.how, row.counts) == (False, 3, "cut", counts)
+    fleet.connected(Hello("d", "0" * 16, "yard"), 4)
+    fleet.seen("d", 5)
+    (row,) = fleet.here()
+    assert (row.connected_ns, row.seen_ns, row.counts, row.told_ns) == (4, 5, counts, 2)
+    fleet.connected(Hello("d", "1" * 16, "yard"), 6)
+    assert (fleet.numbers, fleet.here()[0].counts) == ((1, 1), None)

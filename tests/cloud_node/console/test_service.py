@@ -1,6 +1,7 @@
 """The console beside a real service: its port, its numbers, its corrections, its end."""
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
@@ -12,8 +13,12 @@ import httpx
 import pytest
 
 from cloud_node.cli import main
+from cloud_node.console import connection
+from cloud_node.console import serving as serving_room
 from cloud_node.console.alone import backing_of
+from cloud_node.fleet import Fleet
 from cloud_node.ledger import AwayError, Correction, open_reader
+from cloud_node.overview import Overview
 from cloud_node.server import CloudService
 from fusion.errors import ConfigError, SpoolError, UnavailableError
 from fusion.review.fixed import FixedReviewer
@@ -72,6 +77,33 @@ def test_numbers_follow_reviews(serving, connect, exchange_all, make_evidence, b
             assert (await numbers(service))["trouble"] == "draining"
 
     asyncio.run(run())
+
+
+def test_many_live_pages_share_a_snapshot_and_ask_for_no_device(serving, connect, monkeypatch):
+    pages, rounds, taken, listed = 8, 3, [], []
+    snapshot, rows = Overview.snapshot, Fleet.rows
+    monkeypatch.setattr(Overview, "snapshot", lambda self: taken.append(1) or snapshot(self))
+    monkeypatch.setattr(Fleet, "rows", lambda self: listed.append(1) or rows(self))
+
+    async def watch(service):
+        async with (
+            httpx.AsyncClient(base_url=address(service), timeout=30) as client,
+            client.stream("GET", "/live") as stream,
+        ):
+            lines = (line async for line in stream.aiter_lines() if line)
+            return [json.loads((await anext(lines)).removeprefix("data: ")) for _ in range(rounds)]
+
+    async def run():
+        async with serving(ON) as (service, client):
+            await connect(client)
+            began = asyncio.get_running_loop().time()
+            told = await asyncio.gather(*(watch(service) for _ in range(pages)))
+            return told, asyncio.get_running_loop().time() - began
+
+    told, seconds = asyncio.run(run())
+    assert {values["connected"] for page in told for values in page} == {"1 of 1"}
+    assert listed == []
+    assert len(taken) <= pages + seconds + 1  # the first of each page, then one a second
 
 
 def test_items_that_wait_are_shown_where_they_are(serving, held, connect, make_evidence, browse):
@@ -141,6 +173,94 @@ def test_a_port_in_use_is_told(serving, make_settings, yard):
             with pytest.raises(UnavailableError, match="cannot serve the console"):
                 async with CloudService(other, reviewers=[FixedReviewer(yard)]).running():
                     pass
+
+    asyncio.run(run())
+
+
+WHOLE = b"GET /search HTTP/1.1\r\nHost: localhost\r\n\r\n"
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\n"
+BODY = b"POST /logout HTTP/1.1\r\nHost: localhost\r\n" + FORM
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Half a second for a request."""
+    monkeypatch.setattr(connection, "REQUEST_S", 0.5)
+
+
+@pytest.mark.parametrize("began", [b"", b"GET /sea", WHOLE[:-2], BODY + b"token=", WHOLE + b"GET /sea"])
+def test_a_request_that_does_not_come_is_not_waited_for(serving, hasty, caplog, began):
+    async def run():
+        async with serving(ON) as (service, _), asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.console_port)
+            writer.write(began)
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(65_536):
+                    pass
+            writer.close()
+
+    asyncio.run(run())
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_byte_now_and_then_is_no_request(serving, hasty):
+    async def run():
+        async with serving(ON) as (service, _), asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.console_port)
+            ended = asyncio.create_task(reader.read())
+            while not ended.done():
+                writer.write(b"G")
+                await asyncio.wait([ended], timeout=0.1)
+            with contextlib.suppress(ConnectionError):
+                assert await ended == b""
+            writer.close()
+
+    asyncio.run(run())
+
+
+def test_silent_connections_shut_nobody_out(serving, hasty, browse, monkeypatch):
+    monkeypatch.setattr(serving_room, "CONNECTIONS", 8)
+
+    async def run():
+        async with serving(ON) as (service, _), asyncio.timeout(30):
+            silent = [await asyncio.open_connection("127.0.0.1", service.console_port) for _ in range(8)]
+            while (await browse(service, "/search")).status_code != 200:
+                await asyncio.sleep(0.05)
+            for _, writer in silent:
+                writer.close()
+
+    asyncio.run(run())
+
+
+def test_an_address_has_its_share_of_connections(serving, browse, monkeypatch):
+    monkeypatch.setattr(connection, "OF_ONE_ADDRESS", 3)
+
+    async def run():
+        async with serving(ON) as (service, _), asyncio.timeout(30):
+            kept = [await asyncio.open_connection("127.0.0.1", service.console_port) for _ in range(3)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.console_port)
+            assert await reader.read() == b""
+            for _, one in [*kept, (reader, writer)]:
+                one.close()
+            await asyncio.sleep(0.1)
+            assert (await browse(service, "/search")).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_requests_that_are_whole_are_served_as_long_as_they_take(serving, hasty):
+    async def run():
+        async with (
+            serving(ON) as (service, _),
+            httpx.AsyncClient(base_url=address(service), timeout=30) as client,
+            client.stream("GET", "/live") as stream,
+        ):
+            lines = (line async for line in stream.aiter_lines() if line)
+            for _ in range(3):
+                assert "trouble" in json.loads((await anext(lines)).removeprefix("data: "))
+            for _ in range(3):
+                assert (await client.get("/search")).status_code == 200
+                await asyncio.sleep(0.7)
 
     asyncio.run(run())
 

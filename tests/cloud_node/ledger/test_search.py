@@ -1,5 +1,6 @@
 """Pages of outcomes: filters, both orders, cursors that new rows do not move."""
 
+import base64
 import itertools
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from cloud_node.ledger import Correction, Order, Search
 from fusion.errors import InputError
 from fusion.types import ItemState
+
+DEEP = base64.b64encode(b"[" * 6000).decode()
 
 
 def found(reader, search, limit=50, cursor=""):
@@ -79,12 +82,37 @@ def test_rows_that_come_between_pages_move_nothing(filled, ledger, item, outcome
     assert first + second == [8, 7, 6, 4, 3, 2, 1, 5]
 
 
-@pytest.mark.parametrize("forged", ["x", "bm9uc2Vuc2U=", "W10=", "WzEsMiwzXQ==", "ü", "eyJhIjoxfQ=="])
+@pytest.mark.parametrize("forged", ["x", "bm9uc2Vuc2U=", "W10=", "WzEsMiwzXQ==", "ü", "eyJhIjoxfQ==", DEEP])
 def test_a_cursor_of_another_search_is_refused(filled, forged):
     _, cursor = found(filled, Search(), 3)
     for search, other in ((Search(Order.VALUE), cursor), (Search(task="yard"), cursor), (Search(), forged)):
         with pytest.raises(InputError, match="cursor"):
             filled.search(search, cursor=other)
+
+
+@pytest.mark.parametrize("damage", ["reason = 'other'", "device = ''", "slots = '{'", "epoch = '0\u00ff'"])
+def test_a_damaged_row_is_told_and_the_others_found(place, filled, damage):
+    place.execute(f"UPDATE outcomes SET {damage} WHERE sequence = 7")
+    page = filled.search(Search(), limit=4)
+    assert [record.outcome.item.sample.sequence for record in page.records] == [8, 6, 4]
+    (one,) = page.damaged
+    assert one.item.endswith("/7#1")
+    assert f"{one.item} is damaged: its digest does not match" in one.line
+    assert found(filled, Search(), 4, page.cursor) == ([3, 2, 1, 5], "")
+
+
+def test_a_damaged_correction_is_told_with_its_item(place, filled, item):
+    place.execute("UPDATE corrections SET note = 'other' WHERE author = 'ada' AND at_ns = 1")
+    page = filled.search(Search(corrected=True))
+    assert [record.outcome.item for record in page.records] == [item(6)]
+    assert [one.item for one in page.damaged] == [str(item(2))]
+
+
+def test_damaged_answers_do_not_end_a_search_by_answers(place, filled):
+    if "sqlite" not in place.url:
+        pytest.skip("the option is read by the database, and PostgreSQL 15 has no test of what is JSON")
+    place.execute("UPDATE outcomes SET slots = '{' WHERE sequence = 8")
+    assert found(filled, Search(slots={"object": "cone"})) == ([2], "")
 
 
 def test_a_page_and_a_time_have_bounds(filled):

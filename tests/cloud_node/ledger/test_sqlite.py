@@ -3,11 +3,22 @@
 import fcntl
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cloud_node.ledger import AwayError, Correction, Order, Search, SqliteLedger, migration, open_ledger, open_reader
+from cloud_node.ledger import (
+    AwayError,
+    Correction,
+    OlderError,
+    Order,
+    Search,
+    SqliteLedger,
+    migration,
+    open_ledger,
+    open_reader,
+)
 from fusion.errors import ConfigError, SpoolError
 from fusion.types import ItemId, ItemState, SampleId
 
@@ -70,7 +81,7 @@ def bare(outcome):
 def test_a_ledger_of_schema_1_is_brought_up_to_date(old, opening, outcome):
     if opening == "service":
         open_ledger(str(old)).close()
-    reader = open_reader(str(old))
+    reader = open_reader(str(old), upgrade=opening == "reader")
     one, two, three = reader.outcomes(with_evidence=True)
     assert (one.evidence, three.evidence) == (b"evidence of item 1", b"unreadable")
     assert (one.verdict.slots["object"].option, two.verdict.uncertain) == ("drum", False)
@@ -87,6 +98,15 @@ def test_a_ledger_of_schema_1_is_brought_up_to_date(old, opening, outcome):
     assert reader.one(which).correction.author == "ada"
     ledger.close()
     reader.close()
+
+
+def test_a_reader_does_not_bring_a_ledger_up_to_date_unless_it_is_told_to(old):
+    with pytest.raises(OlderError, match=r"old\.db: is of schema 1; .*--upgrade") as told:
+        open_reader(str(old))
+    assert told.value.version == 1
+    with sqlite3.connect(old) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    connection.close()
 
 
 def test_an_old_ledger_and_a_new_one_have_the_same_tables(old, tmp_path):
@@ -120,9 +140,26 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(old, monkeypatch):
 def test_an_old_ledger_in_use_is_not_touched(old):
     with (old.parent / "old.db.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for opening in (open_ledger, open_reader):
+        for opening in (open_ledger, partial(open_reader, upgrade=True)):
             with pytest.raises(SpoolError, match="another service"):
                 opening(str(old))
+
+
+def test_text_that_is_none_is_a_damaged_row_and_not_a_ledger_that_is_away(tmp_path, item, outcome):
+    ledger = open_ledger(str(tmp_path / "l.db"))
+    ledger.store([outcome(item(1)), outcome(item(2))])
+    with sqlite3.connect(tmp_path / "l.db") as connection:
+        connection.execute("UPDATE outcomes SET task = CAST(x'79e1' AS TEXT) WHERE sequence = 1")
+    connection.close()
+    reader = ledger.reader()
+    page = reader.search(Search())
+    assert [record.outcome.item for record in page.records] == [item(2)]
+    assert [one.item for one in page.damaged] == [str(item(1))]
+    with pytest.raises(SpoolError, match="is damaged") as told:
+        ledger.find([item(1)])
+    assert not isinstance(told.value, AwayError)
+    reader.close()
+    ledger.close()
 
 
 def test_every_commit_is_durable(tmp_path):
