@@ -177,7 +177,7 @@ def test_the_command_makes_a_bundle_of_fewer_bits_and_the_same_boxes(
     shutil.rmtree(made)
     again = ["train", "bottleneck", *given, "--epochs", "3", "--resume"]
     assert main([*again, "--rate-weight", "1e-3"]) == 2
-    assert "checkpoint.pt: a run of other recipe" in capsys.readouterr().err
+    assert "checkpoint.pt: a run that was begun otherwise: recipe (rate_weight 0.03 and" in capsys.readouterr().err
     (made.parent / "checkpoint.pt").write_bytes(b"torn")
     assert main([*again, "--rate-weight", "3e-2"]) == 4
     assert "checkpoint.pt: cannot be gone on from" in capsys.readouterr().err
