@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from fusion.cli import main
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import ConfigError, InputError, ModelError
+from fusion.errors import ConfigError, ModelError
 from fusion.review.base import check_answers, load_reviewer
 from fusion.review.checkpoint import build_network, save_reviewer
 from fusion.review.hub.model import open_model
@@ -151,6 +151,11 @@ class _KilledError(Exception):
     pass
 
 
+def _with_other_maps(cache: ItemCache) -> ItemCache:
+    """Items of the same truth with the evidence of others."""
+    return ItemCache(cache.task, cache.layout, cache.profile, cache.columns | {"maps0": cache.columns["maps0"][::-1]})
+
+
 def test_a_killed_run_goes_on_where_it_was(cache: ItemCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = _mini(cache, tmp_path)
     train_lora(base, cache, cache, RECIPE, tmp_path / "whole", quiet=True)
@@ -167,8 +172,13 @@ def test_a_killed_run_goes_on_where_it_was(cache: ItemCache, tmp_path: Path, mon
             train_lora(base, cache, cache, RECIPE, tmp_path / "cut", quiet=True)
     assert not (tmp_path / "cut").exists()
     other = LoraRecipe(epochs=3, batch=16, rank=2, threads=1)
-    with pytest.raises(InputError, match="another recipe, base or items; begin anew without --resume"):
-        train_lora(base, cache, cache, other, tmp_path / "cut", resume=True, quiet=True)
+    for told, recipe, learn, held in (
+        (r"recipe \(.*rank 4 and not 2.*\)", other, cache, cache),
+        ("validation items", RECIPE, cache, cache.take(np.arange(40))),
+        ("training items", RECIPE, _with_other_maps(cache), cache),
+    ):
+        with pytest.raises(ConfigError, match=f"begun otherwise: {told}; give what it was begun with"):
+            train_lora(base, learn, held, recipe, tmp_path / "cut", resume=True, quiet=True)
     train_lora(base, cache, cache, RECIPE, tmp_path / "cut", resume=True, quiet=True)
     assert (tmp_path / "cut" / "SHA256SUMS").read_text() == (tmp_path / "whole" / "SHA256SUMS").read_text()
 
