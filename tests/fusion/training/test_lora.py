@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fusion.cli import main
 from fusion.codec.synthetic import synthetic_profile
@@ -202,6 +202,33 @@ def test_other_questions_grow_the_vocabulary(cache: ItemCache, tmp_path: Path) -
     (tmp_path / "lora/adapter/words.safetensors").unlink()
     with pytest.raises(ModelError, match="does not have the words of its task"):
         merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+
+
+def test_a_known_word_that_becomes_an_option_is_in_the_adapter(cache: ItemCache, tmp_path: Path) -> None:
+    """`drum` is an option of the base, `cart` only a word of its prompt, `guard` is new."""
+    slots = (Slot(name="object", question="Who goes?", options=("cart", "drum", "guard")), cache.task.slots[1])
+    task = cache.task.model_copy(update={"name": "dispatch", "slots": slots})
+    truth = np.stack([cache.columns["truth"][:, 0] % 3, cache.columns["truth"][:, 1]], 1)
+    asked = ItemCache(task, cache.layout, cache.profile, cache.columns | {"truth": truth})
+    base = _mini(cache, tmp_path)
+    run = train_lora(base, asked, asked, RECIPE, tmp_path / "lora", quiet=True)
+    then, now = (load_file(folder / "model.safetensors") for folder in (tmp_path / "base", tmp_path / "lora/reviewer"))
+    head = "language_model.lm_head.weight"
+    changed = (now[head][: len(then[head])] != then[head]).any(1).nonzero()[:, 0].tolist()
+    assert len(changed) == 1, "the known word learns"
+    again = merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+    assert load_reviewer(again).name.partition("@")[2] == load_reviewer(run.name).name.partition("@")[2]
+    words = tmp_path / "lora/adapter/words.safetensors"
+    rows = load_file(words)
+    assert rows["head_ids"].tolist() == changed
+    save_file(rows | {"head_ids": rows["head_ids"] + 1}, words)
+    with pytest.raises(ModelError, match="does not have the words of its task"):
+        merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+    save_file({name: rows[name] for name in ("embedding", "head")}, words)  # as adapters were before
+    merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "old")
+    old = load_file(tmp_path / "old/reviewer/model.safetensors")[head]
+    assert torch.equal(old[changed], then[head][changed])
+    assert torch.equal(old[len(then[head]) :], now[head][len(then[head]) :])
 
 
 def test_a_result_worse_than_its_start_is_refused(cache: ItemCache, tmp_path: Path) -> None:
