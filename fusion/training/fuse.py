@@ -203,16 +203,16 @@ class _Run:
         self._condition_weight = condition_weights(sampler.cache, len(model.spec.conditions))
 
     def finish(self, out: Path, unseen: SceneSampler | None, log: EventLog) -> None:
-        """All epochs that are left, each with its checkpoint in `out`; the average measured on `unseen`."""
+        """All epochs that are left, each with its checkpoint in `out`, the average's figures on `unseen` included."""
         while self.epoch < self.recipe.epochs:
             self._train_epoch(log)
-            save_state(out / "last", self.learner.state(self.epoch, {"history": self.history, "of": self.begun}))
-            save_fusion(out / "best", self.averaged)
             if unseen is not None and (self.epoch % 3 == 0 or self.epoch == self.recipe.epochs):
                 figures = evaluate_fusion(self.averaged, unseen, patterns=["all"], limit=256)
                 self.history[-1]["validation"] = figures["all"]
                 log.scalars("validation", figures["all"], self.learner.step)
                 tqdm.write(table(figures))
+            save_state(out / "last", self.learner.state(self.epoch, {"history": self.history, "of": self.begun}))
+            save_fusion(out / "best", self.averaged)
 
     def _train_epoch(self, log: EventLog) -> None:
         """One pass over the scenes."""

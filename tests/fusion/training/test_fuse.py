@@ -1,5 +1,6 @@
 """Training learns, repeats, and goes on where it stopped."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,27 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert (tmp_path / "cut" / "metrics.json").is_file()
+
+
+def test_a_run_cut_after_an_epoch_keeps_what_was_measured_of_it(
+    cache: FeatureCache, spec: FusionSpec, bank: UtteranceBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fusion.training import fuse
+
+    recipe, measured = replace(SHORT, epochs=1, speech_steps=0), {"all": {"label": 0.5}}
+    monkeypatch.setattr(fuse, "evaluate_fusion", lambda *given, **options: measured)
+    monkeypatch.setattr(fuse, "table", str)
+
+    def killed(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fuse, "save_fusion", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_fusion(cache, tmp_path, recipe, spec=spec, bank=bank, validation=cache)
+    train_fusion(cache, tmp_path, recipe, spec=spec, bank=bank, validation=cache, resume=True)
+    history = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["history"]
+    assert [epoch["validation"] for epoch in history] == [measured["all"]]
 
 
 def test_a_run_that_was_begun_otherwise_is_not_gone_on_with(
