@@ -187,7 +187,6 @@ def test_the_command_makes_a_bundle_of_fewer_bits_and_the_same_boxes(
     ("given", "code", "message"),
     [
         (["--task", "yard"], 2, "--task yard: its fusion model reads the same codes"),
-        (["--task", "pcb", "--epochs", "0"], 2, "--epochs 0: give 1 or more"),
         (["--task", "pcb", "--rate-weight", "-1"], 2, "--rate-weight -1: give nats a bit"),
         (["--task", "pcb", "--weights", "EMPTY"], 4, "a bottleneck begins with a bundle's card and reviewer"),
     ],
