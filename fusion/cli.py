@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusion.console import guarded
+from fusion.console import guarded, whole_number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,7 +144,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--data", type=Path, help="image folder or scene sets; see docs/models.md")
     train.add_argument("--out", type=Path, default=Path("runs"), help="where checkpoints and logs go")
     train.add_argument("--weights", type=Path, help="bundle folder; default: the package's own")
-    train.add_argument("--epochs", type=int, help="override the recipe's length")
+    train.add_argument("--epochs", type=whole_number, help="override the recipe's length")
     train.add_argument("--threads", type=int, default=2)
     train.add_argument(
         "--start", type=Path, help="go on from this bundle's model; a detector also from a .pt, or yolo11n.pt by name"

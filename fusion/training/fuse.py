@@ -7,9 +7,10 @@ the last finished epoch.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fusion.encoders.speech import FRAME_SAMPLES
 from fusion.errors import ModelError
 from fusion.model.build import FusionModel, build_fusion
 from fusion.model.checkpoint import (
+    WEIGHTS_NAME,
     load_fusion,
     load_state,
     round_to_half,
@@ -39,6 +41,7 @@ from fusion.training.fusion_metrics import evaluate_fusion, table
 from fusion.training.fusion_targets import assign, fusion_losses, speech_losses, spotting_loss
 from fusion.training.learner import Learner
 from fusion.training.optimisation import BF16, FP32, adamw, autocast, set_rate, take_step
+from fusion.training.resuming import arrays_sha256, decisive, file_sha256, refuse_other
 from fusion.training.scene_features import FeatureCache
 from fusion.training.utterances import UtteranceBank, spoken_words, vocabulary, word_frames
 
@@ -53,6 +56,8 @@ LOSS_WEIGHTS = {
     "heard intent": 0.3,
     "frames": 6.0,
 }
+_FREE = ("threads", "epochs", "tensorboard")
+"""What of a recipe may be another when a run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ def train_fusion(
 
     Keeps `out/last` (state), `out/best` (the averaged model) and `out/metrics.json`. Returns the averaged model with
     weights rounded to float16, as it is exported. `validation` is measured after every third epoch and, for all
-    sensor patterns, at the end. `start` is a bundle to go on from: what fits is taken over.
+    sensor patterns, at the end. `start` is a bundle to go on from: what fits is taken over. A run that is resumed may
+    go on for more epochs; raises `ConfigError` for one that was begun with anything else that is given here.
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -109,7 +115,15 @@ def train_fusion(
         raise ModelError(f"{cache.folder}: features of an older format; cache them again")
     model = build_fusion(spec)
     freeze_all_but(model, recipe.only)
-    run = _Run(model, recipe, SceneSampler(cache, spec, bank))
+    begun = {
+        "recipe": decisive(recipe, _FREE),
+        "model": decisive(spec, ()),
+        "scenes": _scenes_sha256(cache),
+        "utterances": _utterances_sha256(bank),
+        "validation scenes": "" if validation is None else _scenes_sha256(validation),
+        "start": "" if start is None else file_sha256(start / WEIGHTS_NAME),
+    }
+    run = _Run(model, recipe, SceneSampler(cache, spec, bank), begun)
     if not (resume and run.restored(out / "last")):
         if start is not None:
             tqdm.write(f"{take_over(model, load_fusion(start)):.0%} of the weights taken over from {start}")
@@ -170,8 +184,10 @@ def pretrain_speech(model: FusionModel, bank: UtteranceBank, recipe: FusionRecip
 class _Run:
     """One training run: what learns, from which scenes, and where it stands."""
 
-    def __init__(self, model: FusionModel, recipe: FusionRecipe, sampler: SceneSampler) -> None:
-        self.model, self.recipe, self.sampler = model, recipe, sampler
+    def __init__(
+        self, model: FusionModel, recipe: FusionRecipe, sampler: SceneSampler, begun: Mapping[str, str]
+    ) -> None:
+        self.model, self.recipe, self.sampler, self.begun = model, recipe, sampler, begun
         self.learner = Learner(
             model,
             learning_rate=recipe.learning_rate,
@@ -187,16 +203,16 @@ class _Run:
         self._condition_weight = condition_weights(sampler.cache, len(model.spec.conditions))
 
     def finish(self, out: Path, unseen: SceneSampler | None, log: EventLog) -> None:
-        """All epochs that are left, each with its checkpoint in `out`; the average measured on `unseen`."""
+        """All epochs that are left, each with its checkpoint in `out`, the average's figures on `unseen` included."""
         while self.epoch < self.recipe.epochs:
             self._train_epoch(log)
-            save_state(out / "last", self.learner.state(self.epoch, {"history": self.history}))
-            save_fusion(out / "best", self.averaged)
             if unseen is not None and (self.epoch % 3 == 0 or self.epoch == self.recipe.epochs):
                 figures = evaluate_fusion(self.averaged, unseen, patterns=["all"], limit=256)
                 self.history[-1]["validation"] = figures["all"]
                 log.scalars("validation", figures["all"], self.learner.step)
                 tqdm.write(table(figures))
+            save_state(out / "last", self.learner.state(self.epoch, {"history": self.history, "of": self.begun}))
+            save_fusion(out / "best", self.averaged)
 
     def _train_epoch(self, log: EventLog) -> None:
         """One pass over the scenes."""
@@ -239,9 +255,13 @@ class _Run:
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def restored(self, folder: Path) -> bool:
-        """Whether there is a state in `folder`, from which it now goes on. Raises `ModelError` as `Learner.restore`."""
+        """Whether there is a state in `folder`, from which it now goes on.
+
+        Raises `ConfigError` for one of a run that was begun otherwise, and `ModelError` as `Learner.restore`.
+        """
         state = load_state(folder)
         if state is not None:
+            refuse_other(folder, state.facts.get("of"), self.begun)
             self.learner.restore(state, folder)
             self.epoch, self.history = state.epoch, list(state.facts["history"])
         return state is not None
@@ -258,6 +278,17 @@ def freeze_all_but(model: FusionModel, parts: Sequence[str]) -> None:
     model.requires_grad_(requires_grad=False)
     for part in parts:
         names[part].requires_grad_()
+
+
+def _scenes_sha256(cache: FeatureCache) -> str:
+    """Of all that is learnt from a cache's scenes."""
+    arrays = arrays_sha256(getattr(cache.features, field.name) for field in fields(cache.features))
+    return hashlib.sha256(f"{arrays} {cache.transcripts} {cache.phrases}".encode()).hexdigest()
+
+
+def _utterances_sha256(bank: UtteranceBank) -> str:
+    arrays = arrays_sha256((bank.waves, bank.lengths, bank.noises))
+    return hashlib.sha256(f"{arrays} {bank.commands}".encode()).hexdigest()
 
 
 def condition_weights(cache: FeatureCache, conditions: int) -> Tensor:

@@ -14,7 +14,7 @@ from fusion.review.hub.network import HubNetwork
 from fusion.review.item_cache import ItemCache
 from fusion.review.projector import EvidenceProjector
 from fusion.training.reviewer_batches import UNDISTURBED, disturbed_batch
-from fusion.training.slot_training import SlotRecipe, SlotRun, learn_slots
+from fusion.training.slot_training import Checkpoints, SlotRecipe, SlotRun, learn_slots
 
 _STATISTICS_ROWS = 2048
 
@@ -33,12 +33,13 @@ def train_projector(
     made: Callable[[EvidenceProjector], HubNetwork],
     projector: EvidenceProjector,
     *,
+    checkpoints: Checkpoints | None = None,
     quiet: bool = False,
 ) -> SlotRun:
     """Train `projector` in place, inside the network that `made` makes around it; the best epoch's weights stay.
 
-    The same cache, recipe, model and thread count give the same weights. Raises `InputError` for a cache of too few
-    items.
+    The same cache, recipe, model and thread count give the same weights, whether or not the run was resumed in between.
+    Raises as `learn_slots`.
     """
     rng = np.random.default_rng(recipe.seed)
     rows = rng.permutation(len(cache))[:_STATISTICS_ROWS]
@@ -48,4 +49,4 @@ def train_projector(
     projector.requires_grad_(requires_grad=True)
     prefix = [(keys.detach(), values.detach()) for keys, values in network.prefix_cache()]
     learnt = dict(projector.named_parameters())
-    return learn_slots(network, learnt, cache, validation, recipe, prefix=prefix, quiet=quiet)
+    return learn_slots(network, learnt, cache, validation, recipe, prefix=prefix, checkpoints=checkpoints, quiet=quiet)

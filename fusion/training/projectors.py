@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from fusion.review.projector import EvidenceProjector
 from fusion.review.together import combinations_of, save_together
 from fusion.task import Task
 from fusion.training.projector import ProjectorRecipe, train_projector
+from fusion.training.resuming import begun_with_items, decisive
 from fusion.training.reviewers import training_items
+from fusion.training.slot_training import Checkpoints
 from fusion.types import Float64Array
 
 SCHEME = "hf:"
@@ -56,14 +59,17 @@ def make_projector(task: Task, arguments: argparse.Namespace, bundle: Path) -> N
         with told_of(called):
             return network_of(task, opened, cache.layout.crop, Projected(files, ""))
 
-    run = train_projector(cache, validation, recipe, network, projector.to(device))
     folder = Path(arguments.out) / task.name / "projector"
+    begun = {"recipe": decisive(recipe), "model": opened.fingerprint, **begun_with_items(cache, validation)}
+    kept = Checkpoints(folder.with_name(f"{folder.name}-run"), begun, arguments.resume)
+    run = train_projector(cache, validation, recipe, network, projector.to(device), checkpoints=kept)
     save_projected(folder, task, projector, [cache.profile], opened)
     save_together(folder, task, combinations_of(cache.columns["truth"]))
     reviewer = HubReviewer(called, task, opened, load_projected(folder, opened))
     facts = calibrate_projected(folder, reviewer, validation)
     ended = {"recipe": asdict(recipe), "model": opened.label, "best": run.best, "epochs": run.epochs, **facts}
     (folder / "run.json").write_text(json.dumps(ended, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(kept.folder, ignore_errors=True)
     print(
         f"{folder}: verdicts right {run.best['verdict']:.3f}, log-loss {run.best['nll']:.3f} on {len(validation)} items"
     )

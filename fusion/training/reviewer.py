@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ from fusion.review.checkpoint import build_network, save_reviewer
 from fusion.review.item_cache import ItemCache
 from fusion.review.model import ReviewerNetwork, ReviewerSize
 from fusion.training.optimisation import warm_cosine
+from fusion.training.resuming import begun_with_items, decisive, load_run, save_run
 from fusion.training.reviewer_batches import UNDISTURBED, Disturbance, batches, disturbed_batch, weighted_draw
 
 _STATISTICS_ROWS = 2048
+_FREE = ("threads", "epochs")
+"""What of a recipe may be another when a run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,16 @@ def train_reviewer(
     """Train on `cache`, write the Hugging Face folder `out/reviewer`, `out/run.json` and `out/checkpoint.pt`.
 
     Without `validation`, a tenth of the scenes is set aside. The same cache, recipe and thread count give the
-    same weights, whether or not the run was resumed in between.
+    same weights, whether or not the run was resumed in between; resumed, it may go on for more epochs. Raises
+    `ConfigError` when a run is resumed that was begun with other items, another trunk or by another recipe, and
+    `ModelError` for a damaged checkpoint.
     """
     torch.set_num_threads(recipe.threads)
     train, validation = _split(cache, validation)
     trainer = _Trainer(train, recipe)
     run = ReviewerRun(parameters=sum(p.numel() for p in trainer.network.parameters()))
-    first = trainer.restore(out / "checkpoint.pt", run) if resume else 0
+    begun = {"recipe": decisive(recipe, _FREE), **begun_with_items(train, validation)}
+    first = trainer.restore(out / "checkpoint.pt", begun, run) if resume else 0
     steps = trainer.steps
     with tqdm(total=recipe.epochs * steps, initial=first * steps, unit="step", disable=quiet) as progress:
         for epoch in range(first, recipe.epochs):
@@ -115,7 +121,7 @@ def train_reviewer(
                 run.best = figures
                 trainer.best = copy.deepcopy(trainer.averaged.state_dict())
             progress.set_postfix(loss=f"{loss:.3f}", right=f"{figures['verdict']:.3f}", nll=f"{figures['nll']:.3f}")
-            trainer.save(out / "checkpoint.pt", epoch + 1, run)
+            trainer.save(out / "checkpoint.pt", begun, epoch + 1, run)
     trainer.averaged.load_state_dict(trainer.best)
     save_reviewer(out / "reviewer", cache.task, trainer.averaged, trainer.tokenizer, [cache.profile])
     (out / "run.json").write_text(json.dumps({"best": run.best, "epochs": run.epochs}, indent=1) + "\n")
@@ -240,9 +246,8 @@ class _Trainer:
         for kept, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
             kept.lerp_(now, 1 - keep)
 
-    def save(self, path: Path, epoch: int, run: ReviewerRun) -> None:
+    def save(self, path: Path, begun: Mapping[str, str], epoch: int, run: ReviewerRun) -> None:
         """Everything that is needed to go on, written whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "epoch": epoch,
             "step": self.step,
@@ -254,14 +259,13 @@ class _Trainer:
             "schedule": self.schedule.state_dict(),
             "figures": {"best": run.best, "epochs": run.epochs},
         }
-        torch.save(state, path.with_suffix(".draft"))
-        path.with_suffix(".draft").replace(path)
+        save_run(path, begun, state)
 
-    def restore(self, path: Path, run: ReviewerRun) -> int:
+    def restore(self, path: Path, begun: Mapping[str, str], run: ReviewerRun) -> int:
         """Take up a saved run; returns how many epochs are done, 0 when there is nothing saved."""
-        if not path.is_file():
+        state = load_run(path, begun)
+        if state is None:
             return 0
-        state = torch.load(path, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.lanes.load_state_dict(state["lanes"])

@@ -23,6 +23,7 @@ from fusion.errors import InputError, ModelError
 from fusion.review.batch import EvidenceBatch
 from fusion.review.item_cache import ItemCache
 from fusion.training.optimisation import optimizer_tensors, restore_optimizer
+from fusion.training.resuming import refuse_other
 from fusion.training.reviewer_batches import UNDISTURBED, Disturbance, batches, disturbed_batch
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -67,13 +68,13 @@ class SlotRun:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Where a run's state is kept after every epoch; `of` tells runs apart: recipe, data and what is begun with.
+    """Where a run's state is kept after every epoch; `begun` tells what it was begun with (`fusion.training.resuming`).
 
     With `resume` a run goes on from it.
     """
 
     folder: Path
-    of: str
+    begun: Mapping[str, str]
     resume: bool = False
 
     @property
@@ -97,7 +98,7 @@ def learn_slots(
 
     `prefix` is what rows share where nothing of it learns; without one it is computed anew at every step. The same
     cache, recipe, network and thread count give the same values, whether or not the run was resumed in between. Raises
-    `InputError` for a cache of too few items or a checkpoint of another run.
+    `InputError` for a cache of too few items or a damaged checkpoint, `ConfigError` for a run that was begun otherwise.
     """
     if len(cache) < recipe.batch:
         raise InputError(f"{len(cache)} items are less than a batch of {recipe.batch}; give more scenes")
@@ -198,7 +199,7 @@ class _Run:
         tensors = {f"now.{name}": value for name, value in self._values().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
-        told = {"done": done, "step": self.step, "of": checkpoints.of, "run": [self.run.epochs, self.run.best]}
+        told = {"done": done, "step": self.step, "of": dict(checkpoints.begun), "run": [self.run.epochs, self.run.best]}
         checkpoints.folder.mkdir(parents=True, exist_ok=True)
         draft = checkpoints.path.with_suffix(".draft")
         save_file({name: value.contiguous() for name, value in tensors.items()}, draft, {"run": json.dumps(told)})
@@ -217,8 +218,7 @@ class _Run:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no mapping
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({str(error)[:100]}); begin anew without --resume") from None
-        if told["of"] != checkpoints.of:
-            raise InputError(f"{path}: of a run with another recipe, base or items; begin anew without --resume")
+        refuse_other(path, told.get("of"), checkpoints.begun)
         self._set(_below(tensors, "now."))
         self.best = _below(tensors, "best.")
         restore_optimizer(self.optimizer, _below(tensors, "optimizer."))

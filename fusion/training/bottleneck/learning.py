@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from fusion.codec import RATES
-from fusion.errors import ConfigError, ModelError
 from fusion.evaluation.reviewer import escalated_rows
 from fusion.review.model import ReviewerNetwork
 from fusion.training.bottleneck.batches import cell_batch, head_loss, level_cells
@@ -31,6 +29,7 @@ from fusion.training.bottleneck.measuring import measure
 from fusion.training.bottleneck.network import Bottleneck, LevelBottleneck
 from fusion.training.bottleneck.taps import Tap
 from fusion.training.optimisation import warm_cosine
+from fusion.training.resuming import arrays_sha256, decisive, load_run, save_run
 from fusion.training.reviewer_batches import weighted_draw
 
 _SAMPLE = 20_000
@@ -96,7 +95,8 @@ def train_bottleneck(
     another, with other items or by another recipe, and `ModelError` for a damaged checkpoint.
     """
     torch.set_num_threads(recipe.threads)
-    of = {"recipe": _decisive(recipe), "items": _digest(items), "begun with": begun_with}
+    arrays = arrays_sha256((*items.columns.values(), *items.starts, *items.cells))
+    of = {"recipe": decisive(recipe), "items": arrays, "begun with": begun_with}
     trainer, run = _Trainer(items, bottleneck, network, recipe, of), BottleneckRun()
     done = trainer.restore(out / "checkpoint.pt", run) if resume else 0
     if not done:
@@ -111,18 +111,6 @@ def train_bottleneck(
             trainer.save(out / "checkpoint.pt", epoch + 1, run)
     (out / "run.json").write_text(json.dumps(asdict(run), indent=1) + "\n", encoding="utf-8")
     return run
-
-
-def _decisive(recipe: BottleneckRecipe) -> str:
-    """What of a recipe decides the weights: threads do not."""
-    return json.dumps({name: value for name, value in asdict(recipe).items() if name != "threads"}, sort_keys=True)
-
-
-def _digest(items: CellItems) -> str:
-    digest = sha256()
-    for values in (*items.columns.values(), *items.starts, *items.cells):
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
 
 
 class _Trainer:
@@ -195,9 +183,7 @@ class _Trainer:
 
     def save(self, path: Path, epoch: int, run: BottleneckRun) -> None:
         """Everything that is needed to go on, written whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {
-            "of": self.of,
             "epoch": epoch,
             "bottleneck": self.bottleneck.state_dict(),
             "network": self.network.state_dict(),
@@ -205,21 +191,13 @@ class _Trainer:
             "schedule": self.schedule.state_dict(),
             "run": asdict(run),
         }
-        torch.save(state, path.with_suffix(".draft"))
-        path.with_suffix(".draft").replace(path)
+        save_run(path, self.of, state)
 
     def restore(self, path: Path, run: BottleneckRun) -> int:
         """Take up a saved run; returns how many epochs are done, 0 when there is nothing saved."""
-        if not path.is_file():
+        state = load_run(path, self.of)
+        if state is None:
             return 0
-        try:
-            state = torch.load(path, weights_only=True)
-            found = dict(state["of"])
-        except Exception as error:  # noqa: BLE001 whatever torch's readers meet in a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"{path}: cannot be gone on from ({reason}); remove it, or leave out --resume") from None
-        if other := [name for name, value in self.of.items() if found.get(name) != value]:
-            raise ConfigError(f"{path}: a run of other {other[0]}; leave out --resume, or give another --out")
         self.bottleneck.load_state_dict(state["bottleneck"])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -161,8 +161,6 @@ def _recipe(arguments: argparse.Namespace) -> BottleneckRecipe:
     """The recipe with what the command line says otherwise. Raises `ConfigError` for a number that cannot be."""
     recipe = BottleneckRecipe(threads=arguments.threads)
     if arguments.epochs is not None:
-        if arguments.epochs < 1:
-            raise ConfigError(f"--epochs {arguments.epochs}: give 1 or more")
         recipe = replace(recipe, epochs=arguments.epochs)
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)

@@ -7,8 +7,10 @@ prepared and shaken by the same code for every task.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +21,7 @@ from tqdm import tqdm
 
 from fusion.encoders.backbone import BackboneEncoder
 from fusion.errors import ConfigError, InputError
+from fusion.geometry import Rig
 from fusion.model.build import FusionModel, build_fusion, map_size, peak_reader
 from fusion.model.checkpoint import load_state, save_fusion, save_state
 from fusion.model.sizes import bev_spec
@@ -32,8 +35,11 @@ from fusion.training.event_log import EventLog, event_log
 from fusion.training.learner import Learner
 from fusion.training.optimisation import PRECISIONS, autocast, best_precision, set_rate
 from fusion.training.ranks import Ranks, SharedNorms
+from fusion.training.resuming import decisive, file_sha256, refuse_other
 
 WEIGHTS = {"heatmap": 1.0, "box": 1.0, "velocity": 0.2}
+_FREE = ("threads", "device", "epochs", "tensorboard")
+"""What of a recipe may be another when a run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,9 @@ def train_ground(
     Keeps `out/last` (the state after the last whole epoch, from which `resume` goes on), `out/model` and
     `out/tensorboard`. Recall is the averaged model's on `held_out`, or, without, on frames it learns from.
     `network_weights` is a file that the camera's backbone begins with. Of several `ranks`, all of which must see
-    `out/last`, the first alone measures and writes. Raises `InputError` for frames without truth, `ModelError` for
-    weights or a state that do not fit.
+    `out/last`, the first alone measures and writes. A run that is resumed may go on for more epochs, elsewhere and in
+    another number of processes. Raises `InputError` for frames without truth, `ModelError` for weights or a state that
+    do not fit, `ConfigError` for a state of a run that was begun with anything else that is given here.
     """
     told = told_frames(frames)
     torch.set_num_threads(recipe.threads)
@@ -98,7 +105,15 @@ def train_ground(
     if network_weights is not None:
         cast("BackboneEncoder", model.encoders["camera"]).begin_with(network_weights)
     run = _Run(model, recipe, frames, told, ranks or Ranks())
+    begun = {
+        "recipe": decisive(recipe, _FREE),
+        "model": decisive(spec, ()),
+        "frames": frames_sha256(frames),
+        "held-out frames": "" if held_out is None else frames_sha256(held_out),
+        "network weights": file_sha256(network_weights),
+    }
     if resume and (state := load_state(out / "last")) is not None:
+        refuse_other(out / "last", state.facts.get("of"), begun)
         run.learner.restore(state, out / "last")
         run.history = list(state.facts["history"])
     run.check_together(out / "last")
@@ -108,7 +123,7 @@ def train_ground(
             run.train_epoch(log)
             if first:
                 run.measure(held_out, log)
-                save_state(out / "last", run.learner.state(len(run.history), {"history": run.history}))
+                save_state(out / "last", run.learner.state(len(run.history), {"history": run.history, "of": begun}))
     averaged = run.learner.average.model.cpu()
     if first:
         save_fusion(out / "model", averaged)
@@ -223,6 +238,22 @@ def told_frames(frames: DrivingFrames) -> list[int]:
     if not told:
         raise InputError(f"{frames.path}: no frame has truth; there is nothing to learn from")
     return told
+
+
+def frames_sha256(frames: DrivingFrames) -> str:
+    """Digest of which moments these are: shapes, calibration, the readings of each by place, time, sensor, and truth.
+
+    What is in pictures and sweeps is not read.
+    """
+    rig = frames.info.rig or Rig({}, {})
+    sensors = {**{name: asdict(camera) for name, camera in rig.cameras.items()}, **rig.ego_from_lidar}
+    told = json.dumps(sensors, sort_keys=True, default=lambda values: values.tolist())
+    digest = hashlib.sha256(f"{frames.spec} {told}".encode())
+    for name, series in sorted(frames.plan.series.items()):
+        digest.update(f"{name} {series}".encode())
+    for moment in frames.plan.frames:
+        digest.update(f"{moment.time_ns} {sorted(moment.entries.items())} {moment.truth}".encode())
+    return digest.hexdigest()
 
 
 def collate_frames(frames: Sequence[Frame], device: str = "cpu") -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """An adapter on disk, small enough to be sent: what was learnt, and of which base.
 
 adapter_model.safetensors adapter_config.json   low-rank matrices, in peft's own form
-words.safetensors                               rows of new words, where the vocabulary grew
+words.safetensors                               rows of words that learnt or are new, where the task has other ones
 adapter.json                                    format, task, base and its fingerprint
 calibration.json together.json                  of the reviewer that it makes of its base
 """

@@ -152,12 +152,8 @@ class _MiniBase:
         save_words(folder, self._words.tensors())
 
     def take_words(self, folder: Path) -> None:
-        tensors = load_words(folder)
-        rows = {name: len(own) for name, own in self._words.tensors().items()}
-        if {name: len(tensors.get(name, ())) for name in rows} != rows:
+        if not self._words.set(load_words(folder)):
             raise ModelError(f"{folder}: does not have the words of its task; train it again")
-        if tensors:
-            self._words.set(tensors)
 
     def save(self, out: Path) -> None:
         folder = self.evidence_folder(out)

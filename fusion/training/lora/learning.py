@@ -20,8 +20,9 @@ from fusion.training.lora import low_rank
 from fusion.training.lora.adapter import Description, check_base, describe, described
 from fusion.training.lora.bases import Base, check_items, open_base
 from fusion.training.lora.recipe import LoraRecipe
+from fusion.training.resuming import begun_with_items, decisive
 from fusion.training.reviewer_batches import UNDISTURBED, disturbed_batch
-from fusion.training.slot_training import Checkpoints, SlotNetwork, SlotRun, learn_slots, measure_slots
+from fusion.training.slot_training import Checkpoints, SlotNetwork, learn_slots, measure_slots
 
 ADAPTER = "adapter"
 _COMPARED_ROWS = 256
@@ -58,7 +59,7 @@ def train_lora(
 
     The same arguments and thread count give the same files, whether or not the run was resumed; its state is kept in
     `out` with `-run` behind it until then. Raises `ModelError` for a result that is worse than its start: `out` is left
-    as it was.
+    as it was; and `ConfigError` for a resumed run that was begun by another recipe, base or items.
     """
     low_rank.require_peft()
     torch.manual_seed(recipe.seed)
@@ -70,9 +71,11 @@ def train_lora(
     parameters = sum(parameter.numel() for parameter in base.module.parameters())
     wrapped = low_rank.put_in(base.module, base.text, recipe)
     learnt = {**low_rank.learnt_in(wrapped), **base.learn_words()}
-    kept = Checkpoints(out.with_name(f"{out.name}-run"), _identity(recipe, base, cache), resume)
+    begun = {"recipe": decisive(recipe), "reviewer": base.sha256, **begun_with_items(cache, validation)}
+    kept = Checkpoints(out.with_name(f"{out.name}-run"), begun, resume)
     run = learn_slots(base.network, learnt, cache, validation, recipe, checkpoints=kept, quiet=quiet)
-    _gate(run, start, base.label, len(validation))
+    best = run.best | measure_slots(base.network, validation, recipe.batch)
+    _gate(best, start, base.label, len(validation))
     draft = out.with_name(f"{out.name}-draft")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / ADAPTER).mkdir(parents=True)
@@ -92,7 +95,7 @@ def train_lora(
     served = measure_slots(base.served(draft), validation, recipe.batch)
     trainable = sum(parameter.numel() for parameter in learnt.values())
     losses = tuple(figures["nll"] for figures in run.epochs)
-    done = LoraRun(base.name(out), start, run.best, served, losses, trainable, parameters, difference)
+    done = LoraRun(base.name(out), start, best, served, losses, trainable, parameters, difference)
     _card(draft, base, recipe, done, facts, {"train": len(cache), "validation": len(validation), "from": data})
     write_digests(draft)
     _replace(draft, out)
@@ -124,9 +127,9 @@ def merge_adapter(reviewer: str, adapter: Path, out: Path) -> str:
     return base.name(out)
 
 
-def _gate(run: SlotRun, start: dict[str, float], label: str, items: int) -> None:
+def _gate(best: dict[str, float], start: dict[str, float], label: str, items: int) -> None:
     """What is known by `items` may be their luck: verdicts may fall by a standard error."""
-    best, allowed = run.best, max(_ALLOWED_LOSS, 0.5 / items**0.5)
+    allowed = max(_ALLOWED_LOSS, 0.5 / items**0.5)
     if not best["nll"] < start["nll"] or best["verdict"] < start["verdict"] - allowed:
         raise ModelError(
             f"{label}: adapted it is right in {best['verdict']:.3f} of the validation items at a log-loss of "
@@ -142,11 +145,6 @@ def _probabilities(network: SlotNetwork, cache: ItemCache) -> Any:
     batch, _ = disturbed_batch(cache, rows, UNDISTURBED, np.random.default_rng(0), pixels=False)
     scores = network(batch.to(network.device), network.prefix_cache())
     return np.concatenate([torch.softmax(each.double(), 1).cpu().numpy() for each in scores], 1)
-
-
-def _identity(recipe: LoraRecipe, base: Base, cache: ItemCache) -> str:
-    items = hashlib.sha256(np.ascontiguousarray(cache.columns["truth"]).tobytes()).hexdigest()
-    return hashlib.sha256(f"{recipe} {base.sha256} {cache.task.prompt_sha256} {items}".encode()).hexdigest()
 
 
 def _card(

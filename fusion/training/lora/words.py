@@ -1,8 +1,8 @@
 """New words of a small reviewer: rows of its embedding and of its head for a task whose words it does not have.
 
 A pretrained model can write any task's words. `reviewer-mini` knows those of its own: for another task its vocabulary
-grows, every old word keeping its id and numbers. Of the new rows only those learn that answers hang on: what stands at
-the places where they are read (the markers), and the options.
+grows, every old word keeping its id. Only those rows learn that answers hang on: what stands at the places where they
+are read (the markers), and the options that were not asked before, of new words or of old ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class Rows(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewWords:
-    """A vocabulary that grew: the parts of the model whose new rows may learn, and which rows those are."""
+    """A vocabulary that grew: the parts of the model of which rows may learn, and which rows those are.
+
+    `markers` were not read before and `options` not answered before; ids below `known` are of words that it had.
+    """
 
     embedding: nn.Embedding
     head: nn.Linear
@@ -70,15 +73,42 @@ class NewWords:
                 part.requires_grad_(requires_grad=False)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The new rows."""
-        weights: dict[str, Tensor] = {"embedding": self.embedding.weight, "head": self.head.weight}
-        return {name: weight.detach()[self.known :].cpu().clone() for name, weight in weights.items()}
+        """The new rows, `embedding` and `head` (n, width), and the rows of known words that learnt, by their ids:
+        `head_ids` (m,) with `head_rows` (m, width), the same of the embedding, where there are some.
+        """
+        told: dict[str, Tensor] = {}
+        for name, (part, ids) in self._parts().items():
+            weight = part.weight.detach()
+            told[name] = weight[self.known :].cpu().clone()
+            if ids:
+                told[f"{name}_ids"] = torch.tensor(ids)
+                told[f"{name}_rows"] = weight[list(ids)].cpu().clone()
+        return told
 
     @torch.no_grad()
-    def set(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take new rows that `tensors` gave."""
-        self.embedding.weight[self.known :] = tensors["embedding"].to(self.embedding.weight)
-        self.head.weight[self.known :] = tensors["head"].to(self.head.weight)
+    def set(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Take what `tensors` gave; whether it is of these words. Adapters were once written without the rows of known
+        words, which then stay as they are.
+        """
+        for name, (part, ids) in self._parts().items():
+            new, told = tensors.get(name, part.weight[:0]), tensors.get(f"{name}_ids")
+            rows = tensors.get(f"{name}_rows", new[:0])
+            if new.shape != part.weight[self.known :].shape:
+                return False
+            if told is not None and (told.tolist() != list(ids) or rows.shape != part.weight[: len(ids)].shape):
+                return False
+        for name, (part, ids) in self._parts().items():
+            if name in tensors:
+                part.weight[self.known :] = tensors[name].to(part.weight)
+            if f"{name}_ids" in tensors:
+                part.weight[list(ids)] = tensors[f"{name}_rows"].to(part.weight)
+        return True
+
+    def _parts(self) -> dict[str, tuple[nn.Embedding | nn.Linear, tuple[int, ...]]]:
+        """Each part of the model by name, with the ids of those rows of known words in it that learn."""
+        ids = {"embedding": self.markers, "head": self.options}
+        parts: dict[str, nn.Embedding | nn.Linear] = {"embedding": self.embedding, "head": self.head}
+        return {name: (part, tuple(i for i in ids[name] if i < self.known)) for name, part in parts.items()}
 
 
 def grow(network: ReviewerNetwork, tokenizer: Any, asked: Task, task: Task) -> tuple[ReviewerNetwork, Any, NewWords]:

@@ -133,14 +133,14 @@ DRIVE_SHAPES = FrameSpec(96, 64, 400, 1, 4, ("car", "pedestrian", "cyclist"))
 PLACES = ((6.0, 3.0), (10.0, -4.0), (12.0, 2.0), (5.0, -2.0))
 
 
-def _write_drive(path: Path, *, told: bool = True) -> Path:
-    """Four moments with a car each, a block of points."""
+def _write_drive(path: Path, *, told: bool = True, late_ns: int = 0) -> Path:
+    """Four moments with a car each, a block of points; all of them `late_ns` later."""
     camera = rigid(np.eye(3), np.array([1.0, 0.0, 1.5])) @ invert(CAMERA_OPTICAL_FROM_BODY)
     rig = Rig({"left": CameraCalibration.pinhole(96, 64, 1.3, camera)}, {"velodyne": np.eye(4)})
     rng = np.random.default_rng(2)
     with RecordingWriter(path, rig, "kitti") as writer:
         for number, (x, y) in enumerate(PLACES):
-            time_ns = START_NS + number * FRAME_NS
+            time_ns = START_NS + number * FRAME_NS + late_ns
             block = rng.uniform([x - 1, y - 1, 0.2], [x + 1, y + 1, 1.6], (150, 3))
             ground = rng.uniform([0, -8, 0.0], [16, 8, 0.05], (150, 3))
             points = np.column_stack([np.concatenate([block, ground]), np.full(300, 0.5)]).astype(np.float32)

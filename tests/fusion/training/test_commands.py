@@ -1,4 +1,4 @@
-"""`fusion train all`: every task whose weights are bundled, each from its own data."""
+"""What `fusion train` is given: `all` is every task whose weights are bundled, each from its own data."""
 
 from pathlib import Path
 
@@ -14,3 +14,10 @@ def test_given_pictures_are_those_of_the_tasks_that_cannot_be_simulated(monkeypa
         monkeypatch.setattr(commands, step, lambda task, given: seen.append((task.name, given.data, given.resume)))
     assert main(["train", "all", "--data", "BOARDS", "--resume"]) == 0
     assert set(seen) == {("pcb", Path("BOARDS"), True), ("yard", None, True)}
+
+
+@pytest.mark.parametrize("model", ["detector", "bottleneck", "fusion", "reviewer", "projector", "lora", "all"])
+def test_a_training_of_no_epochs_is_refused_before_it_begins(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", model, "--epochs", "0"])
+    assert "argument --epochs: 0: give a whole number from 1 on" in capsys.readouterr().err

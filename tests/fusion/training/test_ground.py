@@ -9,7 +9,7 @@ import torch
 
 from fusion.cli import main
 from fusion.errors import ConfigError, InputError, ModelError
-from fusion.model.checkpoint import load_fusion, load_state
+from fusion.model.checkpoint import load_fusion, load_state, save_state
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.task import Task
 from fusion.training.driving.augment import training_recipe
@@ -76,10 +76,38 @@ def test_the_model_that_is_kept_is_the_average(frames: DrivingFrames, spec: Fusi
     assert not torch.equal(kept, state.part("model")[name])
 
 
-def test_a_state_of_another_model_is_refused(frames: DrivingFrames, spec: FusionSpec, tmp_path: Path) -> None:
+def test_a_run_that_was_begun_otherwise_is_not_gone_on_with(
+    frames: DrivingFrames, spec: FusionSpec, tmp_path: Path, write_drive: Callable[..., Path]
+) -> None:
     train_ground(frames, tmp_path, _recipe(1), spec=spec)
+    other = DrivingFrames(write_drive(tmp_path / "other.mcap", late_ns=1000), Task.load("kitti"), frames.spec)
+    same = DrivingFrames(write_drive(tmp_path / "same.mcap"), Task.load("kitti"), frames.spec)
+
+    def go_on(told: str, *, moments: DrivingFrames = frames, by: GroundRecipe | None = None, **given: object) -> None:
+        with pytest.raises(ConfigError, match=rf"last: a run that was begun otherwise: {told}; give what"):
+            train_ground(moments, tmp_path, by or _recipe(1), resume=True, **({"spec": spec} | given))  # type: ignore[arg-type]
+
+    go_on("frames", moments=other)
+    go_on("held-out frames", held_out=other)
+    go_on(r"model \(hidden 48 and not 64\)", spec=replace(spec, hidden=64))
+    go_on("recipe \\(augment, seed 7 and not 8\\)", by=replace(_recipe(1), augment=training_recipe(), seed=8))
+    _, history = train_ground(same, tmp_path, replace(_recipe(2), threads=2), spec=spec, resume=True)
+    assert len(history) == 2
+    state = load_state(tmp_path / "last")
+    assert state is not None
+    save_state(tmp_path / "last", replace(state, facts={"history": history}))
+    with pytest.raises(ConfigError, match="last: an earlier version's, which does not tell"):
+        train_ground(frames, tmp_path, _recipe(2), spec=spec, resume=True)
+
+
+def test_a_state_of_another_build_is_refused(frames: DrivingFrames, spec: FusionSpec, tmp_path: Path) -> None:
+    train_ground(frames, tmp_path, _recipe(1), spec=spec)
+    state = load_state(tmp_path / "last")
+    assert state is not None
+    tensors = {name: value for name, value in state.tensors.items() if name != "model.fuser.latents"}
+    save_state(tmp_path / "last", replace(state, tensors=tensors))
     with pytest.raises(ModelError, match="another model or build"):
-        train_ground(frames, tmp_path, _recipe(1), spec=replace(spec, hidden=64), resume=True)
+        train_ground(frames, tmp_path, _recipe(1), spec=spec, resume=True)
 
 
 def test_curves_are_kept(frames: DrivingFrames, spec: FusionSpec, tmp_path: Path, scalars: Callable[..., dict]) -> None:

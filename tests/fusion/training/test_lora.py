@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fusion.cli import main
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import ConfigError, InputError, ModelError
+from fusion.errors import ConfigError, ModelError
 from fusion.review.base import check_answers, load_reviewer
 from fusion.review.checkpoint import build_network, save_reviewer
 from fusion.review.hub.model import open_model
@@ -151,6 +151,11 @@ class _KilledError(Exception):
     pass
 
 
+def _with_other_maps(cache: ItemCache) -> ItemCache:
+    """Items of the same truth with the evidence of others."""
+    return ItemCache(cache.task, cache.layout, cache.profile, cache.columns | {"maps0": cache.columns["maps0"][::-1]})
+
+
 def test_a_killed_run_goes_on_where_it_was(cache: ItemCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = _mini(cache, tmp_path)
     train_lora(base, cache, cache, RECIPE, tmp_path / "whole", quiet=True)
@@ -167,8 +172,13 @@ def test_a_killed_run_goes_on_where_it_was(cache: ItemCache, tmp_path: Path, mon
             train_lora(base, cache, cache, RECIPE, tmp_path / "cut", quiet=True)
     assert not (tmp_path / "cut").exists()
     other = LoraRecipe(epochs=3, batch=16, rank=2, threads=1)
-    with pytest.raises(InputError, match="another recipe, base or items; begin anew without --resume"):
-        train_lora(base, cache, cache, other, tmp_path / "cut", resume=True, quiet=True)
+    for told, recipe, learn, held in (
+        (r"recipe \(.*rank 4 and not 2.*\)", other, cache, cache),
+        ("validation items", RECIPE, cache, cache.take(np.arange(40))),
+        ("training items", RECIPE, _with_other_maps(cache), cache),
+    ):
+        with pytest.raises(ConfigError, match=f"begun otherwise: {told}; give what it was begun with"):
+            train_lora(base, learn, held, recipe, tmp_path / "cut", resume=True, quiet=True)
     train_lora(base, cache, cache, RECIPE, tmp_path / "cut", resume=True, quiet=True)
     assert (tmp_path / "cut" / "SHA256SUMS").read_text() == (tmp_path / "whole" / "SHA256SUMS").read_text()
 
@@ -192,6 +202,33 @@ def test_other_questions_grow_the_vocabulary(cache: ItemCache, tmp_path: Path) -
     (tmp_path / "lora/adapter/words.safetensors").unlink()
     with pytest.raises(ModelError, match="does not have the words of its task"):
         merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+
+
+def test_a_known_word_that_becomes_an_option_is_in_the_adapter(cache: ItemCache, tmp_path: Path) -> None:
+    """`drum` is an option of the base, `cart` only a word of its prompt, `guard` is new."""
+    slots = (Slot(name="object", question="Who goes?", options=("cart", "drum", "guard")), cache.task.slots[1])
+    task = cache.task.model_copy(update={"name": "dispatch", "slots": slots})
+    truth = np.stack([cache.columns["truth"][:, 0] % 3, cache.columns["truth"][:, 1]], 1)
+    asked = ItemCache(task, cache.layout, cache.profile, cache.columns | {"truth": truth})
+    base = _mini(cache, tmp_path)
+    run = train_lora(base, asked, asked, RECIPE, tmp_path / "lora", quiet=True)
+    then, now = (load_file(folder / "model.safetensors") for folder in (tmp_path / "base", tmp_path / "lora/reviewer"))
+    head = "language_model.lm_head.weight"
+    changed = (now[head][: len(then[head])] != then[head]).any(1).nonzero()[:, 0].tolist()
+    assert len(changed) == 1, "the known word learns"
+    again = merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+    assert load_reviewer(again).name.partition("@")[2] == load_reviewer(run.name).name.partition("@")[2]
+    words = tmp_path / "lora/adapter/words.safetensors"
+    rows = load_file(words)
+    assert rows["head_ids"].tolist() == changed
+    save_file(rows | {"head_ids": rows["head_ids"] + 1}, words)
+    with pytest.raises(ModelError, match="does not have the words of its task"):
+        merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+    save_file({name: rows[name] for name in ("embedding", "head")}, words)  # as adapters were before
+    merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "old")
+    old = load_file(tmp_path / "old/reviewer/model.safetensors")[head]
+    assert torch.equal(old[changed], then[head][changed])
+    assert torch.equal(old[len(then[head]) :], now[head][len(then[head]) :])
 
 
 def test_a_result_worse_than_its_start_is_refused(cache: ItemCache, tmp_path: Path) -> None:

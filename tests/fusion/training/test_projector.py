@@ -6,11 +6,13 @@ import json
 import pickle
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fusion.cli import main
 from fusion.codec.synthetic import synthetic_profile
+from fusion.console import EXIT_INTERRUPTED
 from fusion.errors import ConfigError, ModelError, UnknownProfileError
 from fusion.review.base import check_answers
 from fusion.review.hub.reviewer import HubReviewer
@@ -18,7 +20,7 @@ from fusion.review.hub.tiny import save_tiny
 from fusion.review.item_cache import ItemCache
 from fusion.review.synthetic import synthetic_evidence, write_synthetic_cache
 from fusion.task import Task
-from fusion.training import projectors
+from fusion.training import projectors, slot_training
 from fusion.training.projector import ProjectorRecipe
 
 
@@ -87,6 +89,42 @@ def test_other_weights_are_refused(trained: Path, model: Path, tmp_path: Path) -
         HubReviewer.load(f"{model}?projector={trained}&task=pcb")
     with pytest.raises(ModelError, match="missing"):
         HubReviewer.load(f"{model}?projector={tmp_path}")
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    cache: ItemCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = save_tiny("qwen3_vl", tmp_path / "model")
+    monkeypatch.setattr(projectors, "training_items", lambda *_: (cache, cache, None))
+
+    def train(out: str, *options: str) -> int:
+        given = ["--task", "yard", "--reviewer", f"hf:{model}", "--epochs", "2", "--threads", "1"]
+        return main(["train", "projector", *given, "--out", str(tmp_path / out), *options])
+
+    kept = slot_training._Run.save
+
+    def killed(self: Any, checkpoints: Any, done: int) -> None:
+        kept(self, checkpoints, done)
+        raise KeyboardInterrupt
+
+    assert train("whole") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(slot_training._Run, "save", killed)
+        assert train("cut") == EXIT_INTERRUPTED
+    assert train("cut", "--resume", "--seed", "8") == ConfigError.exit_code
+    assert "begun otherwise: recipe (seed 7 and not 8); give" in capfd.readouterr().err
+
+    def learn_once(self: Any, epoch: int, progress: Any, real: Any = slot_training._Run.epoch) -> float:
+        assert epoch == 1, "the first epoch is done"
+        return float(real(self, epoch, progress))
+
+    monkeypatch.setattr(slot_training._Run, "epoch", learn_once)
+    assert train("cut", "--resume") == 0
+    whole, cut = (tmp_path / out / "yard" / "projector" for out in ("whole", "cut"))
+    assert sorted(path.name for path in cut.parent.iterdir()) == ["projector"]
+    for path in whole.iterdir():
+        if path.is_file():
+            assert path.read_bytes() == (cut / path.name).read_bytes(), path.name
 
 
 def test_a_projector_is_for_a_model(capfd: pytest.CaptureFixture[str]) -> None:

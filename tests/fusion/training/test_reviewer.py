@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from fusion.codec import RATES
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import InputError
+from fusion.errors import ConfigError, InputError, ModelError
 from fusion.evaluation.reviewer import calibrate_reviewer, predict
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
@@ -96,6 +97,55 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cache: ItemCache, tm
     assert resumed.epochs == whole.epochs
     for name in ("model.safetensors", "projector.safetensors"):
         assert (tmp_path / "whole/reviewer" / name).read_bytes() == (tmp_path / "parts/reviewer" / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(cache: ItemCache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch."""
+    out = tmp_path_factory.mktemp("finished")
+    train_reviewer(cache, out, replace(RECIPE, epochs=1), validation=cache, quiet=True)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("items", "begun otherwise: training items; give what it was begun with, leave out --resume"),
+        ("validation", "begun otherwise: validation items;"),
+        ("trunk", "begun otherwise: profile;"),
+        ("recipe", r"begun otherwise: recipe \(learning_rate 0.003 and not 0.01, seed 7 and not 8\);"),
+    ],
+)
+def test_a_run_of_other_items_trunk_or_recipe_is_not_gone_on_with(
+    cache: ItemCache, finished: Path, changed: str, told: str
+) -> None:
+    columns = cache.columns | {"maps0": cache.columns["maps0"][::-1]}
+    other = ItemCache(cache.task, cache.layout, cache.profile, columns)
+    elsewhere = synthetic_profile(task="yard", image_width=320)
+    items = {"items": other, "trunk": ItemCache(cache.task, cache.layout, elsewhere, cache.columns)}.get(changed, cache)
+    recipe = replace(RECIPE, learning_rate=1e-2, seed=8) if changed == "recipe" else RECIPE
+    validation, written = other if changed == "validation" else cache, (finished / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match=rf"checkpoint\.pt: a run that was {told}"):
+        train_reviewer(items, finished, recipe, validation=validation, resume=True, quiet=True)
+    assert (finished / "run.json").read_bytes() == written
+
+
+def test_a_run_goes_on_for_longer(cache: ItemCache, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "longer")
+    recipe = replace(RECIPE, epochs=2, threads=2)
+    run = train_reviewer(cache, tmp_path / "longer", recipe, validation=cache, resume=True, quiet=True)
+    assert [figures["epoch"] for figures in run.epochs] == [1.0, 2.0]
+
+
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_told(cache: ItemCache, finished: Path, tmp_path: Path) -> None:
+    state = torch.load(finished / "checkpoint.pt", weights_only=True)
+    del state["of"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigError, match=r"an earlier version's, which .*; leave out --resume to begin anew"):
+        train_reviewer(cache, tmp_path, RECIPE, validation=cache, resume=True, quiet=True)
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(ModelError, match=r"checkpoint\.pt: cannot be gone on from"):
+        train_reviewer(cache, tmp_path, RECIPE, validation=cache, resume=True, quiet=True)
 
 
 def test_an_epoch_reads_every_row_once_and_splits_by_pixels(cache: ItemCache) -> None:

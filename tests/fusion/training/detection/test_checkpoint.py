@@ -172,4 +172,3 @@ def test_the_command_refuses_before_it_trains(
     assert "leave out --architecture" in train("--start", random_checkpoint("yolov8n"), "--architecture", "yolo11n")
     assert "a detector learns on cpu or cuda" in train("--device", "tpu")
     assert "--batch 0: give 1 or more" in train("--batch", "0")
-    assert "--epochs 0: give 1 or more" in train("--epochs", "0")
