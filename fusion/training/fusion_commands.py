@@ -250,6 +250,8 @@ def measure_fusion(task: Task, bundle: Path, arguments: argparse.Namespace) -> N
     from fusion.training.fusion_metrics import evaluate_fusion, table
     from fusion.training.scene_features import cache_features
 
+    if not task.conditions:
+        raise ConfigError(f"task {task.name} has no fused model that is measured on scenes; yard has")
     root = held_out_scenes(task, arguments)
     out = Path(arguments.out) / f"features-{task.name}-{arguments.split}"
     cache = cache_features(root, out, task, bundle, split=arguments.split, threads=arguments.threads)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fusion.cli import main
+from fusion.errors import ConfigError
 from fusion.training import commands
 
 
@@ -14,3 +15,12 @@ def test_given_pictures_are_those_of_the_tasks_that_cannot_be_simulated(monkeypa
         monkeypatch.setattr(commands, step, lambda task, given: seen.append((task.name, given.data, given.resume)))
     assert main(["train", "all", "--data", "BOARDS", "--resume"]) == 0
     assert set(seen) == {("pcb", Path("BOARDS"), True), ("yard", None, True)}
+
+
+@pytest.mark.parametrize("task", ["pcb", "kitti"])
+def test_a_task_without_a_fused_model_of_items_has_none_to_measure(
+    task: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "fusion", "--task", task, "--out", str(tmp_path)]) == ConfigError.exit_code
+    assert f"task {task} has no fused model that is measured on scenes" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
