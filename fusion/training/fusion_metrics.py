@@ -114,7 +114,7 @@ class FusionLog:
 
 
 def _matched(distance: Tensor) -> int:
-    """How many pairs in `distance` (objects, guesses) metres, are hits: each object and each guess in one at most."""
+    """How many objects are found, by a guess each, when so many metres, (objects, guesses), are between them."""
     count = 0
     while distance.numel() and float(distance.min()) < _HIT_M:
         row, column = divmod(int(distance.argmin()), distance.shape[1])
