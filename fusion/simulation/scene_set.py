@@ -33,7 +33,9 @@ _FOLDERS = ("images", "labels", "lidar", "audio", "truth")
 
 
 def write_scene_set(root: Path, split: Split, count: int, first_seed: int, workers: int = 1) -> None:
-    """Writes `count` scenes of the seeds from `first_seed` on; those already there are kept. Shows its progress."""
+    """Writes `count` scenes of the seeds from `first_seed` on, and lists them; those already there are kept, and others
+    that lie there are not listed. Shows its progress.
+    """
     for folder in _FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     seeds = range(first_seed, first_seed + count)
@@ -50,8 +52,7 @@ def write_scene_set(root: Path, split: Split, count: int, first_seed: int, worke
             with multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread) as pool:
                 for _ in pool.imap_unordered(write, missing, chunksize=4):
                     progress.update()
-    stems = sorted(path.stem for path in (root / "truth").glob(f"{split}_*.json"))
-    (root / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    (root / f"{split}.txt").write_text("".join(f"{stem_of(split, seed)}\n" for seed in seeds), encoding="utf-8")
 
 
 def stem_of(split: Split, seed: int) -> str:

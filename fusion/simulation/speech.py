@@ -46,6 +46,8 @@ TEST_VOICES = (
     "en-gb-x-gbcwmd+m8",
     "en-gb-x-gbcwmd+f5",
 )
+SPEEDS, PITCHES = (125, 189), (25, 73)
+"""Ranges [low, high) whose odd bins are the test split's."""
 _FULL_SCALE = 32768.0
 
 
@@ -62,7 +64,7 @@ def draw_speaker(draws: Draws) -> Speaker:
     """A speaker of this split."""
     voices = TEST_VOICES if draws.split is Split.TEST else TRAIN_VOICES
     voice = voices[int(draws.rng.integers(len(voices)))]
-    return Speaker(voice, draws.held_integer(125, 189), draws.held_integer(25, 73))
+    return Speaker(voice, draws.held_integer(*SPEEDS), draws.held_integer(*PITCHES))
 
 
 @lru_cache(maxsize=512)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +19,32 @@ GRAPH_NAME = "detector.onnx"
 def bundle_folder(task: Task, weights: Path | None) -> Path:
     """Where a task's bundle lies: `weights`, or the package's own."""
     return weights or Path(str(resources.files("fusion").joinpath("weights", task.name)))
+
+
+@contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """A folder beside the bundle `folder`, with its card, for what is new in it: files, and whole folders.
+
+    At the end they take the place of those of the same names, digests last. When anything goes wrong before that the
+    bundle stays as it is, or is not there.
+    """
+    folder = folder.resolve()
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        for card in ("card.json", "card.md"):
+            if (folder / card).is_file():
+                shutil.copyfile(folder / card, part / card)
+        yield part
+        folder.mkdir(exist_ok=True)
+        for made in sorted(part.iterdir()):
+            if made.is_dir() and (folder / made.name).exists():
+                (folder / made.name).replace(part / f"{made.name}.old")
+            made.replace(folder / made.name)
+        write_digests(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_card(folder: Path, title: str, facts: dict[str, object]) -> None:

@@ -20,7 +20,14 @@ from fusion.perception.detector_variant import detector_precision
 from fusion.simulation.sample import SimulatedSample
 from fusion.simulation.scene_set import read_scene
 from fusion.task import Task
-from fusion.training.scene_features import META_NAME, FeatureCache, SceneReader, open_cache, write_cache
+from fusion.training.scene_features import (
+    FORMAT,
+    FeatureCache,
+    SceneReader,
+    contents_sha256,
+    finished_cache,
+    write_cache,
+)
 from fusion.types import Float64Array
 
 CART_M_S = 1.0
@@ -79,13 +86,18 @@ def disturbed_cache(
     how: Disturbance, scenes: Path, calm: FeatureCache, out: Path, task: Task, bundle: Path, *, threads: int
 ) -> FeatureCache:
     """The scenes of `calm`, read from the scene set `scenes` and disturbed, as a feature cache in `out`; one that is
-    there already, of the same trunk and scenes, is opened.
+    there already, of the same format, trunk and scenes, is opened.
     """
-    profile = Profile.load(bundle)
-    if (out / META_NAME).is_file():
-        kept = open_cache(out)
-        if kept.stems == calm.stems and kept.meta.get("profile") == profile.sha256:
-            return kept
+    profile, stems = Profile.load(bundle), list(calm.stems)
+    meta = {
+        "format": FORMAT,
+        "disturbed": how.name,
+        "profile": profile.sha256,
+        "stems": stems,
+        "scenes_sha256": calm.meta.get("scenes_sha256") or contents_sha256(scenes, stems),
+    }
+    if (kept := finished_cache(out, meta)) is not None:
+        return kept
     engine = load_engine(bundle / "detector.onnx", threads=threads, precision=detector_precision(bundle))
     reader = SceneReader(task, DetectorStage(engine, task, profile), profile)
     numbers = {stem: index for index, stem in enumerate(calm.stems)}
@@ -93,7 +105,7 @@ def disturbed_cache(
     def read(stem: str) -> SimulatedSample:
         return disturbed(read_scene(scenes, stem), how, np.random.default_rng([37, numbers[stem]]))
 
-    return write_cache(out, list(calm.stems), read, reader, {"disturbed": how.name, "profile": profile.sha256})
+    return write_cache(out, stems, read, reader, meta)
 
 
 def _further(poses: Mapping[str, Float64Array], metres: float) -> dict[str, Float64Array]:

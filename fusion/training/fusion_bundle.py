@@ -16,11 +16,8 @@ from torch import Tensor
 from fusion.engines import load_engine
 from fusion.errors import ModelError
 from fusion.model.build import FusionModel
-from fusion.model.checkpoint import WEIGHTS_NAME, load_fusion, round_to_half, save_fusion
+from fusion.model.checkpoint import round_to_half, save_fusion
 from fusion.model.export import Graph, fuser_ports, fusion_graphs
-from fusion.preparation.fusion_spec import FusionSpec
-from fusion.training.fusion_data import SceneSampler
-from fusion.training.fusion_metrics import MAY_LOSE, evaluate_fusion, lost
 from fusion.training.onnx_file import export_onnx, store_exact_halves
 
 PARITY = 1e-4
@@ -52,22 +49,6 @@ def export_fusion(model: FusionModel, folder: Path, *, backend: str = "onnxrunti
     if found[worst] > PARITY:
         raise ModelError(f"{folder}: {worst} differs from its model by {found[worst]:.2e}; {PARITY} is allowed")
     return found
-
-
-def refuse_worse(figures: Mapping[str, float], folder: Path, unseen: SceneSampler) -> None:
-    """The gate: raises `ModelError` when a new model's `figures` on the scenes `unseen`, all sensors there, are below
-    what the model bundled in `folder` reaches on them. One made for another trunk cannot be compared, and gives way.
-    """
-    if not (folder / WEIGHTS_NAME).is_file() or FusionSpec.load(folder).profile != unseen.spec.profile:
-        return
-    bundled = load_fusion(folder)
-    shipped = evaluate_fusion(bundled, SceneSampler(unseen.cache, bundled.spec), patterns=["all"])["all"]
-    for name, loss in lost(shipped, figures).items():
-        if loss > MAY_LOSE:
-            raise ModelError(
-                f"{folder}: {name} of the new fusion model is right in {figures.get(name, 0.0):.3f} of the validation "
-                f"items, bundled: {shipped[name]:.3f}; kept the old one"
-            )
 
 
 def check_parity(model: FusionModel, folder: Path, *, backend: str = "onnxruntime", seed: int = 7) -> dict[str, float]:

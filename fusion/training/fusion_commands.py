@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusion.errors import ConfigError
 from fusion.task import Task
-from fusion.training.bundle import add_to_card, bundle_folder, write_digests
+from fusion.training.bundle import add_to_card, bundle_folder, drafted
 from fusion.training.ranks import refuse_several
 from fusion.training.scene_sets import detector_scenes, fusion_scenes, held_out_scenes
 
@@ -29,8 +29,9 @@ PARITY_SECTION = "Fusion model, largest difference between graph and model"
 def make_fusion(task: Task, arguments: argparse.Namespace) -> None:
     """`fusion train fusion`: from scenes or a recording to a model, through the gate into the bundle."""
     from fusion.training.fuse import train_fusion
-    from fusion.training.fusion_bundle import export_fusion, refuse_worse
+    from fusion.training.fusion_bundle import export_fusion
     from fusion.training.fusion_data import SceneSampler
+    from fusion.training.fusion_gate import HELD_SECTION, refuse_worse
     from fusion.training.scene_features import cache_features
 
     if _over_ground(task, arguments):
@@ -59,20 +60,21 @@ def make_fusion(task: Task, arguments: argparse.Namespace) -> None:
         start=arguments.start,
     )
     report = json.loads((out / "fusion" / "metrics.json").read_text(encoding="utf-8"))
-    refuse_worse(report["validation"]["all"], folder, SceneSampler(validate, spec))
-    parity = export_fusion(model, folder)
-    add_to_card(
-        folder,
-        {
-            "Fusion model, recipe": asdict(recipe)
-            | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name} --size {spec.name}"}
-            | ({"start": f"the bundle {arguments.start.name}"} if arguments.start else {}),
-            "Fusion model, validation, all sensors": report["validation"]["all"],
-            PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()},
-        },
-    )
-    _learn_references(folder, learn, validate)
-    write_digests(folder)
+    best = refuse_worse(report["validation"], folder, SceneSampler(validate, spec))
+    with drafted(folder) as draft:
+        parity = export_fusion(model, draft)
+        add_to_card(
+            draft,
+            {
+                "Fusion model, recipe": asdict(recipe)
+                | {"scenes": len(learn), "command": f"fusion train fusion --task {task.name} --size {spec.name}"}
+                | ({"start": f"the bundle {arguments.start.name}"} if arguments.start else {}),
+                "Fusion model, validation, all sensors": report["validation"]["all"],
+                HELD_SECTION: best,
+                PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()},
+            },
+        )
+        _learn_references(draft, draft, learn, validate)
 
 
 def make_references(task: Task, arguments: argparse.Namespace) -> None:
@@ -86,19 +88,20 @@ def make_references(task: Task, arguments: argparse.Namespace) -> None:
         cache_features(scenes, out / f"features-{split}", task, folder, split=split, threads=arguments.threads)
         for scenes, split in ((fusion_scenes(task, arguments), "train"), (detector_scenes(task, arguments), "val"))
     ]
-    _learn_references(folder, *caches)
-    write_digests(folder)
+    with drafted(folder) as draft:
+        _learn_references(folder, draft, *caches)
 
 
-def _learn_references(folder: Path, learn: FeatureCache, validate: FeatureCache) -> None:
+def _learn_references(folder: Path, draft: Path, learn: FeatureCache, validate: FeatureCache) -> None:
+    """Of the fusion model in `folder`, into `draft`."""
     from fusion.model.checkpoint import load_fusion
     from fusion.training.fusion_data import SceneSampler
     from fusion.training.novelty import SECTION, learn_references
 
     model = load_fusion(folder)
     references, facts = learn_references(model, SceneSampler(learn, model.spec), SceneSampler(validate, model.spec))
-    references.save(folder, folder / FUSER)
-    add_to_card(folder, {SECTION: facts | {"command": f"fusion train novelty --task {model.spec.task}"}})
+    references.save(draft, folder / FUSER)
+    add_to_card(draft, {SECTION: facts | {"command": f"fusion train novelty --task {model.spec.task}"}})
 
 
 def _material(task: Task, arguments: argparse.Namespace) -> tuple[FeatureCache, UtteranceBank, FusionSpec]:
@@ -220,16 +223,15 @@ def export(arguments: argparse.Namespace) -> None:
     if arguments.precision != "f32":
         _export_variant(folder, arguments)
         return
-    out = arguments.out or folder
     references = ReferenceTokens.find(folder, folder / FUSER)
-    parity = export_fusion(load_fusion(folder), out)
-    if references:
-        references.save(out, out / FUSER)  # the graph is proven equal to the model that they were made with
+    with drafted(arguments.out or folder) as draft:
+        parity = export_fusion(load_fusion(folder), draft)
+        if references:
+            references.save(draft, draft / FUSER)  # the graph is proven equal to the model that they were made with
+        if (draft / "card.json").is_file():
+            add_to_card(draft, {PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()}})
     for name, difference in parity.items():
         print(f"{name:<32} largest difference {difference:.1e}")
-    if (out / "card.json").is_file():
-        add_to_card(out, {PARITY_SECTION: {k: f"{v:.1e}" for k, v in parity.items()}})
-    write_digests(out)
 
 
 def _export_variant(folder: Path, arguments: argparse.Namespace) -> None:
@@ -250,6 +252,8 @@ def measure_fusion(task: Task, bundle: Path, arguments: argparse.Namespace) -> N
     from fusion.training.fusion_metrics import evaluate_fusion, table
     from fusion.training.scene_features import cache_features
 
+    if not task.conditions:
+        raise ConfigError(f"task {task.name} has no fused model that is measured on scenes; yard has")
     root = held_out_scenes(task, arguments)
     out = Path(arguments.out) / f"features-{task.name}-{arguments.split}"
     cache = cache_features(root, out, task, bundle, split=arguments.split, threads=arguments.threads)

@@ -76,19 +76,18 @@ class FusionLog:
                 self._count("asked object found", wanted[logits.argmax()][None])
 
     def _anchors(self, outputs: FusedOutputs, batch: dict[str, Tensor], classes: int) -> None:
-        """Objects that LiDAR alone finds, with no box at all."""
+        """Objects that LiDAR alone finds, with no box at all: an object is found once, and by one guess, the nearest
+        pairs first.
+        """
         chosen = ~batch["box_valid"] & (outputs.label_logits.argmax(-1) != classes)
         for row in range(len(chosen)):
             if bool(batch["box_valid"][row].any()) or not bool(batch["lidar_available"][row]):
                 continue
             wanted = batch["truth_clear"][row] & batch["truth_has_box3d"][row]
             truth, guess = batch["truth_box3d"][row, wanted, :2], outputs.box3d[row, chosen[row], :2]
-            if not len(truth) or not len(guess):
-                self._count("anchor recall", torch.zeros(len(truth)))
-                continue
-            distance = torch.cdist(truth, guess)
-            self._count("anchor recall", distance.amin(1) < _HIT_M)
-            self._count("anchor precision", distance.amin(0) < _HIT_M)
+            hits = _matched(torch.cdist(truth, guess))
+            self._count("anchor recall", torch.arange(len(truth)) < hits)
+            self._count("anchor precision", torch.arange(len(guess)) < hits)
 
     def _tell(self, name: str, logits: Tensor, truth: Tensor) -> None:
         self._told.setdefault(name, []).append((logits.softmax(-1), truth))
@@ -112,6 +111,17 @@ class FusionLog:
                 result[f"{name} ECE"] = round(expected_calibration_error(probabilities, truth), 4)
         result["items"] = float(len(self._hits.get("label", ())))
         return result
+
+
+def _matched(distance: Tensor) -> int:
+    """How many objects are found, by a guess each, when so many metres, (objects, guesses), are between them."""
+    count = 0
+    while distance.numel() and float(distance.min()) < _HIT_M:
+        row, column = divmod(int(distance.argmin()), distance.shape[1])
+        distance = distance.clone()
+        distance[row], distance[:, column] = torch.inf, torch.inf
+        count += 1
+    return count
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -116,15 +116,7 @@ class YardMoments:
 
     def facts(self) -> str:
         """The digest of the scenes' names, their pictures' sizes and their truth, and of which sensors are left out."""
-        scenes = ([s, picture_bytes(self.root / "images" / f"{s}.jpg"), self._truth(s)] for s in self.stems)
-        return facts_sha256(chain([["scenes", self.absent, self.seed]], scenes))
-
-    def _truth(self, stem: str) -> str:
-        path = self.root / "truth" / f"{stem}.json"
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
+        return facts_sha256(chain([["scenes", self.absent, self.seed]], scene_facts(self.root, self.stems)))
 
     def load(self, index: int) -> LabelledMoment:
         """Scene `index`."""
@@ -144,6 +136,17 @@ class YardMoments:
             time_ns, payload = payloads[sensor.modality]
             slots[name] = SensorSlot.absent() if missing else _present(name, sensor.modality, time_ns, payload)
         return LabelledMoment(sample.time_ns, sample.image, sample.truth.objects, slots, sample.rig)
+
+
+def scene_facts(root: Path, stems: Iterable[str]) -> Iterator[list[object]]:
+    """Of each scene of a scene set its name, its picture's size and its truth. Raises `RecordingError`."""
+    for stem in stems:
+        path = root / "truth" / f"{stem}.json"
+        try:
+            truth = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror})") from None
+        yield [stem, picture_bytes(root / "images" / f"{stem}.jpg"), truth]
 
 
 def held_out(stems: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

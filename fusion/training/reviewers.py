@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fusion.errors import ModelError
 from fusion.evaluation.reviewer import calibrate_reviewer, escalated, evaluate_reviewer, markdown
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.review.together import combinations_of, save_together
 from fusion.task import Task
-from fusion.training.bundle import add_to_card, write_digests
+from fusion.training.bundle import add_to_card, drafted, write_digests
 from fusion.training.detection.sources import image_folder
 from fusion.training.rate_card import MOMENTS, escalated_moments, measure_rates
 from fusion.training.review_items import Device, ItemRecipe, build_item_cache
 from fusion.training.review_sources import FolderMoments, MomentSource, YardMoments, held_out
 from fusion.training.reviewer import recipe_for, train_reviewer
+from fusion.training.reviewer_gate import HELD_SECTION, held_to, refuse_worse
 from fusion.training.scene_sets import detector_scenes, given_pictures, held_out_scenes, review_scenes, tuning_scenes
 
 PCB_VARIANTS = 3
@@ -35,33 +34,35 @@ def make_reviewer(task: Task, arguments: argparse.Namespace, folder: Path) -> No
     cache, validation, validate = training_items(task, arguments, folder)
     recipe = recipe_for(flips=not task.conditions, threads=arguments.threads)
     recipe = recipe if arguments.epochs is None else replace(recipe, epochs=arguments.epochs)
+    held = held_to(folder, validation)
     run = train_reviewer(cache, out / "reviewer", recipe, validation=validation, resume=arguments.resume)
     trained = out / "reviewer" / "reviewer"
     save_together(trained, task, combinations_of(cache.columns["truth"]))
     facts = calibrate_reviewer(trained, validation, rows=escalated(validation))
-    _gate(run.best, folder)
-    shutil.rmtree(folder / "reviewer", ignore_errors=True)
-    shutil.copytree(trained, folder / "reviewer")
+    best = refuse_worse(MiniReviewer.load(str(trained)), validation, held, folder)
+    rates = _rates(task, folder, trained, validate, validation)
     plain = {k: v for k, v in asdict(recipe).items() if not isinstance(v, dict)}
-    add_to_card(
-        folder,
-        {
-            "Reviewer, recipe": plain
-            | {
-                "coarse_rates": recipe.disturbance.coarse_rates,
-                "items": len(cache),
-                "parameters": run.parameters,
-                "command": f"fusion train reviewer --task {task.name} --epochs {recipe.epochs}",
+    with drafted(folder) as draft:
+        shutil.copytree(trained, draft / "reviewer")
+        add_to_card(
+            draft,
+            {
+                "Reviewer, recipe": plain
+                | {
+                    "coarse_rates": recipe.disturbance.coarse_rates,
+                    "items": len(cache),
+                    "parameters": run.parameters,
+                    "command": f"fusion train reviewer --task {task.name} --epochs {recipe.epochs}",
+                },
+                "Reviewer, validation": {name: round(value, 4) for name, value in run.best.items()},
+                HELD_SECTION: best,
+                "Reviewer, calibration": {
+                    name: f"ECE {slot['ece_before']:.3f} before, {slot['ece']:.3f} after"
+                    for name, slot in facts["slots"].items()
+                },
+                "Evidence by rate, validation": rates,
             },
-            "Reviewer, validation": {name: round(value, 4) for name, value in run.best.items()},
-            "Reviewer, calibration": {
-                name: f"ECE {slot['ece_before']:.3f} before, {slot['ece']:.3f} after"
-                for name, slot in facts["slots"].items()
-            },
-        },
-    )
-    add_to_card(folder, {"Evidence by rate, validation": _rates(task, folder, validate, validation)})
-    write_digests(folder)
+        )
 
 
 def training_items(
@@ -82,17 +83,18 @@ def measure_evidence(task: Task, arguments: argparse.Namespace, folder: Path) ->
     out = Path(arguments.out) / f"items-{task.name}-{arguments.split}"
     source = _test_source(task, arguments)
     build_item_cache(out, task, folder, source, ItemRecipe(), workers=arguments.threads)
-    told = _rates(task, folder, source, ItemCache.load(out))
+    told = _rates(task, folder, folder / "reviewer", source, ItemCache.load(out))
     if arguments.card:
         add_to_card(folder, {f"Evidence by rate, {arguments.split}": told})
         write_digests(folder)
     return "\n".join(f"{name:<8} {line}" for name, line in told.items())
 
 
-def _rates(task: Task, folder: Path, source: MomentSource, cache: ItemCache) -> dict[str, str]:
+def _rates(task: Task, folder: Path, reviewer: Path, source: MomentSource, cache: ItemCache) -> dict[str, str]:
+    """What each rate costs, and is worth to the reviewer in `reviewer` behind the device of the bundle `folder`."""
     device = Device.load(task, folder, ItemRecipe())
     moments = escalated_moments(source, cache, most=MOMENTS)
-    items, figures = measure_rates(device, MiniReviewer.load(str(folder / "reviewer")), moments)
+    items, figures = measure_rates(device, MiniReviewer.load(str(reviewer)), moments)
     return {"escalated items": f"{items}"} | {name: found.told() for name, found in figures.items()}
 
 
@@ -132,13 +134,3 @@ def _tuning_source(task: Task, arguments: argparse.Namespace) -> MomentSource:
         pictures = image_folder(task, given_pictures(task, arguments))
         return FolderMoments(pictures, task, held_out(pictures.stems("trainval"))[1])
     return YardMoments.of_split(tuning_scenes(task, arguments), task, "val")
-
-
-def _gate(best: dict[str, float], folder: Path) -> None:
-    card = folder / "card.json"
-    shipped = json.loads(card.read_text(encoding="utf-8")).get("Reviewer, validation") if card.is_file() else None
-    if shipped and best["verdict"] < shipped["verdict"] - 0.01:
-        raise ModelError(
-            f"{folder}: the new reviewer is right in {best['verdict']:.3f}, bundled: {shipped['verdict']:.3f} "
-            "of the validation items; kept the old one"
-        )

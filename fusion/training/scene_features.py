@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from fusion.simulation.commands import references, sights
 from fusion.simulation.observe import clearly_seen
 from fusion.simulation.sample import SimulatedSample
 from fusion.task import Task
+from fusion.training.detection.prepared import facts_sha256
+from fusion.training.detection.sources import picture_bytes
+from fusion.training.review_sources import scene_facts
 from fusion.types import Box2D, Float32Array, Modality, TruthObject
 
 META_NAME = "cache.json"
@@ -209,7 +213,8 @@ def cache_features(
     seed: int = 7,
 ) -> FeatureCache:
     """Run the bundle's detector over a split of the scene set `scenes` and write the cache `out`; done already, it is
-    opened. A cache made with another trunk is made again. Raises `InputError` when there are no scenes.
+    opened. A cache made with another trunk, or of scenes that were made anew, is made again. Raises `InputError` when
+    there are no scenes, `RecordingError` when one lacks a file.
     """
     from fusion.simulation.scene_set import read_scene
 
@@ -224,13 +229,23 @@ def cache_features(
         "scenes": str(scenes),
         "seed": seed,
         "stems": stems,
+        "scenes_sha256": contents_sha256(scenes, stems),
     }
-    if (ready := _finished(out, meta)) is not None:
+    if (ready := finished_cache(out, meta)) is not None:
         return ready
     precision = detector_precision(bundle)
     engine = load_engine(bundle / "detector.onnx", backend=backend, threads=threads, precision=precision)
     reader = SceneReader(task, DetectorStage(engine, task, profile), profile, seed)
     return write_cache(out, stems, lambda stem: read_scene(scenes, stem), reader, meta)
+
+
+def contents_sha256(scenes: Path, stems: Sequence[str]) -> str:
+    """The digest of scenes' names, truth, and sizes of pictures, sweeps and sounds, found without loading them.
+
+    Raises `RecordingError` when a file is missing.
+    """
+    sizes = ([picture_bytes(scenes / part / f"{stem}.npy") for part in ("lidar", "audio")] for stem in stems)
+    return facts_sha256(chain(scene_facts(scenes, stems), sizes))
 
 
 def write_cache(
@@ -240,7 +255,7 @@ def write_cache(
     reader: SceneReader,
     meta: Mapping[str, Any],
 ) -> FeatureCache:
-    """Write one row a stem, and `cache.json` last: a cache without it is not finished."""
+    """Write one row a stem, and `cache.json` last: a cache without it is not finished. `meta` becomes part of that."""
     out.mkdir(parents=True, exist_ok=True)
     (out / META_NAME).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {}
@@ -278,7 +293,8 @@ def open_cache(folder: Path) -> FeatureCache:
     return FeatureCache(folder, SceneFeatures(**arrays), stems, transcripts, phrases, meta)
 
 
-def _finished(out: Path, meta: Mapping[str, Any]) -> FeatureCache | None:
+def finished_cache(out: Path, meta: Mapping[str, Any]) -> FeatureCache | None:
+    """The cache in `out`, None when there is none that was finished with this `meta`, stems included."""
     if not (out / META_NAME).is_file():
         return None
     cache = open_cache(out)

@@ -7,26 +7,32 @@ many more voices than it has, noises out of nothing in particular, rooms and mic
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fusion.preparation import WINDOW_SAMPLES
+from fusion.recording.part_file import part_file
 from fusion.simulation.commands import Command, draw_command
-from fusion.simulation.draws import Draws
+from fusion.simulation.draws import Draws, bin_parity
 from fusion.simulation.sample import Split
 from fusion.simulation.sound import background, to_pcm
-from fusion.simulation.speech import TEST_VOICES, TRAIN_VOICES, Speaker, say
+from fusion.simulation.speech import PITCHES, SPEEDS, TEST_VOICES, TRAIN_VOICES, Speaker, say
 from fusion.simulation.stock import CONDITIONS
 from fusion.task import Task
 from fusion.training.acoustics import drawn_noise, through_room
 from fusion.training.chatter import chatter
+from fusion.training.detection.prepared import facts_sha256
 from fusion.types import Float32Array, Int16Array
 
+_FORMAT = 2
+"""Grows when the same words and seed make another bank."""
 _LONGEST = 40_000
 _ACCENTS = tuple(dict.fromkeys(voice.partition("+")[0] for voice in TRAIN_VOICES))
 _HELD_OUT = {voice.partition("+")[2] for voice in TEST_VOICES}
@@ -142,9 +148,19 @@ def make_bank(task: Task, count: int, noises: int, seed: int = 7) -> UtteranceBa
 
 
 def any_speaker(draws: Draws) -> Speaker:
-    """An accent of the training split with any timbre but the test split's."""
+    """An accent of the training split with any timbre, speed and pitch but the test split's; the latter two reach
+    further than that split's.
+    """
     accent, timbre = (names[int(draws.rng.integers(len(names)))] for names in (_ACCENTS, _TIMBRES))
-    return Speaker(f"{accent}+{timbre}", draws.held_integer(110, 205), draws.held_integer(15, 83))
+    return Speaker(f"{accent}+{timbre}", _around(draws, 110, 205, SPEEDS), _around(draws, 15, 83, PITCHES))
+
+
+def _around(draws: Draws, low: int, high: int, held: tuple[int, int]) -> int:
+    """A whole number of [low, high) that is in none of the test split's bins of the range `held`."""
+    while True:
+        number = int(draws.rng.integers(low, high))
+        if not (held[0] <= number < held[1] and bin_parity(number, *held)):
+            return number
 
 
 def _noise(draws: Draws, index: int) -> Float32Array:
@@ -164,15 +180,28 @@ def _command(draws: Draws, phrases: Sequence[str], index: int) -> Command:
 
 
 def load_bank(path: Path, task: Task, *, count: int = 6000, noises: int = 900, seed: int = 7) -> UtteranceBank:
-    """The bank kept in `path` (.npz), made first when it is not there."""
+    """The bank kept in `path` (.npz), made first when none of these words, counts and seed is there whole."""
+    made_of = facts_sha256([_FORMAT, phrases_of(task), count, noises, seed])
+    if (kept := _kept(path, made_of)) is not None:
+        return kept
+    bank = make_bank(task, count, noises, seed)
+    said = np.array([(c.text, c.intent) for c in bank.commands])
+    with part_file(path) as file:
+        np.savez(file, made_of=made_of, waves=bank.waves, lengths=bank.lengths, said=said, noises=bank.noises)
+    return bank
+
+
+def _kept(path: Path, made_of: str) -> UtteranceBank | None:
     if not path.is_file():
-        bank = make_bank(task, count, noises, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        said = np.array([(c.text, c.intent) for c in bank.commands])
-        np.savez(path, waves=bank.waves, lengths=bank.lengths, said=said, noises=bank.noises)
-    with np.load(path, allow_pickle=False) as file:
-        commands = tuple(Command(str(text), str(intent), 0) for text, intent in file["said"])
-        return UtteranceBank(file["waves"], file["lengths"], commands, file["noises"])
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "made_of" not in file.files or str(file["made_of"]) != made_of:
+                return None
+            commands = tuple(Command(str(text), str(intent), 0) for text, intent in file["said"])
+            return UtteranceBank(file["waves"], file["lengths"], commands, file["noises"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+        return None
 
 
 def vocabulary(texts: Iterable[str], least: int = 5, most: int = 48) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from fusion.training.lora.learning import ADAPTER, merge_adapter, train_lora
 from fusion.training.lora.low_rank import require_peft
 from fusion.training.lora.recipe import LoraRecipe
 from fusion.training.reviewers import training_items
+from fusion.training.variants import refuse_existing
 
 _GIVEN = {
     "epochs": "epochs",
@@ -31,8 +32,9 @@ def make_lora(task: Task, arguments: argparse.Namespace, bundle: Path) -> None:
     if not arguments.reviewer:
         raise ConfigError("fusion train lora: whose? give --reviewer mini:TASK-OR-FOLDER or hf:PATH?projector=FOLDER")
     recipe = _recipe(arguments, flips=not task.conditions)
-    cache, validation, data = _items(task, arguments, bundle)
     out = Path(arguments.out) / task.name / "lora"
+    refuse_existing(out)
+    cache, validation, data = _items(task, arguments, bundle)
     run = train_lora(arguments.reviewer, cache, validation, recipe, out, data=data, resume=arguments.resume)
     print(
         f"{out}: verdicts right {run.served['verdict']:.3f} (before: {run.start['verdict']:.3f}), log-loss "

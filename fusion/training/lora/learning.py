@@ -23,6 +23,7 @@ from fusion.training.lora.recipe import LoraRecipe
 from fusion.training.resuming import begun_with_items, decisive
 from fusion.training.reviewer_batches import UNDISTURBED, disturbed_batch
 from fusion.training.slot_training import Checkpoints, SlotNetwork, learn_slots, measure_slots
+from fusion.training.variants import refuse_existing, staged
 
 ADAPTER = "adapter"
 _COMPARED_ROWS = 256
@@ -58,10 +59,11 @@ def train_lora(
     """Adapt `reviewer` to the cache's task. `out` then has the served reviewer, `adapter/`, card and digests, whole.
 
     The same arguments and thread count give the same files, whether or not the run was resumed; its state is kept in
-    `out` with `-run` behind it until then. Raises `ModelError` for a result that is worse than its start: `out` is left
-    as it was; and `ConfigError` for a resumed run that was begun by another recipe, base or items.
+    `out` with `-run` behind it until then. Raises `ModelError` for a result that is worse than its start, `InputError`
+    when `out` is there already, and `ConfigError` for a resumed run that was begun by another recipe, base or items.
     """
     low_rank.require_peft()
+    refuse_existing(out)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     base = open_base(reviewer, cache.task)
@@ -98,32 +100,30 @@ def train_lora(
     done = LoraRun(base.name(out), start, best, served, losses, trainable, parameters, difference)
     _card(draft, base, recipe, done, facts, {"train": len(cache), "validation": len(validation), "from": data})
     write_digests(draft)
-    _replace(draft, out)
+    draft.replace(out)
     shutil.rmtree(kept.folder, ignore_errors=True)
     return done
 
 
 def merge_adapter(reviewer: str, adapter: Path, out: Path) -> str:
-    """Write the reviewer that `adapter` makes of its base `reviewer` into `out`; returns its name.
+    """Write the reviewer that `adapter` makes of its base `reviewer` into the new folder `out`; returns its name.
 
-    Raises `ModelError` for an adapter of another base.
+    Raises `ModelError` for an adapter of another base, `InputError` when `out` is there already.
     """
     low_rank.require_peft()
-    told = described(adapter)
-    base = open_base(reviewer, told.task)
-    check_base(adapter, told, base.label, base.sha256)
-    base.take_words(adapter)
-    low_rank.merge(low_rank.read_into(base.module, adapter))
-    draft = out.with_name(f"{out.name}-draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    base.save(draft)
-    for name in (CALIBRATION, TOGETHER):
-        if (adapter / name).is_file():
-            shutil.copyfile(adapter / name, base.evidence_folder(draft) / name)
-    facts: dict[str, object] = {"Base": _of_base(base), "Adapter": {"sha256": _sha256(adapter / low_rank.WEIGHTS)}}
-    write_card(draft, f"{told.task.name}: {base.label} with an adapter merged", facts)
-    write_digests(draft)
-    _replace(draft, out)
+    with staged(out) as draft:
+        told = described(adapter)
+        base = open_base(reviewer, told.task)
+        check_base(adapter, told, base.label, base.sha256)
+        base.take_words(adapter)
+        low_rank.merge(low_rank.read_into(base.module, adapter))
+        base.save(draft)
+        for name in (CALIBRATION, TOGETHER):
+            if (adapter / name).is_file():
+                shutil.copyfile(adapter / name, base.evidence_folder(draft) / name)
+        facts: dict[str, object] = {"Base": _of_base(base), "Adapter": {"sha256": _sha256(adapter / low_rank.WEIGHTS)}}
+        write_card(draft, f"{told.task.name}: {base.label} with an adapter merged", facts)
+        write_digests(draft)
     return base.name(out)
 
 
@@ -187,8 +187,3 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _replace(draft: Path, out: Path) -> None:
-    shutil.rmtree(out, ignore_errors=True)
-    draft.replace(out)

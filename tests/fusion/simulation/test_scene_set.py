@@ -46,6 +46,12 @@ def test_resumes_without_touching_what_is_there(root):
     assert (root / "train.txt").read_text().split()[-1] == "train_000043"
 
 
+def test_as_many_scenes_are_listed_as_are_asked_for(root):
+    write_scene_set(root, Split.TRAIN, 2, 41)
+    assert (root / "train.txt").read_text().split() == ["train_000041", "train_000042"]
+    assert (root / "truth" / "train_000040.json").is_file()
+
+
 def test_a_missing_scene_is_named(root):
     with pytest.raises(RecordingError, match="train_000099"):
         read_scene(root, "train_000099")

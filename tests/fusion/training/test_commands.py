@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fusion.cli import main
+from fusion.errors import ConfigError
 from fusion.training import commands
 
 
@@ -21,3 +22,12 @@ def test_a_training_of_no_epochs_is_refused_before_it_begins(model: str, capsys:
     with pytest.raises(SystemExit, match="2"):
         main(["train", model, "--epochs", "0"])
     assert "argument --epochs: 0: give a whole number from 1 on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["pcb", "kitti"])
+def test_a_task_without_a_fused_model_of_items_has_none_to_measure(
+    task: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "fusion", "--task", task, "--out", str(tmp_path)]) == ConfigError.exit_code
+    assert f"task {task} has no fused model that is measured on scenes" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())

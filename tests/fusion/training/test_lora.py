@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from fusion.cli import main
 from fusion.codec.synthetic import synthetic_profile
-from fusion.errors import ConfigError, ModelError
+from fusion.errors import ConfigError, InputError, ModelError
 from fusion.review.base import check_answers, load_reviewer
 from fusion.review.checkpoint import build_network, save_reviewer
 from fusion.review.hub.model import open_model
@@ -147,6 +147,22 @@ def test_an_adapter_of_another_base_is_refused(
     assert not (tmp_path / "no").exists()
 
 
+def test_a_folder_that_is_there_is_never_written_over(
+    items: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "yard" / "lora" / "precious.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    monkeypatch.chdir(kept.parent)
+    export = ["export", "lora", "--reviewer", "mini:yard", "--adapter", "adapter", "--out"]
+    train = ["train", "lora", "--reviewer", "mini:yard", "--items", str(items), str(items), "--out", str(tmp_path)]
+    for command, folder in (([*export, str(kept.parent)], kept.parent), ([*export, "."], "."), (train, kept.parent)):
+        assert main(command) == InputError.exit_code
+        assert f"{folder}: is there already; give a folder that is not" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["yard", "lora", "precious.txt"]
+    assert kept.read_text() == "mine"
+
+
 class _KilledError(Exception):
     pass
 
@@ -201,7 +217,8 @@ def test_other_questions_grow_the_vocabulary(cache: ItemCache, tmp_path: Path) -
     assert load_reviewer(again).name == reviewer.name
     (tmp_path / "lora/adapter/words.safetensors").unlink()
     with pytest.raises(ModelError, match="does not have the words of its task"):
-        merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+        merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "wordless")
+    assert not list(tmp_path.glob("wordless*"))
 
 
 def test_a_known_word_that_becomes_an_option_is_in_the_adapter(cache: ItemCache, tmp_path: Path) -> None:
@@ -234,11 +251,10 @@ def test_a_known_word_that_becomes_an_option_is_in_the_adapter(cache: ItemCache,
 def test_a_result_worse_than_its_start_is_refused(cache: ItemCache, tmp_path: Path) -> None:
     base = _mini(cache, tmp_path)
     learnt = train_lora(base, cache, cache, RECIPE, tmp_path / "lora", quiet=True)
-    held = (tmp_path / "lora/SHA256SUMS").read_text()
     wrong = ItemCache(cache.task, cache.layout, cache.profile, cache.columns | {"truth": cache.columns["truth"][::-1]})
     with pytest.raises(ModelError, match="nothing was written"):
-        train_lora(learnt.name, wrong, cache, RECIPE, tmp_path / "lora", quiet=True)
-    assert (tmp_path / "lora/SHA256SUMS").read_text() == held
+        train_lora(learnt.name, wrong, cache, RECIPE, tmp_path / "worse", quiet=True)
+    assert not (tmp_path / "worse").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from fusion.simulation.commands import Command
+from fusion.simulation.draws import Draws
+from fusion.simulation.sample import Split
+from fusion.simulation.speech import draw_speaker
 from fusion.task import Task
+from fusion.training import utterances
 from fusion.training.utterances import (
     Mixed,
     UtteranceBank,
+    any_speaker,
     load_bank,
     phrases_of,
     spoken_words,
@@ -66,14 +71,48 @@ def test_only_conditions_an_object_can_have_are_named() -> None:
     assert "the person on the left" in phrases
 
 
-def test_a_kept_bank_is_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "bank.npz"
-    bank = _bank()
-    said = np.array([(c.text, c.intent) for c in bank.commands])
-    np.savez(path, waves=bank.waves, lengths=bank.lengths, said=said, noises=bank.noises)
-    again = load_bank(path, Task.load("yard"))
-    assert again.commands == bank.commands
-    np.testing.assert_array_equal(again.waves, bank.waves)
+def test_a_kept_bank_is_read_back_and_made_anew_when_it_is_torn_or_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, bank, made = tmp_path / "runs" / "bank.npz", _bank(), []
+
+    def make(task: Task, count: int, noises: int, seed: int) -> UtteranceBank:
+        made.append((task.name, count, noises, seed))
+        return bank
+
+    monkeypatch.setattr(utterances, "make_bank", make)
+    yard = Task.load("yard")
+    for _ in range(2):
+        again = load_bank(path, yard)
+        assert [(c.text, c.intent) for c in again.commands] == [(c.text, c.intent) for c in bank.commands]
+        np.testing.assert_array_equal(again.waves, bank.waves)
+        np.testing.assert_array_equal(again.noises, bank.noises)
+    assert len(made) == 1
+    whole = path.read_bytes()
+    for torn in (whole[: len(whole) // 2], b"", b"PK"):
+        path.write_bytes(torn)
+        load_bank(path, yard)
+        assert path.read_bytes()[:4] == whole[:4]
+        assert len(path.read_bytes()) == len(whole)
+    assert len(made) == 4
+    fewer = yard.model_copy(update={"classes": yard.classes[:2]})
+    for task, options in ((yard, {"count": 5}), (yard, {"noises": 5}), (yard, {"seed": 5}), (fewer, {})):
+        before = len(made)
+        for _ in range(2):
+            load_bank(path, task, **options)
+        assert len(made) == before + 1
+    np.savez(path, waves=bank.waves, lengths=bank.lengths, said=np.array([("a", "none")]), noises=bank.noises)
+    assert len(load_bank(path, yard).commands) == 2
+    assert [file.name for file in path.parent.iterdir()] == ["bank.npz"]
+
+
+def test_no_speaker_has_a_speed_or_pitch_of_the_test_split() -> None:
+    drawn = [any_speaker(Draws(seed, Split.TRAIN, stream=91)) for seed in range(3000)]
+    held = [draw_speaker(Draws(seed, Split.TEST)) for seed in range(3000)]
+    for kind, low, high in (("speed", 110, 204), ("pitch", 15, 82)):
+        heard, never = ({getattr(speaker, kind) for speaker in group} for group in (drawn, held))
+        assert not heard & never
+        assert (min(heard), max(heard)) == (low, high)
 
 
 @pytest.mark.parametrize("index", [0, 1])
