@@ -91,12 +91,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     from cloud_node.logs import start_log
 
     start_log(settings.log_level, settings.log_format, traced=bool(settings.trace.endpoint))
-    if not asyncio.run(_serve_until_told(settings)):
-        _end_though_models_load()
+    asyncio.run(_serve_until_told(settings))
+    _end_though_models_work()
 
 
-async def _serve_until_told(settings: CloudSettings) -> bool:
-    """Serve until SIGTERM or SIGINT, then drain; False when it came before the service was ready."""
+async def _serve_until_told(settings: CloudSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; before the service is ready there is nothing to drain."""
     import asyncio
     import contextlib
     import signal
@@ -110,11 +110,10 @@ async def _serve_until_told(settings: CloudSettings) -> bool:
     telling.cancel()
     if serving.done() or ready.is_set():
         await serving
-        return True
+        return
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
-    return False
 
 
 async def _serve_and_drain(settings: CloudSettings, told: asyncio.Event, ready: asyncio.Event) -> None:
@@ -135,8 +134,10 @@ async def _serve_and_drain(settings: CloudSettings, told: asyncio.Event, ready: 
         await service.drain()
 
 
-def _end_though_models_load() -> None:
-    """End the process if a thread still loads or warms a model up: it cannot be interrupted, and Python would wait."""
+def _end_though_models_work() -> None:
+    """End the process if a thread still loads a model or reviews: it cannot be interrupted, and Python would tear down
+    what it works with.
+    """
     import logging
     import os
     import threading
