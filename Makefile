@@ -42,7 +42,7 @@ demo: install-demo ## edge daemon and cloud service on the bundled recording, th
 
 test: install system-test lint ## lint, types, import rules, proto freshness, tests
 	$(RUN) --no-sync python -m fusion.wire.generate --check
-	OMP_NUM_THREADS=1 $(RUN) --no-sync pytest -n logical --maxprocesses 4
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) --no-sync pytest -n logical --maxprocesses 4
 
 lint: install ## ruff, mypy --strict, import rules
 	$(RUN) --no-sync ruff check .

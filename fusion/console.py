@@ -18,7 +18,12 @@ EXIT_DEFECT = 70
 
 
 def guarded(program: str, action: Callable[[], int | None]) -> int:
-    """Run `action`; every failure becomes one line on stderr and an exit code (see `fusion.errors`)."""
+    """Run `action`; every failure becomes one line on stderr and an exit code (see `fusion.errors`).
+
+    OpenMP's threads sleep while they wait for each other, unless the environment says otherwise: torch's would spin,
+    and where anything else wants the processors a forward then takes up to twenty times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which `action` does
     try:
         return action() or 0
     except FusionError as error:

@@ -1,6 +1,7 @@
 """Both nodes in one process: deterministic, closed books, and the figures a program can read."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +39,13 @@ KEYS = [
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def runs(cut: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of the patrol's first three seconds; the golden run is of all of it."""
+    recording = cut(tmp_path_factory.mktemp("recording") / "patrol.mcap", 0, 3)
     folders = []
     for number in range(2):
         out = tmp_path_factory.mktemp(f"run{number}")
-        assert main(["run", str(bundled_recording("yard")), "--task", "yard", "--out", str(out)]) == 0
+        assert main(["run", str(recording), "--task", "yard", "--out", str(out)]) == 0
         folders.append(out)
     return folders
 

@@ -240,7 +240,8 @@ def test_a_known_word_that_becomes_an_option_is_in_the_adapter(cache: ItemCache,
     assert rows["head_ids"].tolist() == changed
     save_file(rows | {"head_ids": rows["head_ids"] + 1}, words)
     with pytest.raises(ModelError, match="does not have the words of its task"):
-        merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "merged")
+        merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     save_file({name: rows[name] for name in ("embedding", "head")}, words)  # as adapters were before
     merge_adapter(base, tmp_path / "lora/adapter", tmp_path / "old")
     old = load_file(tmp_path / "old/reviewer/model.safetensors")[head]
