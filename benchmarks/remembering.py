@@ -8,6 +8,7 @@ as often in an hour as they would let it.
 from __future__ import annotations
 
 import sys
+from unittest.mock import patch
 
 from edge_node.cli import main
 from edge_node.perception import Look, ModelPerception
@@ -35,6 +36,5 @@ def fuse(self: ModelPerception, sample: Sample, look: Look) -> Look:
 
 
 if __name__ == "__main__":
-    ModelPerception.detect = detect  # type: ignore[method-assign]
-    ModelPerception.fuse = fuse  # type: ignore[method-assign]
-    sys.exit(main())
+    with patch.multiple(ModelPerception, detect=detect, fuse=fuse):
+        sys.exit(main())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from fusion.task import Task
 
@@ -45,6 +46,13 @@ def drafted(folder: Path) -> Iterator[Path]:
         write_digests(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def card_section(folder: Path, name: str) -> dict[str, Any]:
+    """A section of the card of the bundle `folder`; empty without one."""
+    card = folder / "card.json"
+    section: dict[str, Any] = json.loads(card.read_text(encoding="utf-8")).get(name, {}) if card.is_file() else {}
+    return section
 
 
 def write_card(folder: Path, title: str, facts: dict[str, object]) -> None:

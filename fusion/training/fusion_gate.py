@@ -12,6 +12,7 @@ import numpy as np
 from fusion.errors import ModelError
 from fusion.model.checkpoint import WEIGHTS_NAME, load_fusion
 from fusion.preparation.fusion_spec import FusionSpec
+from fusion.training.bundle import card_section
 from fusion.training.fusion_data import SceneSampler
 from fusion.training.fusion_metrics import MAY_LOSE, evaluate_fusion
 from fusion.training.scene_features import FeatureCache
@@ -67,8 +68,7 @@ def _held_to(folder: Path, unseen: SceneSampler, scenes: str) -> dict[str, float
         return {}
     bundled = load_fusion(folder)
     shipped = _flat(evaluate_fusion(bundled, SceneSampler(unseen.cache, bundled.spec)))
-    card = folder / "card.json"
-    told = json.loads(card.read_text(encoding="utf-8")).get(HELD_SECTION, {}) if card.is_file() else {}
+    told = card_section(folder, HELD_SECTION)
     if told.get(SCENES) != scenes:
         return shipped
     return _best(shipped, {name: float(value) for name, value in told.items() if name != SCENES})

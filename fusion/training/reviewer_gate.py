@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fusion.evaluation.reviewer import escalated
 from fusion.review.folder import DESCRIPTION
 from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
+from fusion.training.bundle import card_section
 from fusion.training.reviewer import measure
 
 HELD_SECTION = "Reviewer, held to"
@@ -35,8 +35,7 @@ def held_to(folder: Path, validation: ItemCache) -> dict[str, float]:
     bundled = MiniReviewer.load(str(folder / "reviewer"))
     if validation.profile.sha256 not in bundled.profiles or bundled.task.slots != validation.task.slots:
         return {}
-    shipped, card = verdicts_right(bundled, validation), folder / "card.json"
-    told = json.loads(card.read_text(encoding="utf-8")).get(HELD_SECTION, {}) if card.is_file() else {}
+    shipped, told = verdicts_right(bundled, validation), card_section(folder, HELD_SECTION)
     if told.get(ITEMS) != _sha256(validation):
         return shipped
     return {name: max(value, float(told.get(name, 0.0))) for name, value in shipped.items()}
