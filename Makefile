@@ -47,7 +47,7 @@ test: install system-test lint ## lint, types, import rules, proto freshness, te
 lint: install ## ruff, mypy --strict, import rules
 	$(RUN) --no-sync ruff check .
 	$(RUN) --no-sync ruff format --check .
-	$(RUN) --no-sync mypy
+	$(RUN) --no-sync mypy --num-workers $$(nproc)
 	$(RUN) --no-sync lint-imports
 
 edge-bundle: $(if $(findstring $(TOOLS),$(UV)),$(UV)) ## the edge node for devices without a network; see deploy/README.md

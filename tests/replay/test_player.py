@@ -40,8 +40,8 @@ KEYS = [
 
 @pytest.fixture(scope="module")
 def runs(cut: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Of the patrol's first three seconds; the golden run is of all of it."""
-    recording = cut(tmp_path_factory.mktemp("recording") / "patrol.mcap", 0, 3)
+    """Of the patrol's first two seconds; the golden run is of all of it."""
+    recording = cut(tmp_path_factory.mktemp("recording") / "patrol.mcap", 0, 2)
     folders = []
     for number in range(2):
         out = tmp_path_factory.mktemp(f"run{number}")

