@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from replay.running.workers.work import Work, do
 PIECE_BYTES = 8 << 20
 WATCH, WORK = "watch", "work"
 """Concurrency groups, a thread each."""
+NEWS_S = 5.0
+"""How long an actor waits for news before it says that there are none; asked more often, it would do little else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class JobActor:
 
     def __init__(self, work: Work, token: str) -> None:
         self._work, self._token = work, token
-        self._told: Progress | None = None
+        self._news: Progress | None = None
+        self._told = threading.Condition()
         self._models: Any = None
         self._own: tempfile.TemporaryDirectory[str] | None = None
 
@@ -50,6 +54,7 @@ class JobActor:
         from replay.running.models import LoadedModels
 
         self._models = self._models or LoadedModels()
+        self._news = None
         try:
             if is_here(self._work.out, self._token):
                 do(self._work, job, self._models, self._tell)
@@ -74,12 +79,17 @@ class JobActor:
         for name in names:
             (Path(self._own.name) / name).unlink(missing_ok=True)
 
-    def progress(self) -> Progress | None:
-        """How far it is."""
-        return self._told
+    def progress(self, wait_s: float = NEWS_S) -> Progress | None:
+        """How far it is, as soon as that was not told yet; None after `wait_s` without news."""
+        with self._told:
+            self._told.wait_for(lambda: self._news is not None, wait_s)
+            news, self._news = self._news, None
+        return news
 
     def _tell(self, progress: Progress) -> None:
-        self._told = progress
+        with self._told:
+            self._news = progress
+            self._told.notify_all()
 
 
 def _files(work: Work, job: Job) -> Iterator[str]:
@@ -132,12 +142,14 @@ class RayCrew:
         self._cluster.close()
 
     def _ask(self, worker: int) -> None:
+        if worker in self._asked.values():
+            return  # at the end of its last recording
         asked = self._actors[worker].progress.options(concurrency_group=WATCH).remote()
         self._asked[asked] = worker
 
     def _progress(self, asked: Any) -> tuple[int, Event] | None:
-        worker = self._asked.pop(asked)
-        if worker not in self._running.values():
+        worker = self._asked.pop(asked, None)
+        if worker is None or worker not in self._running.values():
             return None
         try:
             told: Progress | None = self._ray.get(asked)
@@ -156,6 +168,7 @@ class RayCrew:
         except self._errors.RayError as error:
             self._ray.kill(self._actors[worker])
             self._actors[worker] = None
+            self._asked = {asked: of for asked, of in self._asked.items() if of != worker}
             return worker, Lost(" ".join(str(error).split())[:200])
 
     def _fetched(self, worker: int, files: Files) -> Done | Failure:

@@ -56,6 +56,7 @@ def test_an_actor_writes_where_the_run_is_and_keeps_its_files_where_it_is_not(pa
     assert elsewhere.read(files.names[-1], 7, 10) == done[7:17]
     assert elsewhere.read(files.names[-1], len(done), 10) == b""
     assert elsewhere.progress().job == job.name
+    assert elsewhere.progress(0.01) is None, "what was told is not told again: the other end asks as soon as it is told"
     elsewhere.remove(files.names)
     with pytest.raises(FileNotFoundError):
         elsewhere.read(files.names[-1], 0, 10)
