@@ -39,6 +39,12 @@ def parts(cut, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def fixed():
+    """Words for a reviewer that starts sooner than one that needs a model."""
+    return ("--reviewer", "fixed:yard")
+
+
+@pytest.fixture(scope="session")
 def replay_run():
     """The command line, on recordings and with more words; its exit code."""
 

@@ -68,14 +68,14 @@ def test_what_a_rerun_took_away_here_is_taken_away_there(cache, place) -> None:
     assert {path.removeprefix(f"{root}/") for path in store.find(root)} == {*NAMES, *others}
 
 
-def test_a_run_that_failed_in_part_and_then_not_leaves_no_failures_there(cache, parts, replay_run) -> None:
+def test_a_run_that_failed_in_part_and_then_not_leaves_no_failures_there(cache, parts, fixed, replay_run) -> None:
     broken = cache / "broken.mcap"
     broken.write_bytes(parts[1].read_bytes()[:-60])
     store = fsspec.filesystem("memory")
-    assert replay_run([parts[0], broken], "memory://bucket/run-6") == 9
+    assert replay_run([parts[0], broken], "memory://bucket/run-6", *fixed) == 9
     assert store.exists("/bucket/run-6/failures.json")
     broken.write_bytes(parts[1].read_bytes())
-    assert replay_run([parts[0], broken], "memory://bucket/run-6") == 0
+    assert replay_run([parts[0], broken], "memory://bucket/run-6", *fixed) == 0
     assert not store.exists("/bucket/run-6/failures.json")
     assert store.exists("/bucket/run-6/results.json")
 

@@ -17,9 +17,6 @@ from replay.cli import main
 from replay.running.workers import work
 from replay.running.workers.lock import locked
 
-FIXED = ("--reviewer", "fixed:yard")
-"""Starts sooner than one that needs a model."""
-
 
 def read(out: Path, name: str = "results.json"):
     return json.loads((out / name).read_text())
@@ -47,16 +44,18 @@ def test_a_second_run_writes_the_bytes_of_the_first(parts, reference, replay_run
     assert "recordings" not in capfd.readouterr().err
 
 
-def test_a_changed_recording_alone_is_run_again_and_it_is_told_why(cut, parts, replay_run, tmp_path, capfd) -> None:
+def test_a_changed_recording_alone_is_run_again_and_it_is_told_why(
+    cut, parts, fixed, replay_run, tmp_path, capfd
+) -> None:
     mine = [Path(tmp_path / path.name) for path in parts[:2]]
     for path, copy in zip(parts, mine, strict=False):
         copy.write_bytes(path.read_bytes())
     out = tmp_path / "out"
-    assert replay_run(mine, out, *FIXED) == 0
+    assert replay_run(mine, out, *fixed) == 0
     before = ledgers(out)
     capfd.readouterr()
     cut(mine[1], 2, 2.3)
-    assert replay_run(mine, out, *FIXED) == 0
+    assert replay_run(mine, out, *fixed) == 0
     told = capfd.readouterr().err
     assert "part1: run again" in told
     assert "the recording" in told
@@ -66,11 +65,11 @@ def test_a_changed_recording_alone_is_run_again_and_it_is_told_why(cut, parts, r
     assert after["part1"] > before["part1"]
 
 
-def test_the_dead_and_the_broken_do_not_stop_the_others(parts, deadly, replay_run, tmp_path, capfd) -> None:
+def test_the_dead_and_the_broken_do_not_stop_the_others(parts, fixed, deadly, replay_run, tmp_path, capfd) -> None:
     broken = tmp_path / "broken.mcap"
     broken.write_bytes(parts[1].read_bytes()[:2000])
     sources = [deadly("always", 9), broken, parts[2], deadly("once", 1)]
-    assert replay_run(sources, tmp_path / "out", "--workers", "2", *FIXED) == 9
+    assert replay_run(sources, tmp_path / "out", "--workers", "2", *fixed) == 9
     told = capfd.readouterr().err
     assert "once: its worker died (killed by SIGKILL); it is run once more" in told
     last = told.strip().splitlines()[-1]
@@ -81,13 +80,15 @@ def test_the_dead_and_the_broken_do_not_stop_the_others(parts, deadly, replay_ru
     assert done(tmp_path / "out") == {"part2", "once"}
 
 
-def test_what_is_begun_again_is_not_done_until_it_is(deadly, parts, replay_run, tmp_path, capfd, monkeypatch) -> None:
+def test_what_is_begun_again_is_not_done_until_it_is(
+    deadly, parts, fixed, replay_run, tmp_path, capfd, monkeypatch
+) -> None:
     """But nothing is begun before the recording could be opened: until then what is done stays."""
     out, source = tmp_path / "out", deadly("late", 0)
-    assert replay_run([source], out, *FIXED) == 0
+    assert replay_run([source], out, *fixed) == 0
     assert done(out) == {"late"}
     source.write_text(f"9 {parts[0]}")
-    assert replay_run([source], out, "--again", "--workers", "2", *FIXED) == 5
+    assert replay_run([source], out, "--again", "--workers", "2", *fixed) == 5
     assert "killed by SIGKILL" in capfd.readouterr().err
     assert done(out) == {"late"}
     source.write_text(f"0 {parts[0]}")
@@ -96,23 +97,23 @@ def test_what_is_begun_again_is_not_done_until_it_is(deadly, parts, replay_run, 
         raise UnavailableError("the link broke")
 
     monkeypatch.setattr(work, "play", broken_off)
-    assert replay_run([source], out, "--again", *FIXED) == 5
+    assert replay_run([source], out, "--again", *fixed) == 5
     assert done(out) == set()
 
 
-def test_the_only_recording_fails_with_its_own_words_and_code(parts, replay_run, tmp_path, capfd) -> None:
+def test_the_only_recording_fails_with_its_own_words_and_code(parts, fixed, replay_run, tmp_path, capfd) -> None:
     broken = tmp_path / "broken.mcap"
     broken.write_bytes(parts[1].read_bytes()[:2000])
-    assert replay_run([broken], tmp_path / "out", *FIXED) == 3
+    assert replay_run([broken], tmp_path / "out", *fixed) == 3
     told = [line for line in capfd.readouterr().err.splitlines() if "broken.mcap" in line]
     assert len(told) == 1
     assert not (tmp_path / "out" / "results.json").exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_what_was_ended_goes_on_with_what_is_not_done(how, parts, replay_run, tmp_path, capfd) -> None:
+def test_what_was_ended_goes_on_with_what_is_not_done(how, parts, fixed, replay_run, tmp_path, capfd) -> None:
     out, log = tmp_path / "out", (tmp_path / "log").open("w")
-    command = [sys.executable, "-m", "replay.cli", "run", *map(str, parts), "--out", str(out), "--no-scene", *FIXED]
+    command = [sys.executable, "-m", "replay.cli", "run", *map(str, parts), "--out", str(out), "--no-scene", *fixed]
     process = subprocess.Popen([*command, "--workers", "2"], stderr=log, stdout=log)
     wait_for(lambda: done(out) or process.poll() is not None)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -122,12 +123,12 @@ def test_what_was_ended_goes_on_with_what_is_not_done(how, parts, replay_run, tm
     wait_for(lambda: not any(alive(worker) for worker in workers))
     if how == signal.SIGTERM:
         assert "the same command goes on" in (tmp_path / "log").read_text()
-    assert replay_run(parts, out, *FIXED) == 0
+    assert replay_run(parts, out, *fixed) == 0
     after = ledgers(out)
     assert finished
     assert all(after[name] == before[name] for name in finished)
     again = tmp_path / "again"
-    assert replay_run(parts, again, *FIXED) == 0
+    assert replay_run(parts, again, *fixed) == 0
     assert (out / "results.json").read_bytes() == (again / "results.json").read_bytes()
 
 
