@@ -39,7 +39,7 @@ class SqlReader:
         """See `LedgerReader.search`."""
         if not 1 <= limit <= MAX_PAGE:
             raise InputError(f"a page of {limit} outcomes: ask for 1 to {MAX_PAGE}")
-        statement = following(_outcomes(with_evidence=False), search, cursor, self._database.option_of)
+        statement = following(_outcomes(with_evidence=False), search, cursor)
         with self._database.transaction("read") as connection:
             rows = connection.execute(statement.limit(limit + 1)).all()
             said = _said(connection, rows[:limit])
