@@ -18,10 +18,11 @@ from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
 from fusion.task import Task
 from fusion.training.bundle import GRAPH_NAME, drafted, write_card
 from fusion.training.detection.architectures import class_names, named
-from fusion.training.detection.checkpoint import SUFFIX, read_checkpoint, short_name
+from fusion.training.detection.checkpoint import read_checkpoint
 from fusion.training.detection.export import export_detector
 from fusion.training.detection.measure import measure_detector, plain
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.runs import start_name
 from fusion.training.detection.sources import calibration_pictures, image_folder, split_stems, training_data
 from fusion.training.detection.train import train_detector
 
@@ -53,11 +54,9 @@ def told_of(recipe: DetectorRecipe, weights: Path) -> dict[str, object]:
     """What a card tells of the recipe by which the checkpoint `weights` was trained: its architecture even where the
     recipe leaves that to a start, and of the start the name alone, for where it lay means nothing elsewhere.
     """
-    start = Path(recipe.start)
-    name = short_name(start) if start.suffix == SUFFIX else start.resolve().name
     return asdict(recipe) | {
         "architecture": named(read_checkpoint(weights)),
-        "start": name if recipe.start else "",
+        "start": start_name(recipe.start),
     }
 
 
