@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud_node.ledger import open_reader
+from cloud_node.ledger import open_reader, undamaged
 from fusion.types import Evidence, ItemState
 from fusion.wire.convert import parse_evidence
 from replay.running.folder import RunFolder
@@ -39,7 +39,8 @@ def main() -> None:
         run(plan, Path(folder)).ran(plan.jobs)
         ledger = RunFolder(Path(folder)).ledger(plan.jobs[0].name)
         reader = open_reader(str(ledger))
-        outcomes = [one for one in reader.outcomes(with_evidence=True) if one.state is ItemState.REVIEWED]
+        stored = undamaged(reader.outcomes(with_evidence=True))
+        outcomes = [one for one in stored if one.state is ItemState.REVIEWED]
         reader.close()
     rows = [(parse_evidence(one.evidence or b""), (one.header or {}).get("asked", {})) for one in outcomes]
     submitted = [told["submitted_bytes"] for _, told in rows if told]

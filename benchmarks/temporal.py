@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud_node.ledger import open_reader
+from cloud_node.ledger import open_reader, undamaged
 from edge_node.models import model_folder
 from fusion.codec import Profile, decode_maps, unpack_gates
 from fusion.task import Task
@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     profile = Profile.load(model_folder(Task.load(options.task), ""))
     tracks: dict[tuple[str, int], list[tuple[Evidence, int]]] = defaultdict(list)
-    for outcome in open_reader(str(options.ledger)).outcomes(with_evidence=True):
+    for outcome in undamaged(open_reader(str(options.ledger)).outcomes(with_evidence=True)):
         if outcome.evidence is not None:
             evidence = parse_evidence(outcome.evidence)
             tracks[evidence.item.sample.device, evidence.track].append((evidence, len(outcome.evidence)))

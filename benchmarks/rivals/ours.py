@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_node.ledger import open_reader
+from cloud_node.ledger import open_reader, undamaged
 from fusion.types import ItemState
 from rivals.books import End, Fate
 
@@ -64,7 +64,7 @@ def stored_of(ledger: Path, epochs: Sequence[str]) -> dict[str, dict[tuple[str, 
     found: dict[str, dict[tuple[str, int], ItemState]] = {epoch: {} for epoch in epochs}
     reader = open_reader(str(ledger))
     try:
-        for outcome in reader.outcomes():
+        for outcome in undamaged(reader.outcomes()):
             sample = outcome.item.sample
             if sample.epoch in found:
                 found[sample.epoch][sample.device, sample.sequence] = outcome.state

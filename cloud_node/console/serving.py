@@ -14,10 +14,15 @@ from fusion.errors import UnavailableError
 from fusion.wire.channel import ServerTls, server_credentials
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from cloud_node.console.backing import Backing
 
 CONNECTIONS = 256
 """Requests at once; more are answered 503."""
+
+HANDSHAKE_S = 10.0
+"""How long a TLS handshake may take; asyncio would wait a minute."""
 
 STOP_GRACE_S = 2
 
@@ -66,7 +71,6 @@ async def console(listener: socket.socket, settings: ConsoleSettings, backing: B
         make_app(settings, backing, closing),
         http=ProxiedProtocol if settings.behind_proxy else BoundedProtocol,
         ws="none",
-        loop="asyncio",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -93,5 +97,15 @@ def _tls(settings: ConsoleSettings) -> dict[str, Any]:
     return {"ssl_certfile": str(settings.tls.certificate), "ssl_keyfile": str(settings.tls.key)}
 
 
-def _run(server: Any, listener: socket.socket) -> None:
-    server.run(sockets=[listener])
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose servers wait `HANDSHAKE_S` for a handshake: uvicorn has no setting for it."""
+
+    async def create_server(self, *args: Any, **settings: Any) -> asyncio.Server:
+        if settings.get("ssl") is not None:
+            settings["ssl_handshake_timeout"] = HANDSHAKE_S
+        return await super().create_server(*args, **settings)
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(server.serve(sockets=[listener]))

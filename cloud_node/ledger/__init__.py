@@ -7,6 +7,7 @@ is in `sqlite` and `postgres`.
 
 from cloud_node.ledger.opening import open_ledger, open_reader, without_password
 from cloud_node.ledger.protocol import Ledger, LedgerReader
+from cloud_node.ledger.reader import undamaged
 from cloud_node.ledger.sqlite import SqliteLedger
 from cloud_node.ledger.values import (
     UNSURE,
@@ -37,5 +38,6 @@ __all__ = [
     "SqliteLedger",
     "open_ledger",
     "open_reader",
+    "undamaged",
     "without_password",
 ]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
@@ -45,10 +45,6 @@ class Database(ABC):
     @abstractmethod
     def rows(self, connection: Connection, keys: str) -> Sequence[Sequence[Any]]:
         """`COLUMNS` of those items that have a row; `keys` is a JSON list of [device, epoch, sequence, item]."""
-
-    @abstractmethod
-    def option_of(self, slot: str) -> ColumnElement[str]:
-        """The option that a verdict gave a slot."""
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[Connection]:

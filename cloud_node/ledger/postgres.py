@@ -16,7 +16,6 @@ import psycopg
 from sqlalchemy import (
     URL,
     BigInteger,
-    ColumnElement,
     Connection,
     Integer,
     Select,
@@ -120,11 +119,6 @@ class PostgresDatabase(Database):
     def rows(self, connection: Connection, keys: str) -> Sequence[Sequence[Any]]:
         """See `Database.rows`."""
         return connection.execute(_FIND, {"keys": keys}).all()
-
-    def option_of(self, slot: str) -> ColumnElement[str]:
-        """See `Database.option_of`."""
-        option: ColumnElement[str] = cast(OUTCOMES.c.slots, JSON)[slot]["option"].as_string()
-        return option
 
 
 class PostgresLedger(SqlLedger):

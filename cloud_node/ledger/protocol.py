@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from cloud_node.ledger.values import Correction, DeviceReport, Page, Record, Search
+from cloud_node.ledger.values import Correction, Damaged, DeviceReport, Page, Record, Search
 from cloud_node.outcome import Outcome
 from fusion.types import ItemId, ItemState
 
@@ -49,8 +49,8 @@ class LedgerReader(Protocol):
     """Looks at a ledger while another thread or process writes it, and may be shared by threads.
 
     Every call sees what is committed, in a short transaction that keeps no writer waiting. Digests are checked: a row
-    that is not what was stored raises `SpoolError` (`search` gives it as `Damaged`), as does storage that cannot be
-    read.
+    that is not what was stored raises `SpoolError` (`search` and `outcomes` give it as `Damaged`), as does storage that
+    cannot be read.
     """
 
     def one(self, item: ItemId, *, with_evidence: bool = False) -> Record | None:
@@ -65,8 +65,8 @@ class LedgerReader(Protocol):
     def corrections(self, item: ItemId) -> list[Correction]:
         """Everything people said about an item, in order; the last one counts."""
 
-    def outcomes(self, *, with_evidence: bool = False) -> Iterator[Outcome]:
-        """All outcomes in the order they were stored."""
+    def outcomes(self, *, with_evidence: bool = False) -> Iterator[Outcome | Damaged]:
+        """All outcomes in the order they were stored; `undamaged` is for who can do without none."""
 
     def counts(self) -> dict[ItemState, int]:
         """Outcomes by state."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, null, select
 
@@ -16,6 +16,7 @@ from cloud_node.outcome import Outcome
 from fusion.errors import InputError, SpoolError
 from fusion.types import ItemId, ItemState
 
+T = TypeVar("T")
 MAX_PAGE = 1000
 TOGETHER = 256
 """Rows that `outcomes` reads in one transaction."""
@@ -38,18 +39,15 @@ class SqlReader:
         """See `LedgerReader.search`."""
         if not 1 <= limit <= MAX_PAGE:
             raise InputError(f"a page of {limit} outcomes: ask for 1 to {MAX_PAGE}")
-        statement = following(_outcomes(with_evidence=False), search, cursor, self._database.option_of)
+        statement = following(_outcomes(with_evidence=False), search, cursor)
         with self._database.transaction("read") as connection:
             rows = connection.execute(statement.limit(limit + 1)).all()
             said = _said(connection, rows[:limit])
         more = len(rows) > limit
-        records, damaged = [], []
-        for row in rows[:limit]:
-            try:
-                records.append(_record(row, said))
-            except SpoolError as error:
-                damaged.append(Damaged(name_of(row), str(error)))
-        return Page(tuple(records), cursor_of(search, rows[limit - 1]) if more else "", tuple(damaged))
+        found = [_or_damaged(row, lambda row: _record(row, said)) for row in rows[:limit]]
+        records = tuple(one for one in found if isinstance(one, Record))
+        damaged = tuple(one for one in found if isinstance(one, Damaged))
+        return Page(records, cursor_of(search, rows[limit - 1]) if more else "", damaged)
 
     def corrections(self, item: ItemId) -> list[Correction]:
         """See `LedgerReader.corrections`."""
@@ -57,7 +55,7 @@ class SqlReader:
         with self._database.transaction("read") as connection:
             return [correction_of(item, told, digest) for _, digest, *told in connection.execute(statement)]
 
-    def outcomes(self, *, with_evidence: bool = False) -> Iterator[Outcome]:
+    def outcomes(self, *, with_evidence: bool = False) -> Iterator[Outcome | Damaged]:
         """See `LedgerReader.outcomes`. No transaction is open between rows."""
         statement = _outcomes(with_evidence=with_evidence).order_by(OUTCOMES.c.id).limit(TOGETHER)
         last = 0
@@ -66,7 +64,7 @@ class SqlReader:
                 rows = connection.execute(statement.where(OUTCOMES.c.id > last)).all()
             for row in rows:
                 last = row.id
-                yield _outcome(row)
+                yield _or_damaged(row, _outcome)
             if len(rows) < TOGETHER:
                 return
 
@@ -106,6 +104,21 @@ def _outcomes(*, with_evidence: bool) -> Select[Any]:
 def _corrections() -> Select[Any]:
     told = CORRECTIONS.c.author, CORRECTIONS.c.at_ns, CORRECTIONS.c.answers, CORRECTIONS.c.note
     return select(CORRECTIONS.c.outcome, CORRECTIONS.c.digest, *told).order_by(CORRECTIONS.c.id)
+
+
+def undamaged(outcomes: Iterable[Outcome | Damaged]) -> Iterator[Outcome]:
+    """The outcomes, for who can do without none; raises `SpoolError` at the first that is damaged."""
+    for one in outcomes:
+        if isinstance(one, Damaged):
+            raise SpoolError(one.line)
+        yield one
+
+
+def _or_damaged(row: Row[Any], read: Callable[[Row[Any]], T]) -> T | Damaged:
+    try:
+        return read(row)
+    except SpoolError as error:
+        return Damaged(name_of(row), str(error))
 
 
 def _outcome(row: Row[Any]) -> Outcome:

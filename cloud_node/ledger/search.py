@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, exists, literal, not_, tuple_
+from sqlalchemy import Column, ColumnElement, Row, Select, exists, func, literal, not_, or_, tuple_
 
 from cloud_node.ledger.tables import CORRECTIONS, OUTCOMES
 from cloud_node.ledger.values import Order, Search
@@ -17,12 +17,10 @@ from fusion.errors import InputError
 _SORTED_BY: dict[Order, Column[Any]] = {Order.NEWEST: OUTCOMES.c.answered_ns, Order.VALUE: OUTCOMES.c.value}
 
 
-def following(
-    statement: Select[Any], search: Search, cursor: str, option_of: Callable[[str], ColumnElement[str]]
-) -> Select[Any]:
+def following(statement: Select[Any], search: Search, cursor: str) -> Select[Any]:
     """`statement` of outcomes, narrowed to `search`, sorted, after `cursor`; raises `InputError` for another's."""
     by, number = _SORTED_BY[search.order], OUTCOMES.c.id
-    statement = statement.where(*_conditions(search, option_of)).order_by(by.desc(), number.desc())
+    statement = statement.where(*_conditions(search)).order_by(by.desc(), number.desc())
     if not cursor:
         return statement
     value, last = _position(search, cursor)
@@ -54,7 +52,15 @@ def _digest(search: Search) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _conditions(search: Search, option_of: Callable[[str], ColumnElement[str]]) -> Iterator[ColumnElement[bool]]:
+def _has_option(slot: str, option: str) -> ColumnElement[bool]:
+    """That a verdict gave a slot this option, read in the text of `slots_to_json`: a damaged row does not end the
+    search, as it would with PostgreSQL's functions of JSON. Quotes within strings are escaped, so none holds a match.
+    """
+    slots, answer = OUTCOMES.c.slots, f'{json.dumps(slot)}: {{"option": {json.dumps(option)}'
+    return or_(*(func.replace(slots, before + answer, "") != slots for before in ("{", ", ")))
+
+
+def _conditions(search: Search) -> Iterator[ColumnElement[bool]]:
     columns = OUTCOMES.c
     equal = {
         columns.task: search.task,
@@ -63,7 +69,7 @@ def _conditions(search: Search, option_of: Callable[[str], ColumnElement[str]]) 
         columns.uncertain: None if search.uncertain is None else int(search.uncertain),
     }
     yield from (column == wanted for column, wanted in equal.items() if wanted is not None)
-    yield from (option_of(slot) == option for slot, option in search.slots.items())
+    yield from (_has_option(slot, option) for slot, option in search.slots.items())
     if search.since_ns is not None:
         yield columns.answered_ns >= search.since_ns
     if search.before_ns is not None:

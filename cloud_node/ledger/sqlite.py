@@ -14,18 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import (
-    URL,
-    ColumnElement,
-    Connection,
-    Engine,
-    case,
-    create_engine,
-    event,
-    func,
-    type_coerce,
-)
-from sqlalchemy.dialects.sqlite import JSON, insert
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_node.ledger.database import Database
@@ -33,7 +23,7 @@ from cloud_node.ledger.migration import upgrade
 from cloud_node.ledger.reader import SqlReader
 from cloud_node.ledger.rows import COLUMNS
 from cloud_node.ledger.store import SqlLedger
-from cloud_node.ledger.tables import OUTCOMES, SCHEMA_VERSION, create
+from cloud_node.ledger.tables import SCHEMA_VERSION, create
 from cloud_node.ledger.values import OlderError
 from fusion.errors import SpoolError
 
@@ -116,11 +106,6 @@ class SqliteDatabase(Database):
             self._kept.invalidate()
             self._kept = None
             raise
-
-    def option_of(self, slot: str) -> ColumnElement[str]:
-        """See `Database.option_of`."""
-        option: ColumnElement[str] = type_coerce(OUTCOMES.c.slots, JSON)[slot, "option"].as_string()
-        return case((func.json_valid(OUTCOMES.c.slots) == 1, option))
 
 
 class SqliteLedger(SqlLedger):

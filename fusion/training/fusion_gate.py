@@ -14,27 +14,12 @@ from fusion.model.checkpoint import WEIGHTS_NAME, load_fusion
 from fusion.preparation.fusion_spec import FusionSpec
 from fusion.training.bundle import card_section
 from fusion.training.fusion_data import SceneSampler
-from fusion.training.fusion_metrics import MAY_LOSE, evaluate_fusion
+from fusion.training.fusion_metrics import FEWER_MAY_LOSE, HELD, better, evaluate_fusion, lost
 from fusion.training.scene_features import FeatureCache
 
 HELD_SECTION = "Fusion model, held to"
 """On the card: the best figures ever bundled, and on which scenes."""
 SCENES = "scenes_sha256"
-_ERROR = "box centre error m"
-MAY_GROW_M = 0.02
-FEWER_MAY_LOSE = 0.02
-"""Of each share with fewer sensors, and of those that are counted over scenes, which are fewer than items."""
-_HELD = {
-    "label": MAY_LOSE,
-    "condition": MAY_LOSE,
-    "nothing": MAY_LOSE,
-    "asked": MAY_LOSE,
-    "intent": FEWER_MAY_LOSE,
-    "asked object found": FEWER_MAY_LOSE,
-    "anchor recall": FEWER_MAY_LOSE,
-    "anchor precision": FEWER_MAY_LOSE,
-    _ERROR: MAY_GROW_M,
-}
 _COMPARED = ("boxes", "class_scores", "row_truth", "label", "condition", "asked", "box3d", "clear", "intent")
 
 
@@ -52,12 +37,12 @@ def refuse_worse(
     held = _held_to(folder, unseen, scenes)
     for name, least in held.items():
         pattern, _, figure = name.partition(": ")
-        allowed = _HELD[figure] if pattern == "all" else max(_HELD[figure], FEWER_MAY_LOSE)
-        value = found.get(name, float("inf") if figure == _ERROR else 0.0)
-        loss = value - least if figure == _ERROR else least - value
-        if not loss <= allowed + 1e-9:
+        allowed = HELD[figure] if pattern == "all" else max(HELD[figure], FEWER_MAY_LOSE)
+        value = found.get(name)
+        if not lost(figure, least, value) <= allowed + 1e-9:
+            told = "not told" if value is None else f"{value:.3f}"
             raise ModelError(
-                f"{folder}: {figure} of the new fusion model (sensors: {pattern}) is {value:.3f} on the validation "
+                f"{folder}: {figure} of the new fusion model (sensors: {pattern}) is {told} on the validation "
                 f"scenes, held to {least:.3f} within {allowed}; kept the old one"
             )
     return {**_best(held, found), SCENES: scenes}
@@ -77,12 +62,12 @@ def _held_to(folder: Path, unseen: SceneSampler, scenes: str) -> dict[str, float
 def _best(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     best = {**one, **other}
     for name in one.keys() & other.keys():
-        best[name] = (min if name.endswith(_ERROR) else max)(one[name], other[name])
+        best[name] = better(name.partition(": ")[2], one[name], other[name])
     return best
 
 
 def _flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    return {f"{pattern}: {name}": told[name] for pattern, told in figures.items() for name in _HELD if name in told}
+    return {f"{pattern}: {name}": told[name] for pattern, told in figures.items() for name in HELD if name in told}
 
 
 def _sha256(cache: FeatureCache) -> str:

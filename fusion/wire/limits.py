@@ -29,5 +29,8 @@ MAX_TOKENS = 256
 MAX_TOKEN_WIDTH = 4096
 MAX_SLOTS = 64
 MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000
+MAX_RETRY_S = 600.0
+"""The longest that a peer's RetryInfo is heeded: nobody is put off for ever by a wrong number."""
+
 MIN_STEP_M, MAX_STEP_M = 1e-4, 1.0
 """Metres between steps of the `points` lane."""

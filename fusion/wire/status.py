@@ -30,7 +30,7 @@ from fusion.errors import (
     UnavailableError,
     UnknownProfileError,
 )
-from fusion.wire.limits import MAX_TEXT
+from fusion.wire.limits import MAX_RETRY_S, MAX_TEXT
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "fusion-stack"
@@ -97,9 +97,9 @@ def status_of(
 
 
 def retry_after_of(status: status_pb2.Status) -> float | None:
-    """Seconds of the status's RetryInfo; None when it has none that can be read."""
+    """Seconds of the status's RetryInfo, in 0..`MAX_RETRY_S`; None when it has none that can be read."""
     info = _detail(status, error_details_pb2.RetryInfo)
-    return None if info is None else float(max(0, info.retry_delay.ToNanoseconds()) / 1e9)
+    return None if info is None else min(MAX_RETRY_S, max(0, info.retry_delay.ToNanoseconds()) / 1e9)
 
 
 def error_of(status: status_pb2.Status) -> FusionError:

@@ -15,7 +15,7 @@ from sys import intern
 
 import numpy as np
 
-from cloud_node.ledger import SqliteLedger
+from cloud_node.ledger import SqliteLedger, undamaged
 from cloud_node.outcome import Outcome
 from edge_node.screener import least_margin
 from fusion.errors import ConfigError, SpoolError
@@ -296,7 +296,7 @@ def _books(path: Path) -> tuple[tuple[Review, ...], LedgerCounts]:
     states, samples, reviews = dict.fromkeys(ItemState, 0), set(), []
     ledger = SqliteLedger.open_reader(path, upgrade=True)
     try:
-        for outcome in ledger.outcomes():
+        for outcome in undamaged(ledger.outcomes()):
             states[outcome.state] += 1
             samples.add(outcome.item.sample)
             reviews.append(_review(outcome))

@@ -24,7 +24,7 @@ from fusion.training.detection.architectures import (
 from fusion.training.detection.checkpoint import SUFFIX, find_checkpoint, read_checkpoint, write_checkpoint
 from fusion.training.detection.origin import origin
 from fusion.training.detection.recipe import DetectorRecipe
-from fusion.training.detection.runs import check_run, content_of, decides
+from fusion.training.detection.runs import check_run, content_of, decides, told_in
 from fusion.training.detection.tiles import data_names
 from fusion.training.detection.train import train_detector
 from fusion.training.detection.validation import measure_checkpoint
@@ -116,7 +116,7 @@ def _teacher(wanted: Wanted, data_yaml: Path, out: Path, names: Sequence[str]) -
         )
         started = time.monotonic()
         weights = train_detector(data_yaml, out / _TEACHERS, recipe, resume=wanted.resume)
-        return weights, asdict(recipe) | {"minutes": _minutes(started)}
+        return weights, told_in(out, recipe) | {"minutes": _minutes(started)}
     if wanted.teacher_epochs is not None:
         raise ConfigError(f"--teacher-epochs trains a teacher, but {wanted.teacher} is one already; leave it out")
     if (given / GRAPH_NAME).is_file():
@@ -173,7 +173,7 @@ def _check_pair(teacher: Network, where: Path, student: Network, names: Sequence
 def _row(
     weights: Path, data_yaml: Path, recipe: DetectorRecipe, out: Path, started: float, lesson: Lesson | None
 ) -> dict[str, Any]:
-    how = asdict(recipe) | {"minutes": _minutes(started)} | ({"lesson": asdict(lesson)} if lesson else {})
+    how = told_in(out, recipe) | {"minutes": _minutes(started)} | ({"lesson": asdict(lesson)} if lesson else {})
     return measure_checkpoint(weights, data_yaml, recipe, out) | {"trained": how}
 
 

@@ -16,12 +16,13 @@ from fusion.errors import ModelError
 from fusion.evaluation.detection import DetectionMetrics
 from fusion.recording.pictures.image_folder import ImageFolder, LabelledImage
 from fusion.task import Task
-from fusion.training.bundle import GRAPH_NAME, write_card, write_digests
+from fusion.training.bundle import GRAPH_NAME, drafted, write_card
 from fusion.training.detection.architectures import class_names, named
-from fusion.training.detection.checkpoint import SUFFIX, read_checkpoint, short_name
+from fusion.training.detection.checkpoint import read_checkpoint
 from fusion.training.detection.export import export_detector
 from fusion.training.detection.measure import measure_detector, plain
 from fusion.training.detection.recipe import DetectorRecipe
+from fusion.training.detection.runs import start_name
 from fusion.training.detection.sources import calibration_pictures, image_folder, split_stems, training_data
 from fusion.training.detection.train import train_detector
 
@@ -53,11 +54,9 @@ def told_of(recipe: DetectorRecipe, weights: Path) -> dict[str, object]:
     """What a card tells of the recipe by which the checkpoint `weights` was trained: its architecture even where the
     recipe leaves that to a start, and of the start the name alone, for where it lay means nothing elsewhere.
     """
-    start = Path(recipe.start)
-    name = short_name(start) if start.suffix == SUFFIX else start.resolve().name
     return asdict(recipe) | {
         "architecture": named(read_checkpoint(weights)),
-        "start": name if recipe.start else "",
+        "start": start_name(recipe.start),
     }
 
 
@@ -72,7 +71,7 @@ def bundle_detector(
     test: Path,
     threads: int,
 ) -> DetectionMetrics:
-    """Export `weights` to `staging`, measure on `test`, pass the gate, and move it to `folder` with its card.
+    """Export `weights` to `staging`, measure on `test`, pass the gate, and move it to `folder` with card and digests.
 
     `recipe` is what the card says of the training; without a split `test` what validates is measured. Raises
     `ModelError` when it is worse, on the same pictures, than what `folder` holds.
@@ -87,23 +86,22 @@ def bundle_detector(
     metrics = measure_detector(task, staging, shown.pictures(), threads=threads)
     held = _held_to(task, folder, shown, threads)
     _refuse_worse(metrics, held, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (GRAPH_NAME, "profile.json", "profile.npz"):
-        shutil.move(staging / name, folder / name)  # they may lie on two file systems
-    write_card(
-        folder,
-        f"Detector of task {task.name}",
-        {
-            "Data": f"{task.source}; what validates is held out of training and calibration; measured on the "
-            + ("test split, which is untouched" if tested else "validation split, for there is no test split"),
-            "Recipe": dict(recipe),
-            "Classes": {str(number): name for number, name in enumerate(class_names(read_checkpoint(weights)))},
-            "Metrics": plain(metrics),
-            "Held to": _best(metrics, held) | {"pictures_sha256": shown.sha256},
-            "Fingerprint": {"profile_sha256": profile.sha256, "trunk_sha256": profile.trunk_sha256},
-        },
-    )
-    write_digests(folder)
+    with drafted(folder) as draft:
+        for name in (GRAPH_NAME, "profile.json", "profile.npz"):
+            shutil.move(staging / name, draft / name)  # they may lie on two file systems
+        write_card(
+            draft,
+            f"Detector of task {task.name}",
+            {
+                "Data": f"{task.source}; what validates is held out of training and calibration; measured on the "
+                + ("test split, which is untouched" if tested else "validation split, for there is no test split"),
+                "Recipe": dict(recipe),
+                "Classes": {str(number): name for number, name in enumerate(class_names(read_checkpoint(weights)))},
+                "Metrics": plain(metrics),
+                "Held to": _best(metrics, held) | {"pictures_sha256": shown.sha256},
+                "Fingerprint": {"profile_sha256": profile.sha256, "trunk_sha256": profile.trunk_sha256},
+            },
+        )
     return metrics
 
 

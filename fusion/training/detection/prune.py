@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fusion.training.detection.checkpoint import SUFFIX, read_checkpoint, write_checkpoint
 from fusion.training.detection.pruning import prune
 from fusion.training.detection.recipe import DetectorRecipe
-from fusion.training.detection.runs import check_run, decides, keep_recipe
+from fusion.training.detection.runs import check_run, decides, keep_recipe, told_in
 from fusion.training.detection.train import train_detector
 from fusion.training.detection.validation import check_classes, measure_checkpoint
 
@@ -48,7 +48,7 @@ def prune_detector(
         recipe = replace(recipe, architecture="", start=str(smaller))
         ours = {name: decided[name] for name in ("share", "start")}  # that is cut anew each time
         weights = train_detector(data_yaml, out / "trained", recipe, resume=resume, decided_by=ours)
-        how = asdict(recipe) | {"minutes": round((time.monotonic() - started) / 60, 1)}
+        how = told_in(out, recipe) | {"minutes": round((time.monotonic() - started) / 60, 1)}
         rows[TRAINED_ON] = measure_checkpoint(weights, data_yaml, recipe, out) | {"trained": how}
         _write(rows, out)
     return rows

@@ -12,7 +12,7 @@ from typing import Any
 
 from fusion.errors import ConfigError
 from fusion.training.bundle import GRAPH_NAME
-from fusion.training.detection.checkpoint import SUFFIX
+from fusion.training.detection.checkpoint import SUFFIX, short_name
 from fusion.training.detection.prepared import data_sha256
 from fusion.training.detection.recipe import DetectorRecipe
 
@@ -29,6 +29,21 @@ def decides(recipe: DetectorRecipe, data_yaml: Path, **others: object) -> dict[s
     told |= {"start": content_of(Path(recipe.start)) if recipe.start else "", "data": data_sha256(data_yaml)[:16]}
     plain: dict[str, Any] = json.loads(json.dumps(told | others))
     return plain
+
+
+def start_name(start: str) -> str:
+    """The name of a recipe's start, for where it lay means nothing elsewhere; empty without one."""
+    path = Path(start)
+    return "" if not start else short_name(path) if path.suffix == SUFFIX else path.resolve().name
+
+
+def told_in(folder: Path, recipe: DetectorRecipe) -> dict[str, Any]:
+    """A recipe for a file of `folder`, which may be moved: a start that lies in there by its path from there, any other
+    by its name.
+    """
+    start, there = Path(recipe.start).resolve(), folder.resolve()
+    within = recipe.start and start.is_relative_to(there)
+    return asdict(recipe) | {"start": start.relative_to(there).as_posix() if within else start_name(recipe.start)}
 
 
 def content_of(model: Path) -> str:

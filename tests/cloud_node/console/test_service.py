@@ -324,13 +324,20 @@ def test_without_the_service_the_bundled_tasks_and_trunks_are_known(tmp_path, le
         assert set(alone.profiles) >= set(backing.profiles)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program makes the certificate")
-def test_over_tls_one_logs_in_and_the_cookie_stays_encrypted(tmp_path, serving, users):
+@pytest.fixture
+def encrypted(tmp_path, users):
+    """The settings of a console with users over TLS, and its certificate."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl program makes the certificate")
     certificate, key = tmp_path / "a.pem", tmp_path / "a.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
-    sets = [f"console.users={users}", f"console.tls.certificate={certificate}", f"console.tls.key={key}"]
+    return [f"console.users={users}", f"console.tls.certificate={certificate}", f"console.tls.key={key}"], certificate
+
+
+def test_over_tls_one_logs_in_and_the_cookie_stays_encrypted(serving, encrypted):
+    sets, certificate = encrypted
 
     def log_in(port):
         trusted = ssl.create_default_context(cafile=str(certificate))
@@ -345,5 +352,21 @@ def test_over_tls_one_logs_in_and_the_cookie_stays_encrypted(tmp_path, serving, 
             assert (answer.status_code, status) == (303, 200)
             assert answer.headers["set-cookie"].startswith("__Host-")
             assert "Secure" in answer.headers["set-cookie"]
+
+    asyncio.run(run())
+
+
+def test_a_handshake_that_does_not_come_ends(serving, encrypted, monkeypatch):
+    monkeypatch.setattr(serving_room, "HANDSHAKE_S", 0.3)
+    sets, _ = encrypted
+
+    async def run():
+        async with serving(ON, *sets) as (service, _), asyncio.timeout(20):
+            for said in (b"", b"\x16\x03\x01\x02"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", service.console_port)
+                writer.write(said)
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()
 
     asyncio.run(run())

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud_node.ledger import Correction, DeviceReport, OlderError, Search, SqliteLedger, open_ledger, open_reader
-from cloud_node.outcome import Timings, header_of, refused, reviewed
+from cloud_node.ledger import (
+    Correction,
+    Damaged,
+    DeviceReport,
+    OlderError,
+    Search,
+    SqliteLedger,
+    open_ledger,
+    open_reader,
+    undamaged,
+)
+from cloud_node.outcome import Outcome, Timings, header_of, refused, reviewed
 from fusion.errors import InputError, SpoolError
 from fusion.types import ItemState, LedgerCounts, SlotAnswer, Verdict
 from fusion.wire.messages import Submission
@@ -105,6 +115,23 @@ def test_a_changed_row_is_noticed(place, ledger, reader, item, outcome, damage):
     with pytest.raises(SpoolError, match=r"cart-1/0+/1#1 is damaged"):
         reader.one(item(1))
     assert ledger.find([item(2)]) == [outcome(item(2))]
+
+
+def test_a_damaged_row_is_told_in_its_place_among_all(place, ledger, reader, item, outcome):
+    ledger.store([outcome(item(n), evidence=b"of %d" % n) for n in range(1, 5)])
+    place.execute("UPDATE outcomes SET slots = '{' WHERE sequence = 2")
+    kind = "blob" if "sqlite" in place.url else "bytea"
+    place.execute(f"UPDATE evidence SET blob = CAST('else' AS {kind}) WHERE id = 3")
+    first, changed, other, last = reader.outcomes(with_evidence=True)
+    assert [first.evidence, last.evidence] == [b"of 1", b"of 4"]
+    assert [one.item for one in (changed, other)] == [str(item(2)), str(item(3))]
+    assert isinstance(changed, Damaged)
+    assert other.line == f"the ledger's evidence of {item(3)} is damaged: its digest does not match"
+    assert [type(one) for one in reader.outcomes()] == [Outcome, Damaged, Outcome, Outcome]
+    rows = undamaged(reader.outcomes())
+    assert next(rows).item == item(1)
+    with pytest.raises(SpoolError, match=f"{item(2)} is damaged"):
+        next(rows)
 
 
 def test_changed_evidence_is_noticed(place, ledger, reader, item, outcome):

@@ -3,9 +3,11 @@
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import status_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 
 from fusion import errors
+from fusion.wire.limits import MAX_RETRY_S
 from fusion.wire.status import DEFAULT_RETRY_S, DETAILS_KEY, code_of, error_of, error_of_call, retry_after_of, status_of
 
 EVERY = [
@@ -48,6 +50,24 @@ def test_the_retry_delay_travels():
     assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert retry_after_of(status_of(errors.ProtocolError("x"))) is None
     assert retry_after_of(status_of(errors.UnknownProfileError("x"), retry_after_s=600)) == 600
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "heeded"),
+    [
+        (2**63 - 1, 2**31 - 1, MAX_RETRY_S),
+        (601, 0, MAX_RETRY_S),
+        (599, 2**31 - 1, MAX_RETRY_S),
+        (-(2**63), -1, 0.0),
+        (0, -1, 0.0),
+        (300, 0, 300.0),
+    ],
+)
+def test_a_peer_puts_nobody_off_for_ever(seconds, nanos, heeded):
+    delay = Duration(seconds=seconds, nanos=nanos)
+    status = status_of(errors.OverloadedError("full", retry_after_s=1.0))
+    status.details[1].Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    assert retry_after_of(status) == error_of(status).retry_after_s == heeded
 
 
 def test_a_detail_that_is_none_counts_as_absent():

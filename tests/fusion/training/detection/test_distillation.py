@@ -246,6 +246,7 @@ def test_a_student_begins_with_a_bundle_and_its_teacher_stays_as_it_is(
     small = replace(recipe, epochs=1, batch=28, learning_rate=1e-6, start=str(bundle))
     rows = distill_detector(data_yaml, tmp_path, Wanted(str(taught), small))
     assert rows[DISTILLED]["map50"] > 0.5  # as the bundle, and not as one that begins with nothing
+    assert json.loads((tmp_path / TABLE_NAME).read_text())[DISTILLED]["trained"]["start"] == bundle.name
 
 
 def test_a_start_that_the_student_cannot_have_is_refused_before_the_teacher_is_trained(

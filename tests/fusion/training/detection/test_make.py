@@ -65,6 +65,26 @@ def test_it_is_held_to_what_the_bundled_one_finds_on_the_same_pictures(offer: Ro
     assert offer(0.8 - make.MAY_LOSE / 2, 0.7)["map50"] == 0.8
 
 
+def test_a_bundle_that_could_not_be_finished_stays_as_it_was(
+    offer: Rounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(0.8, 0.5)
+    bundle = tmp_path / "bundle"
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    assert {"SHA256SUMS", "card.json", "card.md", "detector.onnx", "profile.json", "profile.npz"} == {*before}
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(make, "write_card", full)
+        with pytest.raises(OSError, match="No space"):
+            offer(0.9, 0.6)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+    assert offer(0.9, 0.6)["map50"] == 0.9
+
+
 def test_small_losses_do_not_add_up(offer: Rounds) -> None:
     offer(0.8, 0.5)
     offer(0.796, 0.5)

@@ -92,8 +92,11 @@ def test_a_pruned_detector_is_trained_on_and_exported(
     command = ["prune", "--task", task_file, "--start", taught, "--data", root, "--out", tmp_path]
     assert main([*map(str, command), *options]) == 0
     out = tmp_path / "squares" / "prune"
-    rows = json.loads((out / TABLE_NAME).read_text())
+    told = (out / TABLE_NAME).read_text()
+    rows = json.loads(told)
     assert list(rows) == [WHOLE, CUT, TRAINED_ON]
+    assert rows[TRAINED_ON]["trained"]["start"] == "pruned.pt"
+    assert str(tmp_path) not in told
     for figure in ("parameters", "multiply_adds", "bytes"):
         assert rows[TRAINED_ON][figure] <= rows[CUT][figure] < rows[WHOLE][figure]
     assert rows[TRAINED_ON]["parameters"] == rows[CUT]["parameters"]

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from fusion.training.detection.distill import Wanted, distill_detector
 from fusion.training.detection.low_precision import LowPrecisionTrainer
 from fusion.training.detection.prune import prune_detector
 from fusion.training.detection.recipe import DetectorRecipe
-from fusion.training.detection.runs import check_run, content_of, decides, keep_recipe, refuse_taken
+from fusion.training.detection.runs import check_run, content_of, decides, keep_recipe, refuse_taken, told_in
 from fusion.training.detection.train import train_detector
 
 
@@ -60,6 +60,18 @@ def test_a_run_without_weights_begins_anew(run: Path) -> None:
     shutil.rmtree(run / "weights")
     assert not check_run(run, {"epochs": 3}, resume=True)
     assert not check_run(run, {"epochs": 3})
+
+
+def test_a_start_is_told_as_it_is_found_from_the_folder(run: Path, tmp_path: Path) -> None:
+    starts = {
+        "": "",
+        str(tmp_path / "cut.pt"): "cut.pt",
+        str(run / "weights" / "best.pt"): "run/weights/best.pt",
+        str(tmp_path.parent / "mine" / "weights" / "best.pt"): "mine",
+        str(tmp_path.parent / "bundle"): "bundle",
+    }
+    for start, told in starts.items():
+        assert told_in(tmp_path, DetectorRecipe(start=start, epochs=3)) == asdict(DetectorRecipe(start=told, epochs=3))
 
 
 def test_a_start_is_known_by_its_content(run: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fusion.perception.fused import _precisions
 from fusion.preparation.fusion_spec import PRECISION_NAME, FusionSpec
 from fusion.training import precision, variants
 from fusion.training.fusion_data import PATTERNS, SceneSampler
+from fusion.training.fusion_metrics import ANCHORS, HELD, MAY_LOSE
 from fusion.training.graph_fusion import GraphFusion, rows_of
 from fusion.training.int8 import kept_in_float, quantise
 from fusion.training.onnx_file import restore_floats
@@ -87,6 +88,7 @@ def test_the_card_tells_what_was_measured(variant: tuple[Path, dict[str, Any]]) 
     for backend in ("onnxruntime", "openvino"):
         figures = told["accuracy"][backend]
         assert figures["float32"]["label"] - figures["variant"]["label"] <= 0.2
+        assert {*ANCHORS} <= {*figures["float32"]} <= {*HELD, "items"}
         assert set(told["latency_ms"][backend]) == set(GRAPHS)
         assert all(took["ratio"] > 0 for took in told["latency_ms"][backend].values())
     assert all(told["bytes"]["variant"][name] == (out / f"{name}.onnx").stat().st_size for name in GRAPHS)
@@ -109,7 +111,7 @@ def test_a_spoiled_variant_is_refused(
 
     monkeypatch.setattr(precision, "quantise", spoil)
     out = tmp_path / "int8"
-    with pytest.raises(ModelError, match=r"int8 loses too much: label .* -> .* in onnxruntime, condition .*0\.005"):
+    with pytest.raises(ModelError, match=r"int8 loses too much: .* -> .* in onnxruntime \(within 0\.005\)"):
         write_variant(bundle, out, Wanted("int8", data, threads=1))
     assert not list(tmp_path.iterdir())
 
@@ -122,8 +124,25 @@ def test_the_gate() -> None:
     for less in (kept | {"label": 0.894}, kept | {"condition": 0.794}, kept | {"nothing": 0.69}, {"label": 0.9}, {}):
         with pytest.raises(ModelError, match="nothing was written"):
             refuse_loss({"onnxruntime": {"float32": whole, "variant": less}}, wanted)
-    with pytest.raises(ModelError, match="nothing was written"):
+    with pytest.raises(ModelError, match="no figure to hold a variant to; nothing was written"):
         refuse_loss({"onnxruntime": {"float32": {}, "variant": {}}}, wanted)
+
+
+@pytest.mark.parametrize("figure", HELD)
+def test_a_variant_is_held_to_every_figure_of_the_fusion_gate(figure: str) -> None:
+    def offer(loss: float, max_loss: float = MAY_LOSE) -> None:
+        after = 0.5 + loss if figure == "box centre error m" else 0.5 - loss
+        less = dict.fromkeys(HELD, 0.5) | {figure: after}
+        figures = {"openvino": {"float32": dict.fromkeys(HELD, 0.5), "variant": less}}
+        refuse_loss(figures, Wanted("int8", Path("data"), max_loss=max_loss))
+
+    offer(HELD[figure])
+    offer(0.04, max_loss=0.05)
+    for loss in (HELD[figure] + 0.001, float("nan")):
+        with pytest.raises(ModelError, match=rf"int8 loses too much: {figure} 0\.5000 -> .* in openvino \(within"):
+            offer(loss)
+    with pytest.raises(ModelError, match=f"{figure} 0.5000 -> .* in openvino"):
+        offer(0.06, max_loss=0.05)
 
 
 def test_what_cannot_be_made_says_why(
