@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fusion.errors import RecordingError
 from fusion.recording.damage import DamageLog
 from fusion.recording.native.chunk import parsed
 from fusion.recording.native.index import profile_of, scan_past_damage
-from fusion.recording.native.stream import MessageScan
+from fusion.recording.native.stream import MessageScan, RawMessage
 from fusion.recording.native.writer import CHUNK_BYTES
 from fusion.recording.part_file import part_file
 
@@ -36,33 +36,81 @@ class Recovery:
 def recover_recording(source: Path, out: Path) -> Recovery:
     """Copy every message outside the damage, byte for byte, into a new indexed file with checksums.
 
-    All topics are kept, readable or not, with times and sequence numbers; so are metadata, attachments of at most
-    `MAX_RECORD_BYTES` and the profile. Raises `RecordingError` when nothing is sound.
+    All topics are kept, readable or not and with messages or without, with times and sequence numbers; so are metadata,
+    attachments of at most `MAX_RECORD_BYTES` and the profile. Raises `RecordingError` when nothing is sound.
     """
     if source.resolve() == out.resolve():
         raise RecordingError(f"{out}: is the damaged recording itself; give another name")
-    log, kept = DamageLog(), 0
+    log = DamageLog()
     scan = scan_past_damage(source, log)
-    schemas: dict[int, int] = {0: 0}
-    channels: dict[int, int] = {}
     with part_file(out) as file:
         writer: Any = Writer(file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD, enable_data_crcs=True)
         writer.start(profile=profile_of(source) or "", library="fusion-stack")
         scan.aside = _copying(writer)
+        copy = _Copy(writer, scan)
         try:
             for message in scan.messages():
-                if message.channel not in channels:
-                    channels[message.channel] = _register(writer, scan, message.channel, schemas)
-                channel, data = channels[message.channel], bytes(message.data)
-                writer.add_message(channel, message.time_ns, data, message.publish_ns, sequence=message.sequence)
-                kept += 1
+                copy.add(message)
         except RecordingError as error:
             log.add(str(error).partition("; '")[0])
+        copy.finish(log)
         damage = str(log).replace(f"{source}: ", "")
-        if not kept:
+        if not copy.kept:
             raise RecordingError(f"{source}: nothing in it can be recovered: {damage or 'it has no messages'}")
         writer.finish()
-    return Recovery(out, kept, damage)
+    return Recovery(out, copy.kept, damage)
+
+
+@dataclass(slots=True)
+class _Copy:
+    """Messages on their way from `scan` to `writer`; `kept` counts them.
+
+    The last one is held back: channels are stored in the chunk of the next message, so silent ones must precede it.
+    """
+
+    writer: Any
+    scan: MessageScan
+    kept: int = 0
+    _held: RawMessage | None = None
+    _schemas: dict[int, int] = field(default_factory=lambda: {0: 0})
+    _channels: dict[int, int] = field(default_factory=dict)
+
+    def add(self, message: RawMessage) -> None:
+        """Copy a message and what declares it. Raises `RecordingError` for a channel whose schema is missing."""
+        self._write_held()
+        if message.channel not in self._channels:
+            self._register(message.channel)
+        self._held = message
+
+    def finish(self, log: DamageLog) -> None:
+        """Copy the channels no message was of, and the last message; what is left out is noted in `log`."""
+        for number in sorted(self.scan.channels.keys() - self._channels.keys()):
+            try:
+                self._register(number)
+            except RecordingError as error:
+                log.add(f"{error}; left out")
+        self._write_held()
+
+    def _write_held(self) -> None:
+        if (held := self._held) is None:
+            return
+        channel, data = self._channels[held.channel], bytes(held.data)
+        self.writer.add_message(channel, held.time_ns, data, held.publish_ns, sequence=held.sequence)
+        self.kept += 1
+        self._held = None
+
+    def _register(self, number: int) -> None:
+        channel = self.scan.channels[number]
+        if channel.schema_id not in self._schemas:
+            schema = self.scan.schemas.get(channel.schema_id)
+            if schema is None:
+                raise RecordingError(
+                    f"topic {channel.topic} has the schema {channel.schema_id}, which was never declared"
+                )
+            self._schemas[channel.schema_id] = self.writer.register_schema(schema.name, schema.encoding, schema.data)
+        self._channels[number] = self.writer.register_channel(
+            channel.topic, channel.message_encoding, self._schemas[channel.schema_id], channel.metadata
+        )
 
 
 def _copying(writer: Any) -> Callable[[int, bytes], None]:
@@ -80,15 +128,3 @@ def _copying(writer: Any) -> Callable[[int, bytes], None]:
         writer.add_attachment(found.create_time, found.log_time, found.name, found.media_type, found.data)
 
     return copy
-
-
-def _register(writer: Any, scan: MessageScan, number: int, schemas: dict[int, int]) -> int:
-    channel = scan.channels[number]
-    if channel.schema_id not in schemas:
-        schema = scan.schemas.get(channel.schema_id)
-        if schema is None:
-            raise RecordingError(f"topic {channel.topic} has the schema {channel.schema_id}, which was never declared")
-        schemas[channel.schema_id] = writer.register_schema(schema.name, schema.encoding, schema.data)
-    return int(
-        writer.register_channel(channel.topic, channel.message_encoding, schemas[channel.schema_id], channel.metadata)
-    )

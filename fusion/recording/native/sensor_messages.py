@@ -117,10 +117,9 @@ def _places(layout: np.dtype[Any]) -> list[tuple[str, tuple[str, int]]]:
 def read_cloud(message: Any, *, own: bool = False) -> tuple[PointCloud, int]:
     """The sweep in the frame of `frame_id`, and how many of its points were dropped for not being finite.
 
-    Integer intensities are taken as shares of their type's range; float ones of sweeps with any above 1 as 0..255,
-    unless the sweep is of our `own` recorder. A field `offset_s` of float32 and a field `label` of uint16 are
-    `PointCloud.offsets_s` and `.labels`. Raises `InputError` when the
-    fields do not describe the bytes.
+    Integer intensities are taken as shares of their type's range; float ones of sweeps with any finite one above 1 as
+    0..255, unless the sweep is of our `own` recorder. A field `offset_s` of float32 and a field `label` of uint16 are
+    `PointCloud.offsets_s` and `.labels`. Raises `InputError` when the fields do not describe the bytes.
     """
     fields = _fields(message)
     points = _points(message, fields, own=own)
@@ -206,11 +205,11 @@ def _in_units(points: Float32Array) -> Float32Array:
 
 
 def _unit(intensity: Float32Array, number: np.dtype[Any]) -> Float32Array:
-    if number.kind in "iu":
-        scale = float(np.iinfo(number).max)
-    else:
-        scale = 255.0 if np.nanmax(intensity, initial=0) > 1 else 1.0
-    return np.asarray(np.clip(intensity / np.float32(scale), 0, 1), np.float32)
+    """Intensities (N,) as 0..1; those that are not finite stay as they are and tell nothing of the others."""
+    finite = np.isfinite(intensity)
+    of_bytes = (finite & (intensity > 1)).any()
+    scale = float(np.iinfo(number).max) if number.kind in "iu" else 255.0 if of_bytes else 1.0
+    return np.asarray(np.where(finite, np.clip(intensity / np.float32(scale), 0, 1), intensity), np.float32)
 
 
 def audio_message(time_ns: int, chunk: AudioChunk) -> Any:

@@ -79,8 +79,8 @@ def sweep_of(packed: NDArray[Any], rule: FieldRule, time_ns: int) -> tuple[Point
         for column, axis in enumerate(AXES):
             points[:, column] = packed[axis]
         points[:, 3] = packed[rule.intensity] / rule.full if rule.intensity else 0
-    np.clip(points[:, 3], 0, 1, out=points[:, 3])
     kept = np.isfinite(points).all(axis=1) & points[:, :3].any(axis=1)
+    np.clip(points[:, 3], 0, 1, out=points[:, 3])
     dropped = int(len(points) - np.count_nonzero(kept))
     times = packed[rule.time] if rule.time else None
     if dropped:

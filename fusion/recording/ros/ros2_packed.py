@@ -18,7 +18,6 @@ _LEFT_FREE_BYTES = 1 << 28
 """What is never taken of the disk."""
 _READ_BYTES = 1 << 12
 """A zstd block of 4 bytes unpacks to 128 KiB: so many bytes to 128 MiB at most."""
-_SQLITE = b"SQLite format 3\0"
 
 
 def unpack_file(file: Path, out: Path, *, salvage: bool = False) -> str:
@@ -43,8 +42,6 @@ def unpack_file(file: Path, out: Path, *, salvage: bool = False) -> str:
                 what = f"{file}: zstd cannot unpack it behind byte {sound} of its content ({error})"
                 if not (salvage and sound):
                     raise RecordingError(what + ("; salvage reads what is before it" if sound else "")) from None
-                plain.flush()
-                _fill_up(out, most)
                 return f"{what}; left out"
     except OSError as error:
         raise RecordingError(f"{file}: cannot be unpacked to {out} ({error.strerror})") from None
@@ -75,13 +72,3 @@ def _unpacked(packed: BinaryIO) -> Iterator[bytes]:
             ended, data = frame.eof, frame.unused_data if frame.eof else b""
     if not ended:
         raise EOFError("it ends inside a frame")
-
-
-def _fill_up(out: Path, most: int) -> None:
-    """Give a cut SQLite file the size that its header tells, without which SQLite reads nothing of it."""
-    with out.open("r+b") as file:
-        head = file.read(32)
-        page = int.from_bytes(head[16:18], "big")
-        size = (page if page != 1 else 1 << 16) * int.from_bytes(head[28:32], "big")
-        if head.startswith(_SQLITE) and out.stat().st_size < size <= most:
-            file.truncate(size)

@@ -125,18 +125,48 @@ def truncated_bag(folder, _made):
     from rosbags.rosbag1 import Writer as BagWriter
     from rosbags.typesys import Stores, get_typestore
 
-    store = get_typestore(Stores.ROS1_NOETIC)
-    kinds, path = store.types, folder / "r.bag"
+    store, path = get_typestore(Stores.ROS1_NOETIC), folder / "r.bag"
     with BagWriter(path) as bag:
         bag.chunk_threshold = 2000
         topic = bag.add_connection("/camera/front", "sensor_msgs/msg/Image", typestore=store)
         for n in range(8):
-            stamp = kinds["builtin_interfaces/msg/Time"](1_700_000_000 + n, 0)
-            header = kinds["std_msgs/msg/Header"](n, stamp, "cam")
-            pixels = np.full(16 * 16 * 3, n, np.uint8)
-            image = kinds["sensor_msgs/msg/Image"](header, 16, 16, "rgb8", 0, 48, pixels)
-            bag.write(topic, START + n * 10**9, store.serialize_ros1(image, "sensor_msgs/msg/Image"))
+            bag.write(topic, START + n * 10**9, store.serialize_ros1(ros_image(store, n, n), "sensor_msgs/msg/Image"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    return path, "yard"
+
+
+def ros_image(store, n, *sequence):
+    """A picture of one grey; ROS 1 numbers it."""
+    kinds = store.types
+    header = kinds["std_msgs/msg/Header"](*sequence, kinds["builtin_interfaces/msg/Time"](1_700_000_000 + n, 0), "cam")
+    return kinds["sensor_msgs/msg/Image"](header, 16, 16, "rgb8", 0, 48, np.full(16 * 16 * 3, n, np.uint8))
+
+
+def sqlite_bag(folder):
+    """A ROS 2 bag of 24 messages, several a page: its file, and what that holds."""
+    from rosbags.rosbag2 import StoragePlugin
+    from rosbags.rosbag2 import Writer as BagWriter
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    with BagWriter(folder / "bag", version=9, storage_plugin=StoragePlugin.SQLITE3) as bag:
+        topic = bag.add_connection("/camera/front", "sensor_msgs/msg/Image", typestore=store)
+        for n in range(24):
+            bag.write(topic, START + n * 10**9, store.serialize_cdr(ros_image(store, n), "sensor_msgs/msg/Image"))
+    (path,) = (folder / "bag").glob("*.db3")
+    return path, path.read_bytes()
+
+
+def truncated_sqlite(folder, _made):
+    path, content = sqlite_bag(folder)
+    path.write_bytes(content[:-5000])
+    return path, "yard"
+
+
+def spoilt_sqlite(folder, _made):
+    path, content = sqlite_bag(folder)
+    page = content.index(b"\x09" * 700) // 4096 * 4096
+    path.write_bytes(content[:page] + bytes(8) + content[page + 8 :])
     return path, "yard"
 
 
@@ -166,6 +196,8 @@ SALVAGED = {
     "half a picture in a folder": (half_a_picture, r"images/1\.png: not a picture that can be decoded"),
     "truncated sound": (truncated_wav, r"r\.wav: .*ends 8000 bytes before the end|ends 8000 bytes before the end"),
     "truncated ROS bag": (truncated_bag, r"r\.bag: damaged at byte \d+"),
+    "truncated SQLite file of a bag": (truncated_sqlite, r"bag\.db3: cut off at byte \d+ of \d+; .*all rows behind$"),
+    "damaged page of such a file": (spoilt_sqlite, r"damaged behind row \d+ \(page \d+ at byte \d+: .*up to \d rows"),
 }
 
 

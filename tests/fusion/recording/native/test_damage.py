@@ -450,6 +450,48 @@ def test_recovery_keeps_times_counts_metadata_attachments_and_the_profile(tmp_pa
         assert kept.data == b"pdf"
 
 
+@pytest.mark.parametrize("size", [10, 2 << 20], ids=["in one chunk", "a chunk a message"])
+def test_recovery_keeps_topics_no_message_is_of(tmp_path, size):
+    path, out = tmp_path / "a.mcap", tmp_path / "b.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("Door", "jsonschema", b"{}")
+        writer.register_channel("/door", "json", schema, {"unit": "open"})
+        writer.register_channel("/plain", "json", 0)
+        talking = writer.register_channel("/state", "json", writer.register_schema("State", "jsonschema", b"{}"))
+        for time_ns in (1000, 2000):
+            writer.add_message(talking, time_ns, b" " * size, time_ns)
+        writer.finish()
+    cut = path.read_bytes()[: -(len(MAGIC) + 20)]
+    for content in (path.read_bytes(), cut):
+        path.write_bytes(content)
+        assert recover_recording(path, out).messages == 2
+        with out.open("rb") as file:
+            summary = make_reader(file).get_summary()
+        assert {c.topic: c.metadata for c in summary.channels.values()} == {
+            "/door": {"unit": "open"}, "/plain": {}, "/state": {},
+        }  # fmt: skip
+        assert {s.name for s in summary.schemas.values()} == {"Door", "State"}
+        scan = MessageScan(out)
+        assert len(list(scan.messages())) == 2
+        assert {c.topic for c in scan.channels.values()} == {"/door", "/plain", "/state"}, "without the summary, too"
+
+
+def test_recovery_names_a_silent_topic_whose_schema_is_missing(tmp_path):
+    path, out = tmp_path / "a.mcap", tmp_path / "b.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        writer.register_channel("/door", "json", 7)
+        writer.add_message(writer.register_channel("/state", "json", 0), 1000, b"{}", 500)
+        writer.finish()
+    done = recover_recording(path, out)
+    assert done.messages == 1
+    assert done.damage == "topic /door has the schema 7, which was never declared; left out"
+    assert open_recording(out).survey.unread == ("/state (no schema, json)",)
+
+
 def test_an_attachment_that_cannot_be_copied_is_named(tmp_path, monkeypatch):
     foreign(tmp_path / "a.mcap", b"a" * 999)
     data = (tmp_path / "a.mcap").read_bytes()

@@ -130,11 +130,19 @@ def padded_cloud():
     )
 
 
-@pytest.mark.parametrize("extras", [[], [("offset_s", "<f4")], [("ring", "<f4")]])
-@pytest.mark.parametrize(("told", "expected"), [([200, 17], [200 / 255, 17 / 255]), ([1, 0.25], [1, 0.25])])
-def test_float_intensities_above_one_are_of_255_whatever_else_a_point_tells(tmp_path, extras, told, expected):
-    layout = np.dtype([(axis, "<f4") for axis in ("x", "y", "z", "intensity")] + extras)
-    points = np.ones(2, layout)
+INTENSITIES = [
+    ([200, 17], [200 / 255, 17 / 255]),
+    ([1, 0.25], [1, 0.25]),
+    ([0.5, np.inf, 0.25, np.nan, -np.inf], [0.5, 0.25]),
+    ([51, np.inf, 204, np.nan, -np.inf], [51 / 255, 204 / 255]),
+]
+
+
+@pytest.mark.parametrize("layout", [[], [("offset_s", "<f4")], [("ring", "<f4")]], ids=["bare", "ours", "foreign"])
+@pytest.mark.parametrize(("told", "expected"), INTENSITIES)
+def test_float_intensities_are_of_255_when_a_finite_one_is_above_one(tmp_path, layout, told, expected):
+    layout = np.dtype([(axis, "<f4") for axis in ("x", "y", "z", "intensity")] + layout)
+    points = np.ones(len(told), layout)
     points["intensity"] = told
     fields = [PackedElementField(name=name, offset=place[1], type=PackedElementField.FLOAT32)
               for name, place in layout.fields.items()]  # fmt: skip
@@ -145,8 +153,10 @@ def test_float_intensities_above_one_are_of_255_whatever_else_a_point_tells(tmp_
         1,
     )
     foreign.close()
-    ((_, reading),) = open_recording(tmp_path / "a.mcap").readings()
+    reader = open_recording(tmp_path / "a.mcap")
+    ((_, reading),) = reader.readings()
     assert np.array_equal(reading.payload.points[:, 3], np.array(expected, np.float32))
+    assert reader.dropped_points == len(told) - len(expected)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,16 @@ def test_intensity_is_a_share_of_the_first_sweeps_scale(bags, ros, name, number,
     assert reader.info().notes["intensity of points"] == f"field {name} / {full}"
 
 
+@pytest.mark.parametrize(("told", "full"), [(0.5, 1), (51.0, 255)])
+def test_an_intensity_that_is_not_finite_drops_its_point_and_leaves_the_others_scale(bags, ros, told, full):
+    values = np.full(10, told)
+    values[[2, 5, 7]] = np.nan, np.inf, -np.inf
+    cloud, reader = sweep(bags, ros, points(extra=[("intensity", "<f4")], intensity=values))
+    assert np.allclose(cloud.points[:, 3], np.full(7, told / full))
+    assert reader.dropped_points == 3
+    assert reader.info().notes["intensity of points"] == f"field intensity / {full}"
+
+
 def test_intensity_goes_before_reflectivity_and_may_be_missing(bags, ros):
     both = points(extra=[("reflectivity", "u1"), ("intensity", "u1")], intensity=51, reflectivity=102)
     assert np.allclose(sweep(bags, ros, both)[0].points[:, 3], 0.2)

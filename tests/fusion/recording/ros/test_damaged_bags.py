@@ -3,7 +3,7 @@
 import re
 import sqlite3
 import struct
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from fusion.errors import RecordingError
 from fusion.recording import open_recording
+from fusion.recording.native.stream import EVERYTHING
 from fusion.recording.ros import ros2_packed
+from fusion.recording.ros.bags import open_bag
 from fusion.recording.ros.reader import RosReader
 from fusion.recording.ros.ros1_record import MAGIC
 
@@ -164,7 +166,7 @@ def _survives(path, data, changed):
             list(reader.readings())
 
 
-@pytest.mark.parametrize("keep", [0, 50, 100, 5000, 9000])
+@pytest.mark.parametrize("keep", [0, 50, 100, 5000, 9000, -1])
 def test_a_cut_sqlite_file_is_refused(folder, keep):
     file = next(folder.glob("*.db3"))
     file.write_bytes(file.read_bytes()[:keep])
@@ -238,19 +240,119 @@ def check_cursors(reader):
     return [time for _, time in found]
 
 
-@pytest.mark.parametrize("row", [1, 7])
-def test_rows_behind_a_damaged_page_are_left_out_and_the_other_files_read(split, row, bags):
-    page = pages_of(split / "part_0.db3", row)[0]
-    sound = sum(pages_of(split / "part_0.db3", other)[0] < page for other in range(1, row))
-    for name in ("part_0.db3", "part_1.db3"):
-        spoil(split / name, page)
-    with pytest.raises(RecordingError, match=r"part_0.db3: not a sound SQLite file"):
+def taken(path, salvage):
+    """The bytes of each message that is read, by row, and the damage."""
+    source = open_bag(path, salvage=salvage)
+    return {message.cursor: bytes(message.data) for message in source.messages(EVERYTHING)}, source.damage
+
+
+def reach(content, data, page):
+    """Up to where a file must go on to hold `data`, in whole pages."""
+    found = [content.find(data[at : at + 16]) for at in [*range(0, len(data) - 16, 512), len(data) - 16]]
+    return (max(found) // page + 1) * page
+
+
+@pytest.mark.parametrize("mid_page", [0, 100, 4095])
+def test_of_a_cut_sqlite_file_salvage_reads_the_rows_that_are_there_whole(split, tmp_path, mid_page):
+    file, cut = split / "part_0.db3", tmp_path / "cut.db3"
+    content, (full, _) = file.read_bytes(), taken(file, salvage=False)
+    reaches = {row: reach(content, data, 4096) for row, data in full.items()}
+    counts = []
+    for size in range(min(reaches.values()) - mid_page, len(content), 3 * 4096):
+        cut.write_bytes(content[:size])
+        with pytest.raises(RecordingError) as caught:
+            open_recording(cut)
+        told = f"cut off at byte {size} of {len(content)}"
+        assert str(caught.value) == (
+            f"{cut}: not a sound SQLite file of a ROS 2 bag ({told}); salvage reads what is sound of it"
+        )
+        kept, damage = taken(cut, salvage=True)
+        assert kept == {row: data for row, data in full.items() if reaches[row] <= size}
+        assert f"{cut}: {told}; {cut}: " in damage or len(kept) == len(full)
+        counts.append(len(kept))
+    assert counts[0] <= 1
+    assert counts[-1] >= 7
+
+
+def test_a_cut_sqlite_file_is_a_recording_with_salvage(split, bags):
+    file = split / "part_2.db3"
+    content = file.read_bytes()
+    size = reach(content, taken(file, salvage=False)[0][5], 4096)
+    file.write_bytes(content[: size + 7])
+    with pytest.raises(RecordingError, match=rf"part_2.db3: .*cut off at byte {size + 7} of {len(content)}\); salvage"):
         open_recording(split)
     reader = open_recording(split, salvage=True)
-    kept = [8 * part + i for part in range(3) for i in range(8 if part == 2 else sound)]
-    assert check_cursors(reader) == [bags.start + i * 100_000_000 for i in kept]
+    assert check_cursors(reader) == [bags.start + i * 100_000_000 for i in range(21)]
+    info = reader.info()
+    assert f"{file}: damaged behind row 5 (page " in info.damage
+    assert info.damage.endswith("all rows behind")
+    assert info.notes["messages"] == "metadata.yaml tells 8, the files hold 21"
+
+
+def test_what_one_damaged_page_holds_is_all_that_salvage_leaves_out(bags, tmp_path):
+    """Of a table three pages deep, page by page: what SQLite finds by its key is read."""
+    random, m = np.random.default_rng(0), bags.messages("folder")
+    sound = [("/mic/audio", m.audio(random.bytes(150 + 4 * (i % 200))), bags.start + i) for i in range(400)]
+    file, spoilt = next(bags.write("folder", sound).glob("*.db3")), tmp_path / "spoilt.db3"
+    with sqlite3.connect(file) as database:
+        database.execute("PRAGMA page_size = 512")
+        database.execute("VACUUM")
+    content, (full, _) = file.read_bytes(), taken(file, salvage=False)
+    kinds = [content[at] for at in range(0, len(content), 512)]
+    interior = [page for page, kind in enumerate(kinds) if kind == 5]
+    assert len(interior) > 2
+    lost = 0
+    for page in [*interior[1:], *range(interior[0] + 1, len(kinds), 17)]:
+        spoilt.write_bytes(content)
+        spoil(spoilt, page * 512)
+        kept, damage = taken(spoilt, salvage=True)
+        if not damage:  # an index, or bytes of a message that SQLite cannot tell from others
+            assert kept.keys() == full.keys()
+            continue
+        assert kept.items() < full.items()
+        with sqlite3.connect(spoilt) as database:
+            for row in full.keys() - kept.keys():
+                with suppress(sqlite3.Error):
+                    found = database.execute("SELECT data FROM messages WHERE id = ?", (row,)).fetchall()
+                    assert found != [(full[row],)]
+        missing = sorted(full.keys() - kept.keys())
+        several = f"left out: up to {len(missing)} rows, to row {missing[-1]}"
+        assert damage.endswith("; left out" if len(missing) == 1 else several) or missing[-1] == 400
+        assert damage.endswith("left out: all rows behind") or missing[-1] < 400
+        assert damage.count("left out") == 1
+        lost = max(lost, len(missing))
+    assert lost > 20, "an inner page was among them"
+
+
+@pytest.mark.parametrize("row", [1, 7])
+def test_rows_of_a_damaged_page_are_left_out_and_those_of_others_read(split, row, bags):
+    places = [pages_of(split / "part_0.db3", other)[0] for other in range(1, 9)]
     for name in ("part_0.db3", "part_1.db3"):
-        assert f"{name}: damaged behind row {sound} (" in reader.info().damage
+        spoil(split / name, places[row - 1])
+    with pytest.raises(RecordingError, match=r"part_0.db3: not a sound SQLite file .*; salvage reads what is sound"):
+        open_recording(split)
+    reader = open_recording(split, salvage=True)
+    kept = [8 * part + i for part in range(3) for i in range(8) if part == 2 or places[i] != places[row - 1]]
+    assert check_cursors(reader) == [bags.start + i * 100_000_000 for i in kept]
+    place = places[row - 1]
+    for name in ("part_0.db3", "part_1.db3"):
+        told = f"{name}: row {row} of the messages cannot be read (page {place // 4096 + 1} at byte {place}: "
+        assert told in reader.info().damage
+
+
+def test_beside_a_write_ahead_log_salvage_reads_up_to_a_damaged_page(split):
+    file = split / "part_0.db3"
+    page = pages_of(file, 7)[0]
+    sound = [row for row in range(1, 9) if pages_of(file, row)[0] < page]
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute("CREATE TABLE other (id INTEGER)")
+        database.commit()
+        spoil(file, page)
+        kept, damage = taken(file, salvage=True)
+    assert list(kept) == sound
+    assert f"part_0.db3: damaged behind row {len(sound)} (" in damage
 
 
 def test_a_row_whose_bytes_are_damaged_is_left_out_alone_and_told(split, bags):
