@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -153,8 +154,8 @@ class RecordingResults:
 
     @property
     def seconds(self) -> float:
-        """From the first sample to the last, in recorded time."""
-        return (self.samples[-1].time_ns - self.samples[0].time_ns) / 1e9 if self.samples else 0.0
+        """From the first sample to the last, in recorded time; where a clock was set back, no time passes."""
+        return sum(max(0, after.time_ns - before.time_ns) for before, after in pairwise(self.samples)) / 1e9
 
 
 @dataclass(frozen=True, eq=False)
