@@ -128,7 +128,7 @@ def _difference(one: Difference) -> dict[str, Any]:
 
 def _change(one: Change) -> dict[str, Any]:
     return {
-        "recording": one.item.recording,
+        "recording": one.recording,
         "time_ns": one.item.time_ns,
         "kinds": one.kinds,
         "turned": one.turned,
