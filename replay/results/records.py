@@ -132,7 +132,8 @@ class RecordingResults:
     `cloud_ledger` is None where the service was not ours to look into, or there was none: then `reviewed` is False, and
     items wait for whoever reviews their evidence. `gap_reasons` says why samples were declared a gap, and how many of
     each. `ages_ms` is how old each sensor's readings were, the median over the samples; None for a sensor that mostly
-    was absent.
+    was absent. `content` stands for its content and stretch where the ids of its items do not, empty where nothing
+    does.
     """
 
     name: str
@@ -151,6 +152,7 @@ class RecordingResults:
     reviewed: bool = True
     gap_reasons: Mapping[str, int] = field(default_factory=dict)
     ages_ms: Mapping[str, float | None] = field(default_factory=dict)
+    content: str | None = None
 
     @property
     def seconds(self) -> float:
