@@ -11,9 +11,9 @@ from fusion.recording.base import RecordingReader
 from fusion.task import Task
 from replay.export.base import Openers
 from replay.export.registry import SCENE, export
-from replay.report.page import Shown, write_report
+from replay.report.page import MAX_TIMELINES, Shown, write_report
 from replay.report.recordings import nothing_used, troubles
-from replay.report.utterances import utterances
+from replay.report.utterances import MAX_AUDIO_BYTES, Utterance, utterances
 from replay.results import file
 from replay.results.frames import FrameIndex
 from replay.results.gather import Source, gather
@@ -70,10 +70,9 @@ def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: S
     """Write everything under `out` and say where; `exports` are names of exporters."""
     write_json(out / "summary.json", dict(results.summary))
     file.write_results(results, out / file.NAME)
-    shown = {}
-    for one in results.recordings:
-        said = utterances(opened[one.name](), results.task)
-        shown[one.name] = Shown(FrameIndex(opened[one.name](), results.task), said)
+    said = _said(results, opened)
+    frames = {one.name: FrameIndex(opened[one.name](), results.task) for one in results.recordings}
+    shown = {name: Shown(views, said.get(name, ())) for name, views in frames.items()}
     write_report(results, out / "report.html", shown)
     for one in nothing_used(results.recordings):
         print(f"{one.name}: no sample could be made of it: {'; '.join(troubles(one))}", file=sys.stderr)
@@ -81,3 +80,12 @@ def write_outputs(results: RunResults, opened: Openers, out: Path, *, exports: S
         print(f"wrote {out / name}")
     for line in export(exports, results, opened, out):
         print(line)
+
+
+def _said(results: RunResults, opened: Openers) -> dict[str, tuple[Utterance, ...]]:
+    """What was said in each recording that is drawn over time; the sound of all of them shares one page's room."""
+    found, room = {}, MAX_AUDIO_BYTES
+    for one in results.recordings[:MAX_TIMELINES]:
+        found[one.name] = utterances(opened[one.name](), results.task, room)
+        room -= sum(len(utterance.wav) for utterance in found[one.name])
+    return found

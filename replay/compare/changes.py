@@ -18,8 +18,12 @@ _TURNED, _PRESENCE, _SENT = 10.0, 3.0, 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """An item that is not the same: in both runs with `fields` beyond tolerance, or in one run only."""
+    """An item that is not the same: in both runs with `fields` beyond tolerance, or in one run only.
 
+    `recording` is its recording's name in the first run, of one that only the second run has the name there.
+    """
+
+    recording: str
     before: ItemResult | None
     after: ItemResult | None
     fields: tuple[FieldChange, ...] = ()
@@ -114,13 +118,13 @@ def item_changes(matching: Matching, tolerances: FieldTolerances) -> tuple[list[
                 gaps[name].append(change.gap if differs or name in _MEASURED else 0.0)
                 differing[name] += differs
             if beyond := tuple(change for differs, change in compared.values() if differs):
-                changes.append(Change(pair.before, pair.after, beyond))
-        changes += [Change(item, None) for item in one.gone]
-        changes += [Change(None, item) for item in one.new]
+                changes.append(Change(one.before.name, pair.before, pair.after, beyond))
+        changes += [Change(one.before.name, item, None) for item in one.gone]
+        changes += [Change(one.before.name, None, item) for item in one.new]
     for recording in matching.gone:
-        changes += [Change(item, None) for item in recording.items]
+        changes += [Change(recording.name, item, None) for item in recording.items]
     for recording in matching.new:
-        changes += [Change(None, item) for item in recording.items]
+        changes += [Change(recording.name, None, item) for item in recording.items]
     tallies = [
         Tally(
             name, differing[name], len(found), _allowed(getattr(tolerances, name).per_thousand, len(found)), max(found)

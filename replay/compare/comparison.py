@@ -16,6 +16,7 @@ from replay.compare.changes import (
     item_changes,
     presence,
 )
+from replay.compare.content import with_contents
 from replay.compare.diagnosis import diagnose
 from replay.compare.matching import Matching, match
 from replay.compare.sides import Side
@@ -81,6 +82,7 @@ def compare(before: Side, after: Side, tolerances: Tolerances) -> Comparison:
     tasks = before.results.task.name, after.results.task.name
     if tasks[0] != tasks[1]:
         raise InputError(f"{after.path}: a run of task {tasks[1]}, and {before.path} one of {tasks[0]}")
+    before, after = with_contents(before), with_contents(after)
     matching = match(before.results, after.results, tolerances.matching)
     if not matching.recordings:
         raise InputError(f"{after.path}: has no recording in common with {before.path}; compare runs of the same ones")

@@ -13,6 +13,8 @@ from replay.results.records import ItemResult, RecordingResults, RunResults
 
 _SAME_LABEL, _SAME_TRACK = 0.1, 0.1
 """What one label, and tracks that correspond, are worth in overlap when several boxes could be the same item."""
+_ALL_TIME_NS = 2.0**63
+"""No two times are farther apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +86,7 @@ def pair_recordings(
 def match_recording(before: RecordingResults, after: RecordingResults, settings: MatchingSettings) -> Match:
     """Match the items of one recording, moment by moment."""
     first, second = by_time(before.items), by_time(after.items)
-    moments = align(list(first), list(second), round(settings.within_ms * 1e6))
+    moments = align(list(first), list(second), round(min(settings.within_ms * 1e6, _ALL_TIME_NS)))
     certain = [pair for a, b in moments for pair in _overlapping(first[a], second[b], settings.min_iou, {})]
     tracks = corresponding(certain)
     pairs: list[Pair] = []

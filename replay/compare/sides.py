@@ -54,6 +54,10 @@ def _summary(path: Path) -> dict[str, Number]:
 
 
 def content_of(recording: RecordingResults) -> str:
-    """What stands for a recording's content and stretch: the epoch in its items' ids; empty without items."""
+    """What stands for a recording's content and stretch: the epoch in its items' ids, unless it tells; empty where
+    nothing does.
+    """
+    if recording.content is not None:
+        return recording.content
     parts = recording.items[0].id.split("/") if recording.items else []
     return parts[1] if len(parts) == _CONTENT_PARTS else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -68,7 +69,7 @@ def map50(found: Comparison) -> tuple[float, float] | None:
 
 
 def write_json(found: Comparison, path: Path) -> None:
-    """Write all of it. Raises `InputError` when that cannot be done."""
+    """Write all of it, null for what is no finite number. Raises `InputError` when that cannot be done."""
     content = {
         "format": FORMAT,
         "task": found.before.results.task.name,
@@ -86,9 +87,18 @@ def write_json(found: Comparison, path: Path) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tally(one: Tally) -> dict[str, Any]:
@@ -118,7 +128,7 @@ def _difference(one: Difference) -> dict[str, Any]:
 
 def _change(one: Change) -> dict[str, Any]:
     return {
-        "recording": one.item.recording,
+        "recording": one.recording,
         "time_ns": one.item.time_ns,
         "kinds": one.kinds,
         "turned": one.turned,

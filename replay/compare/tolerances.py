@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fusion.config import Settings, load_toml
 from replay.compare.metrics import NAMES, is_metric
@@ -53,7 +53,8 @@ class FieldTolerances(Settings):
 
     `box` is the farthest corner in pixels, `box3d` the centre of the device's 3-D box in metres, `probabilities` the
     reviewer's that moved most, `track` a track that goes on as another one. `reasons` are compared without the audit
-    lottery, which draws by the item's id.
+    lottery, which draws by the item's id. Keys that a field's table leaves out are as here; a field that is given a
+    tolerance is looked at, unless the table itself says `ignore`.
     """
 
     label: ExactTolerance = ExactTolerance()
@@ -73,6 +74,18 @@ class FieldTolerances(Settings):
     truth: ExactTolerance = ExactTolerance()
     evidence_bytes: NumberTolerance = NumberTolerance(absolute=8, relative=0.01)
     maps_bytes: NumberTolerance = NumberTolerance(absolute=8, relative=0.01)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        return {name: cls._filled(name, value) for name, value in given.items()} if isinstance(given, dict) else given
+
+    @classmethod
+    def _filled(cls, name: str, value: Any) -> Any:
+        if name not in cls.model_fields or not isinstance(value, dict):
+            return value
+        bundled: dict[str, Any] = cls.model_fields[name].default.model_dump()
+        return {**bundled, **({"ignore": False} if value else {}), **value}
 
 
 class PresenceTolerances(Settings):

@@ -25,7 +25,7 @@ from replay.report.selection import chosen
 from replay.report.thumbnails import Passing, Shelf
 from replay.report.tiles import tiles
 from replay.report.timeline import timeline
-from replay.report.utterances import Utterance
+from replay.report.utterances import MAX_AUDIO_BYTES, Utterance
 from replay.results import answers
 from replay.results.frames import FrameView
 from replay.results.records import ItemResult, RunResults
@@ -126,6 +126,7 @@ def _content(results: RunResults, shown: Mapping[str, Shown], max_cards: int) ->
         "measurements": measurements(results, EDGE_BUDGET_MS),
         "timelines": _timelines(results, shown, anchors),
         "open_timelines": OPEN_TIMELINES,
+        "most_sound": MAX_AUDIO_BYTES,
         "cards": cards,
         "reviewed": sum(item.state is ItemState.REVIEWED for item in results.items),
         "reviewed_cards": sum(card.item.state is ItemState.REVIEWED for card in cards),
@@ -166,9 +167,11 @@ def _cards(
 
 
 def _timelines(results: RunResults, shown: Mapping[str, Shown], anchors: dict[str, str]) -> list[dict[str, Any]]:
+    with_sound = any(utterance.wav for one in shown.values() for utterance in one.said)
     return [
         {
             "name": one.name,
+            "silent": sum(not utterance.wav for utterance in shown[one.name].said) if with_sound else 0,
             "drawing": timeline(one, shown[one.name].said, anchors, EDGE_BUDGET_MS),
             "said": [((u.start_ns - one.samples[0].time_ns) / 1e9, u) for u in shown[one.name].said if one.samples],
         }

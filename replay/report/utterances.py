@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,9 @@ BEFORE_NS = 2_600_000_000
 AFTER_NS = 300_000_000
 """Truth names an utterance from its end on; sound from this long before that moment to this long after is kept."""
 MAX_AUDIO_BYTES = 700_000
+"""Of a page, whatever number of recordings it shows."""
 PLAYED_HZ = 8000
+_WAV_HEADER_BYTES = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,17 @@ class Utterance:
     wav: bytes = b""
 
 
-def utterances(reader: RecordingReader, task: Task) -> tuple[Utterance, ...]:
-    """Every utterance the recording's truth tells of, in order; sound for as many as fit `MAX_AUDIO_BYTES`."""
+def utterances(reader: RecordingReader, task: Task, room: int | None = None) -> tuple[Utterance, ...]:
+    """Every utterance the recording's truth tells of, in order; sound for the first that fit `room` bytes.
+
+    `room` is `MAX_AUDIO_BYTES` unless it is given.
+    """
     spoken = list(spans(reader.truth()))
     microphone = next(iter(task.of_modality(Modality.SPEECH)), None)
-    if not spoken or microphone is None:
+    room = MAX_AUDIO_BYTES if room is None else room
+    if not spoken or microphone is None or room <= 0:
         return tuple(spoken)
-    return _with_sound(spoken, reader, microphone)
+    return _with_sound(spoken, reader, microphone, room)
 
 
 def spans(truths: Iterator[Truth]) -> Iterator[Utterance]:
@@ -56,26 +63,52 @@ def spans(truths: Iterator[Truth]) -> Iterator[Utterance]:
         yield current
 
 
-def _with_sound(spoken: Sequence[Utterance], reader: RecordingReader, microphone: str) -> tuple[Utterance, ...]:
+def _with_sound(
+    spoken: Sequence[Utterance], reader: RecordingReader, microphone: str, room: int
+) -> tuple[Utterance, ...]:
     """One pass over the recording; the chunks around each utterance's end are kept, the others let go."""
-    kept: list[list[AudioChunk]] = [[] for _ in spoken]
+    kept = _Kept([utterance.start_ns for utterance in spoken], room)
     for _, reading in reader.readings():
-        if reading.sensor != microphone or not isinstance(reading.payload, AudioChunk):
-            continue
-        for index, utterance in enumerate(spoken):
-            if -BEFORE_NS <= reading.capture_time_ns - utterance.start_ns < AFTER_NS:
-                kept[index].append(reading.payload)
-    room, heard = MAX_AUDIO_BYTES, []
-    for utterance, chunks in zip(spoken, kept, strict=True):
-        wav = _wav(chunks) if chunks else b""
-        room -= len(wav)
-        heard.append(replace(utterance, wav=wav if room >= 0 else b""))
-    return tuple(heard)
+        if reading.sensor == microphone and isinstance(reading.payload, AudioChunk):
+            kept.add(reading.capture_time_ns, reading.payload)
+            if not kept.fitting:
+                break
+    wavs = (_wav(chunks) if chunks else b"" for chunks in kept.chunks)
+    return tuple(replace(utterance, wav=wav) for utterance, wav in zip(spoken, wavs, strict=True))
+
+
+class _Kept:
+    """Chunks by utterance, of the first `fitting` utterances: those whose sound together may yet fit `room` bytes."""
+
+    def __init__(self, starts_ns: Sequence[int], room: int) -> None:
+        self.chunks: list[list[AudioChunk]] = [[] for _ in starts_ns]
+        self.fitting = len(starts_ns)
+        self._in_time = sorted((start, index) for index, start in enumerate(starts_ns))
+        self._bytes, self._samples, self._room = [0] * len(starts_ns), [0] * len(starts_ns), room
+
+    def add(self, time_ns: int, chunk: AudioChunk) -> None:
+        """Keep a chunk for each utterance it is of; what does not fit any more is let go, from the last one on."""
+        first = bisect_right(self._in_time, (time_ns - AFTER_NS, len(self.chunks)))
+        end = bisect_right(self._in_time, (time_ns + BEFORE_NS, len(self.chunks)))
+        for _, index in self._in_time[first:end]:
+            if index < self.fitting:
+                self._keep(index, chunk)
+
+    def _keep(self, index: int, chunk: AudioChunk) -> None:
+        self.chunks[index].append(chunk)
+        self._samples[index] += len(chunk.pcm)
+        size = _WAV_HEADER_BYTES + 2 * (self._samples[index] // _step(self.chunks[index][0]))
+        self._room -= size - self._bytes[index]
+        self._bytes[index] = size
+        while self._room < 0:
+            self.fitting -= 1
+            self._room += self._bytes[self.fitting]
+            self.chunks[self.fitting].clear()
 
 
 def _wav(chunks: Sequence[AudioChunk]) -> bytes:
     rate = chunks[0].sample_rate_hz
-    step = max(1, rate // PLAYED_HZ)
+    step = _step(chunks[0])
     pcm = _thinned(np.concatenate([chunk.pcm for chunk in chunks]), step)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -84,6 +117,10 @@ def _wav(chunks: Sequence[AudioChunk]) -> bytes:
         out.setframerate(rate // step)
         out.writeframes(pcm.astype("<i2").tobytes())
     return file.getvalue()
+
+
+def _step(chunk: AudioChunk) -> int:
+    return max(1, chunk.sample_rate_hz // PLAYED_HZ)
 
 
 def _thinned(pcm: Int16Array, step: int) -> Int16Array:

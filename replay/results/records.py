@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -131,7 +132,8 @@ class RecordingResults:
     `cloud_ledger` is None where the service was not ours to look into, or there was none: then `reviewed` is False, and
     items wait for whoever reviews their evidence. `gap_reasons` says why samples were declared a gap, and how many of
     each. `ages_ms` is how old each sensor's readings were, the median over the samples; None for a sensor that mostly
-    was absent.
+    was absent. `content` stands for its content and stretch where the ids of its items do not, empty where nothing
+    does.
     """
 
     name: str
@@ -150,11 +152,12 @@ class RecordingResults:
     reviewed: bool = True
     gap_reasons: Mapping[str, int] = field(default_factory=dict)
     ages_ms: Mapping[str, float | None] = field(default_factory=dict)
+    content: str | None = None
 
     @property
     def seconds(self) -> float:
-        """From the first sample to the last, in recorded time."""
-        return (self.samples[-1].time_ns - self.samples[0].time_ns) / 1e9 if self.samples else 0.0
+        """From the first sample to the last, in recorded time; where a clock was set back, no time passes."""
+        return sum(max(0, after.time_ns - before.time_ns) for before, after in pairwise(self.samples)) / 1e9
 
 
 @dataclass(frozen=True, eq=False)

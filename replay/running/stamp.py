@@ -20,6 +20,7 @@ FORMAT = 2
 WHOLE_BYTES = 256 << 20
 """Larger files of models stand for themselves by size and time of change, not by content."""
 _OPTIONS = re.compile(r"[?&](?:projector|calibration)=([^&\]]+)")
+_PASSING = ("-shm", ".lock", ".part")
 _PROGRAMS = ("fusion-stack", "numpy", "onnxruntime", "openvino", "torch")
 _WORDS = {
     "recording": "the recording",
@@ -99,7 +100,8 @@ class Stamps:
 def digest_of(path: Path, *, deep: bool = True) -> str:
     """SHA-256 over a file, or over names and contents of a folder's files, `deep` with those below it.
 
-    Raises `InputError` naming the file that cannot be read.
+    What hangs on who looks at a folder is left out: locks, files in the making, and what SQLite keeps beside a
+    database, but for a log in which there is something. Raises `InputError` naming the file that cannot be read.
     """
     digest = hashlib.sha256()
     for file in _files(path, deep=deep):
@@ -112,9 +114,15 @@ def digest_of(path: Path, *, deep: bool = True) -> str:
 
 def _files(path: Path, *, deep: bool) -> Iterator[Path]:
     if path.is_dir():
-        yield from sorted(one for one in (path.rglob("*") if deep else path.iterdir()) if one.is_file())
+        found = path.rglob("*") if deep else path.iterdir()
+        yield from sorted(one for one in found if one.is_file() and not _passing(one))
     else:
         yield path
+
+
+def _passing(file: Path) -> bool:
+    """Whether a file tells nothing of its folder's content."""
+    return file.name.endswith(_PASSING) or (file.name.endswith("-wal") and not file.stat().st_size)
 
 
 def _content(file: Path) -> str:

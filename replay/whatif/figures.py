@@ -72,10 +72,14 @@ def _link(links: Sequence[Mapping[str, Any]], items: Sequence[ItemResult]) -> di
 
 
 def _power(power: Sequence[Mapping[str, Any]]) -> dict[str, Number]:
+    """Watts over the time of all recordings; a mean of their means where an earlier program kept no times."""
     lower = sum(count for one in power for count in one["samples_by_gear"][1:])
-    watts = [one["power_w_mean"] for one in power if one["power_w_mean"] is not None]
+    known = [one for one in power if one["power_w_mean"] is not None]
+    timed = all("seconds" in one for one in known)
+    seconds = [one["seconds"] if timed else 1.0 for one in known]
+    joules = sum(past * one["power_w_mean"] for past, one in zip(seconds, known, strict=True))
     return {
-        "power_w_mean": round(sum(watts) / len(watts), 3) if watts else None,
+        "power_w_mean": round(joules / sum(seconds), 3) if known else None,
         "frames_held": sum(one["frames_held"] for one in power),
         "samples_in_lower_gears": lower,
     }

@@ -81,6 +81,7 @@ class TimedPower:
         self._power.step()
         told = self._power.summary()
         return {
+            "seconds": self._clock.now_ns / 1e9,
             "power_w_mean": told["power_w_mean"],
             "joules_per_sample": told["joules_per_sample"],
             "frames_held": self._held,

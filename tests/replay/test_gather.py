@@ -86,6 +86,16 @@ def test_items_without_reasons_or_answers_keep_both_apart():
     assert item.truth_answers == {}
 
 
+def test_a_clock_that_was_set_back_takes_no_seconds_away(draw, drawn_run):
+    steps = [0, 1, 2, -78, -77, -75]
+    times = [80_000_000_000 + step * 1_000_000_000 for step in steps]
+    samples = tuple(replace(s, time_ns=t) for s, t in zip(drawn_run.samples[:6], times, strict=True))
+    run = draw.changed(drawn_run, samples=samples)
+    assert run.recordings[0].seconds == 5.0
+    assert summarize(run.task, run.recordings, RivalBytes())["seconds"] == 5.0
+    assert draw.changed(drawn_run, samples=()).recordings[0].seconds == 0.0
+
+
 @pytest.mark.parametrize(("label", "expected"), [("drum", 1.0), ("car", None)])
 def test_a_detector_is_measured_where_the_truth_has_its_classes(draw, label, expected):
     rows = spool(TOLD, UNTOLD)

@@ -67,7 +67,7 @@ def cards(
 
 def seconds(change: Change, first_ns: Mapping[str, int]) -> float:
     """When it was, from its recording's first item."""
-    return (change.item.time_ns - first_ns.get(change.item.recording, change.item.time_ns)) / 1e9
+    return (change.item.time_ns - first_ns[change.recording]) / 1e9
 
 
 def title(change: Change) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from fusion.errors import InputError
 from replay.compare.changes import Change
 from replay.compare.comparison import Comparison
+from replay.compare.matching import Matching
 from replay.compare.page.cards import cards, seconds, title
 from replay.compare.page.figures import interval
-from replay.compare.page.pictures import Frames, cuts, missing_words
+from replay.compare.page.pictures import Frames, cuts, missing_words, places_of
 from replay.compare.statistics import Difference
 from replay.compare.told import fate_words, map50
 from replay.report import wording
@@ -51,13 +52,9 @@ def _environment() -> Any:
 
 def _content(found: Comparison, max_cards: int) -> dict[str, Any]:
     task, picked = found.before.results.task, found.changes[:max_cards]
-    first_ns = {
-        one.before.name: min((item.time_ns for item in one.before.items), default=0)
-        for one in found.matching.recordings
-    }
+    first_ns, places = _first_ns(found.matching), places_of(found.matching)
     before, after = Frames(found.before), Frames(found.after)
-    twice = {one.before.name for one in found.matching.recordings if not one.same_content}
-    pictures = cuts(picked, before, after, twice)
+    pictures = cuts(picked, before, after, places)
     listed = found.changes[:MAX_ROWS]
     whole = [one for one in found.differences if not one.slice.by]
     parts = [one for one in found.differences if one.slice.by]
@@ -67,7 +64,7 @@ def _content(found: Comparison, max_cards: int) -> dict[str, Any]:
         "names": (str(found.before.path), str(found.after.path)),
         "cards": cards(task, picked, first_ns, pictures),
         "rows": [(rank, seconds(one, first_ns), title(one), one) for rank, one in enumerate(listed, 1)],
-        "missing": tuple(missing_words(before, after)),
+        "missing": tuple(missing_words(before, after, places)),
         "fates": [(one, fate_words(one)) for one in found.fates],
         "map50": map50(found),
         "whole": whole,
@@ -77,12 +74,19 @@ def _content(found: Comparison, max_cards: int) -> dict[str, Any]:
     }
 
 
+def _first_ns(matching: Matching) -> dict[str, int]:
+    """When the first item of each recording was, by its name as in `Change.recording`."""
+    sides = [(one.before.name, one.before.items or one.after.items) for one in matching.recordings]
+    sides += [(one.name, one.items) for one in (*matching.gone, *matching.new)]
+    return {name: min((item.time_ns for item in items), default=0) for name, items in sides}
+
+
 def _filters(changes: Sequence[Change]) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """Heading, data attribute and choices (value, words) of each filter; only those that leave a choice."""
     kinds = sorted({kind for change in changes for kind in change.kinds})
     turned = [one for one in ("worse", "better") if any(change.turned == one for change in changes)]
     labels = sorted({change.item.label for change in changes})
-    recordings = sorted({change.item.recording for change in changes})
+    recordings = sorted({change.recording for change in changes})
     found = [
         ("What changed", "kinds", [(kind, _KINDS.get(kind, kind)) for kind in kinds]),
         ("Turned", "turned", [(one, {"worse": "right to wrong", "better": "wrong to right"}[one]) for one in turned]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,6 +10,7 @@ import cv2
 from fusion.errors import FusionError
 from fusion.types import Box2D, UInt8Array
 from replay.compare.changes import Change
+from replay.compare.matching import Matching
 from replay.compare.sides import Side, content_of
 from replay.outputs import openers
 from replay.report.album import data_uri
@@ -44,7 +45,12 @@ class Frames:
     _opened: dict[str, Callable[[int], FrameView | None] | None] = field(default_factory=dict)
 
     def at(self, recording: str, time_ns: int) -> UInt8Array | None:
-        """The camera's picture (H, W, 3) RGB; ask in rising order of time."""
+        """The camera's picture (H, W, 3) RGB, None where there is none; ask in rising order of time.
+
+        An empty `recording` is one that this run does not have.
+        """
+        if not recording:
+            return None
         if recording not in self._opened:
             self._opened[recording] = self._open(recording)
         look = self._opened[recording]
@@ -76,19 +82,37 @@ class Frames:
             return None
 
 
-def cuts(changes: Sequence[Change], before: Frames, after: Frames, twice: set[str]) -> dict[int, Cuts]:
-    """The pictures of each change by its place; of recordings named in `twice` from both runs."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a recording is called in each run, empty where it is not; `twice` where the runs read another content."""
+
+    before: str
+    after: str
+    twice: bool = False
+
+
+def places_of(matching: Matching) -> dict[str, Place]:
+    """That of every recording, by its name as in `Change.recording`."""
+    both = {
+        one.before.name: Place(one.before.name, one.after.name, not one.same_content) for one in matching.recordings
+    }
+    gone = {one.name: Place(one.name, "") for one in matching.gone}
+    return both | gone | {one.name: Place("", one.name) for one in matching.new}
+
+
+def cuts(changes: Sequence[Change], before: Frames, after: Frames, places: Mapping[str, Place]) -> dict[int, Cuts]:
+    """The pictures of each change by its place in `changes`; of another content from both runs."""
     found: dict[int, Cuts] = {}
-    inturn = sorted(enumerate(changes), key=lambda one: (one[1].item.recording, one[1].item.time_ns))
-    for place, change in inturn:
-        item = change.item
-        other = (change.after or item) if change.before else item
+    inturn = sorted(enumerate(changes), key=lambda one: (one[1].recording, one[1].item.time_ns))
+    for number, change in inturn:
+        item, place = change.item, places[change.recording]
+        other = change.after or item
         area = around([one.box for one in (change.before, change.after) if one])
-        first = _cut(before.at(item.recording, item.time_ns), area)
+        first = _cut(before.at(place.before, item.time_ns), area)
         second = None
-        if first is None or item.recording in twice:
-            second = _cut(after.at(other.recording, other.time_ns), area)
-        found[place] = Cuts(first, second)
+        if first is None or place.twice:
+            second = _cut(after.at(place.after, other.time_ns), area)
+        found[number] = Cuts(first, second)
     return found
 
 
@@ -118,7 +142,13 @@ def _cut(pixels: UInt8Array | None, area: Box2D) -> Cut | None:
     return Cut(Box2D(float(x1), float(y1), float(x2), float(y2)), data_uri(bytes(encoded), "jpeg"))
 
 
-def missing_words(before: Frames, after: Frames) -> Iterator[str]:
-    """Why there are no pictures of some recordings, a line each."""
-    for name, reason in {**after.missing, **before.missing}.items():
-        yield f"No pictures of {name}: {reason}."
+def missing_words(before: Frames, after: Frames, places: Mapping[str, Place]) -> Iterator[str]:
+    """Why there are no pictures of some recordings, a line each; nothing where the other run gave the same ones."""
+    for name, place in places.items():
+        sides = [("first", before, place.before), ("second", after, place.after)]
+        known = [(side, frames.missing.get(its)) for side, frames, its in sides if its]
+        lacking = [(side, reason) for side, reason in known if reason]
+        if len(lacking) == len(known):
+            yield f"No pictures of {name}: {lacking[0][1]}."
+        elif place.twice:
+            yield from (f"No pictures of {name} in the {side} run: {reason}." for side, reason in lacking)

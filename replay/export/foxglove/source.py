@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import heapq
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from fusion.errors import InputError, RecordingError
-from fusion.recording.base import EgoPose, PosedReader, RecordingInfo, RecordingReader
+from fusion.recording.base import EgoPose, IndexedReader, PosedReader, RecordingInfo, RecordingReader
 from fusion.recording.damage import DamageLog
 from fusion.recording.native.index import profile_of, scan_past_damage
 from fusion.recording.native.reader import McapReader
 from fusion.recording.native.rig_messages import calibration_message, pose_message, transform_messages
-from fusion.recording.native.schemas import EGO, FOLDERS, METADATA, NOT_CONTINUOUS, TRANSFORM_TOPIC, TRUTH_TOPIC
+from fusion.recording.native.schemas import (
+    EGO,
+    FOLDERS,
+    LAST_NS,
+    METADATA,
+    NOT_CONTINUOUS,
+    TRANSFORM_TOPIC,
+    TRUTH_TOPIC,
+)
 from fusion.recording.native.sensor_messages import audio_message, cloud_message, image_message
 from fusion.recording.native.stream import MAGIC, MessageScan, RawMessage
 from fusion.recording.native.truth_messages import truth_message
@@ -68,14 +80,15 @@ def is_mcap(path: Path) -> bool:
 class McapSource:
     """Every message of the file byte for byte, in its order, but for topics that an earlier export added.
 
-    Of a stretch, what was logged from its first reading to its last, and what placed the sensors before. Where the
-    results say that the recording is damaged, what is sound on both sides of the damage, as the run read it.
+    Of a stretch, its readings, what else was logged from the first of them to the last, and what placed the sensors
+    before. Where the results say that the recording is damaged, what is sound on both sides of the damage, as the run
+    read it.
     """
 
     def __init__(self, reader: RecordingReader, one: RecordingResults) -> None:
         self._path, self._salvage = reader.path, bool(one.damage)
         whole = one.from_s == 0 and one.to_s is None
-        self._window = None if whole else _span(reader.info())
+        self._stretch = None if whole else reader
         self.profile = _ros_profile(reader.path, salvage=self._salvage) if speaks_ros(reader.path) else ""
         self.ego = "base_link" if self.profile else _base_frame(reader.path, salvage=self._salvage)
 
@@ -97,10 +110,49 @@ class McapSource:
                 writer.metadata(name, content)
 
     def _wants(self, message: RawMessage, kind: str) -> bool:
-        if self._window is None:
+        part = self._part
+        if part is None:
             return True
-        first, last = self._window
-        return message.time_ns <= last and (message.time_ns >= first or kind in _PLACING)
+        if message.channel in part.channels:
+            return part.holds(message.cursor)
+        return message.time_ns <= part.last_ns and (message.time_ns >= part.first_ns or kind in _PLACING)
+
+    @cached_property
+    def _part(self) -> _Part | None:
+        """What belongs to the stretch; 8 bytes a reading. None for a whole recording."""
+        if self._stretch is None:
+            return None
+        reader = self._stretch
+        told = reader.stamps() if isinstance(reader, IndexedReader) else reader.readings()
+        part = _Part(array("Q", (cursor for cursor, _ in told)))
+        try:
+            for message in _scan(self._path, salvage=self._salvage).messages():
+                if part.holds(message.cursor):
+                    part.add(message)
+        except RecordingError:
+            if not self._salvage:
+                raise
+        return part
+
+
+@dataclass(slots=True)
+class _Part:
+    """A stretch of an MCAP file: the `cursors` of its readings, rising, their channels, and when they were logged."""
+
+    cursors: array[int]
+    channels: set[int] = field(default_factory=set)
+    first_ns: int = LAST_NS
+    last_ns: int = 0
+
+    def holds(self, cursor: int) -> bool:
+        """Whether this is one of the readings."""
+        at = bisect_left(self.cursors, cursor)
+        return at < len(self.cursors) and self.cursors[at] == cursor
+
+    def add(self, message: RawMessage) -> None:
+        """Take a reading's message."""
+        self.channels.add(message.channel)
+        self.first_ns, self.last_ns = min(self.first_ns, message.time_ns), max(self.last_ns, message.time_ns)
 
 
 class OtherSource:
@@ -162,11 +214,6 @@ def _write(writer: TopicWriter, event: Reading | Truth | EgoPose) -> None:
         else:
             message = cloud_message(event.sensor, time_ns, event.payload, 0.0)
         writer.proto(topic, time_ns, message)
-
-
-def _span(info: RecordingInfo) -> tuple[int, int]:
-    spans = [sensor for sensor in info.sensors.values() if sensor.count]
-    return min((s.first_ns for s in spans), default=0), max((s.last_ns for s in spans), default=0)
 
 
 def _scan(path: Path, *, salvage: bool) -> MessageScan:

@@ -1,5 +1,6 @@
 """What counts as a change: field by field, within tolerance or beyond, and how many are allowed."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from fusion.types import Box2D, Box3D, ItemState, SlotAnswer
 from replay.cli import main
 from replay.compare.comparison import compare
 from replay.compare.tolerances import BUNDLED, Tolerances
+from replay.results.file import write_results
 from replay.results.records import DefectResult, Fate, RunResults
 
 
@@ -36,6 +38,36 @@ def test_the_bundled_file_says_what_holds_without_one():
     written = BUNDLED.read_text().split("[fields]")[1].split("[defects]")[0].splitlines()
     named = {line.split("=")[0].strip() for line in written if "=" in line}
     assert set(Tolerances().fields.model_dump()) == named
+
+
+def test_keys_that_a_table_leaves_out_are_as_bundled(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "[fields]\nscore = { per_thousand = 5 }\nbox = {}\nevidence_bytes = { absolute = 9 }\n"
+        "track = { per_thousand = 1 }\n"
+    )
+    fields, bundled = Tolerances.load(path).fields, Tolerances().fields
+    assert fields.score == bundled.score.model_copy(update={"per_thousand": 5.0})
+    assert fields.evidence_bytes == bundled.evidence_bytes.model_copy(update={"absolute": 9.0})
+    assert fields.box == bundled.box
+    assert not fields.track.ignore
+
+
+def test_infinite_tolerances_are_whatever_it_is(drawn_run, tmp_path, capsys):
+    for name, step in (("before", 0), ("after", 10**12)):
+        items = [replace(item, time_ns=item.time_ns + step, truth=None) for item in drawn_run.items]
+        write_results(run_with(drawn_run, items), tmp_path / f"{name}.json")
+    path, told = tmp_path / "mine.toml", tmp_path / "told.json"
+    path.write_text("[matching]\nwithin_ms = inf\n[fields]\nscore = { absolute = inf }\n")
+    given = ["--tolerances", str(path), "--json", str(told)]
+    assert main(["compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"), *given]) in (0, 1)
+    assert "72 items in both runs" in capsys.readouterr().out
+
+    def never(word):
+        raise AssertionError(word)
+
+    found = json.loads(told.read_text(), parse_constant=never)
+    assert found["tolerances"]["matching"]["within_ms"] is found["tolerances"]["fields"]["score"]["absolute"] is None
 
 
 @pytest.mark.parametrize(
@@ -131,6 +163,8 @@ def test_the_lottery_of_another_recording_is_no_difference(drawn_run, side):
     [
         ("[fields]\nscroe = { absolute = 1 }\n", 2, "scroe"),
         ("[fields.score]\nabsolute = -1\n", 2, "absolute"),
+        ("[fields.score]\nabsolute = nan\n", 2, "absolute"),
+        ("[fields]\nscore = 1\n", 2, "score"),
         ("[fields.label]\nabsolute = 1\n", 2, "absolute"),
         ("[matching]\n\nwithin_ms = 'soon'\n", 3, "within_ms"),
         ("[metrics]\noverall = 'bonferroni'\n", 2, "overall"),

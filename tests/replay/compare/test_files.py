@@ -16,6 +16,9 @@ from replay.compare.tolerances import Tolerances
 from replay.results import file
 from replay.results.reading import read_results
 from replay.results.records import DefectResult, Fate, RunResults
+from replay.running.folder import RunFolder
+from replay.running.lane import epoch_of
+from replay.running.plan import Job, Plan, Variant
 
 
 @pytest.fixture
@@ -157,6 +160,27 @@ def test_runs_of_two_tasks_are_not_compared(written, tmp_path, capsys):
     assert main(["compare", str(folder), str(other)]) == 3
     assert "one of yard" in capsys.readouterr().err
     assert run.task.name == "yard"
+
+
+@pytest.mark.parametrize(
+    ("mode", "noted", "causes"),
+    [("live", "a" * 64, []), ("live", "b" * 64, ["input"]), ("live", None, []), ("demo", None, []),
+     ("both", "a" * 64, ["input"])],
+)  # fmt: skip
+def test_ids_that_a_daemon_drew_tell_of_no_other_content(written, tmp_path, mode, noted, causes):
+    """A live run notes what it read, a demo does not; in one process the ids follow from it."""
+    folder, run = written
+    live, job = RunFolder(folder), Job("drawn", "held-out.mcap")
+    live.write_manifest(Plan("yard", (job,), (Variant(),)), Variant(), mode)
+    if noted:
+        live.mark_done("drawn", "key", stamp={"recording": noted})
+    epoch = epoch_of("a" * 64, job)
+    items = tuple(replace(item, id=f"cart/{epoch}/{n}#1") for n, item in enumerate(run.items))
+    known = tmp_path / "known.json"
+    file.write_results(RunResults(run.task, (replace(run.recordings[0], items=items),), {}, run.settings), known)
+    for sides in ((folder, known), (known, folder)):
+        found = compare(*map(read_side, sides), Tolerances())
+        assert [cause.kind for cause in found.causes if cause.certain] == causes
 
 
 def test_what_a_run_tells_of_itself_goes_first(written, tmp_path):

@@ -116,16 +116,26 @@ def test_two_runs_of_one_recording_each_are_compared_whatever_their_names(drawn_
     assert not found.recordings[0].same_content
 
 
+@pytest.mark.parametrize("jitter_ns", [0, 1_000, 5 * MS])
 @pytest.mark.parametrize("samples", [1, 2, -3])
-def test_pictures_with_a_wrong_time_are_told_by_their_boxes(draw, samples):
+def test_pictures_with_a_wrong_time_are_told_by_their_boxes(draw, samples, jitter_ns):
     run = draw.run(draw.recording(24))
     walking = [moved(item, 8 * (item.sequence % 5)) for item in run.items]
-    before = with_items(run, walking)
-    after = with_items(run, [replace(item, time_ns=item.time_ns + samples * 100 * MS) for item in walking])
-    found = lag(match_recording(only(before), only(after), SETTINGS))
+    off = [jitter_ns * ((7 * n) % 5 - 2) // 2 for n in range(25)]
+    before = with_items(run, [replace(item, time_ns=item.time_ns + off[item.sequence]) for item in walking])
+    late = [replace(item, time_ns=item.time_ns + samples * 100 * MS + off[-item.sequence]) for item in walking]
+    found = lag(match_recording(only(before), only(with_items(run, late)), SETTINGS))
     assert found is not None
-    assert found.ms == pytest.approx(100 * samples)
+    assert found.ms == pytest.approx(100 * samples, abs=2 * jitter_ns / MS)
+    assert found.share == 1.0
     assert lag(match_recording(only(before), only(before), SETTINGS)) is None
+
+
+def test_a_few_boxes_that_are_like_earlier_ones_tell_no_wrong_time(draw):
+    run = draw.run(draw.recording(24))
+    lone = [moved(item, 8 * item.sequence) for item in run.items if item.track == 1][:6]
+    late = [replace(item, time_ns=item.time_ns + 100 * MS) for item in lone]
+    assert lag(match_recording(only(with_items(run, lone)), only(with_items(run, late)), SETTINGS)) is None
 
 
 @pytest.fixture(autouse=True, scope="module")

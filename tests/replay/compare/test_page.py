@@ -14,6 +14,7 @@ from replay.compare.comparison import compare
 from replay.compare.page.page import write_page
 from replay.compare.sides import read_side
 from replay.compare.tolerances import Tolerances
+from replay.results.file import digest
 from replay.results.records import RunResults
 from replay.running.folder import MANIFEST_NAME
 
@@ -144,6 +145,62 @@ def test_without_recordings_it_says_so(base, planted, tmp_path, capsys):
         assert words in text
         assert "data:image" not in text
     assert "wrote" in capsys.readouterr().out
+
+
+@pytest.fixture
+def rewritten(base, tmp_path):
+    """Makes a run of the same recording called otherwise, of which only `items` are left; as a file when `bare`."""
+
+    def make(name, items=slice(None), *, bare=False):
+        folder = tmp_path / f"run of {name}"
+        folder.mkdir()
+        content = json.loads((base / "results.json").read_text())
+        del content["sha256"]
+        content["items"] = content["items"][items]
+        for part in (*content["recordings"], *content["defects"], *content["items"]):
+            part["name" if "source" in part else "recording"] = name
+        (folder / "results.json").write_text(json.dumps({"sha256": digest(content), **content}))
+        manifest = json.loads((base / MANIFEST_NAME).read_text())
+        manifest["jobs"][0]["name"] = name
+        (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+        return folder / "results.json" if bare else folder
+
+    return make
+
+
+def shown(before, after, page):
+    found = compare(read_side(before), read_side(after), Tolerances())
+    write_page(found, page)
+    return found, page.read_text()
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_items_only_in_a_run_with_another_name_for_the_recording_have_time_and_picture(rewritten, bare, tmp_path):
+    found, text = shown(rewritten("yard", slice(-3), bare=bare), rewritten("patrol"), tmp_path / "page.html")
+    assert [change.kinds for change in found.changes] == [("new",)] * 3
+    first = min(item.time_ns for item in found.before.results.items)
+    times = {f"{(change.item.time_ns - first) / 1e9:.1f} s" for change in found.changes}
+    assert set(re.findall(r"<td>([\d.]+ s)</td>", text)) == times != {"0.0 s"}
+    assert set(re.findall(r'data-recording="(.*?)"', text)) == {"yard"}
+    assert text.count("data:image/jpeg") == 3
+    assert "No pictures of" not in text
+
+
+def test_recordings_of_one_run_alone_have_time_and_picture(base, rewritten, tmp_path):
+    """Two recordings against one: the second run's other one is nowhere in the first."""
+    two, content = rewritten("other"), json.loads((base / "results.json").read_text())
+    del content["sha256"]
+    alone = json.loads((two / "results.json").read_text())
+    for item in alone["items"]:
+        item["id"] = re.sub("/[0-9a-f]{16}/", f"/{'e' * 16}/", item["id"])
+    for part in ("recordings", "defects", "items"):
+        content[part] += alone[part]
+    (two / "results.json").write_text(json.dumps({"sha256": digest(content), **content}))
+    found, text = shown(base, two, tmp_path / "page.html")
+    assert {change.recording for change in found.changes} == {"other"}
+    assert len(set(re.findall(r"<td>([\d.]+ s)</td>", text))) > 5
+    assert "No pictures of other: " in text
+    assert "changed since the run" in text
 
 
 def test_runs_that_agree_have_a_page_too(base, rerun, tmp_path):

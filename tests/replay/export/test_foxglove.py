@@ -25,6 +25,7 @@ from fusion.recording.native.index import peek_index
 from fusion.recording.native.schemas import stamp, time_of
 from fusion.recording.native.sensor_messages import cloud_message
 from fusion.recording.native.stream import MessageScan
+from fusion.recording.stretch import Stretch
 from fusion.task import Task
 from fusion.types import Box3D, Image, ItemState, Modality, Reading
 from replay.cli import main
@@ -312,20 +313,28 @@ class SimpleReader:
 
 
 def test_of_a_stretch_what_was_logged_in_it_and_where_sensors_sit(boxed, draw, drawn_recording, drawn_scene, tmp_path):
-    reader = open_recording(drawn_scene.path)
-    info = reader.info()
-    first, last = drawn_recording.time(3), drawn_recording.time(6)
-    sensors = {name: replace(s, first_ns=first, last_ns=last) for name, s in info.sensors.items()}
-
-    class Stretch(SimpleReader):
-        def info(self):
-            return replace(info, sensors=sensors)
-
-    written = write(draw.changed(boxed, from_s=0.3, to_s=0.6, samples=()), Stretch(drawn_scene.path), tmp_path / "s")
+    reader = Stretch.of_seconds(open_recording(drawn_scene.path), 0.4, 0.7)
+    written = write(draw.changed(boxed, from_s=0.4, to_s=0.7, samples=()), reader, tmp_path / "s")
     times = [m.log_time for channel, m, _ in written.messages if channel.topic in ("/camera/front", "/truth")]
-    assert min(times) == first
-    assert max(times) == last
+    assert set(times) == {drawn_recording.time(n) for n in (3, 4, 5)}
     assert open_recording(written.path).info().rig is not None
+
+
+@pytest.mark.parametrize("late_ms", [50, 130])
+def test_of_a_stretch_every_reading_is_there_whenever_it_was_logged(boxed, draw, drawn_scene, late_ms, tmp_path):
+    """As others record: what is logged is the time of arrival."""
+    path, scan = tmp_path / "late.mcap", MessageScan(drawn_scene.path)
+    with TopicWriter(path) as writer:
+        for message in scan.messages():
+            channel = scan.channels[message.channel]
+            late = replace(message, time_ns=message.time_ns + late_ms * 1_000_000 * (channel.topic != "/lidar/roof"))
+            writer.copy(late, channel, scan.schemas[channel.schema_id])
+    reader = Stretch.of_seconds(open_recording(path), 0.4, 0.7)
+    expected = [(reading.sensor, reading.capture_time_ns) for _, reading in reader.readings()]
+    written = write(draw.changed(boxed, from_s=0.4, to_s=0.7, samples=()), reader, tmp_path / "s")
+    again = open_recording(written.path)
+    assert [(reading.sensor, reading.capture_time_ns) for _, reading in again.readings()] == expected
+    assert len(expected) == 9
 
 
 def test_messages_of_ros_stay_ros(boxed, draw, tmp_path):

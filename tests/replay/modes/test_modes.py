@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,31 @@ def test_a_mode_runs_anew_what_another_mode_ran_and_not_what_it_ran_itself(ways,
     assert ways.run(recording, "--edge-only", "--out", out) == 0
     assert not (out / "recordings" / "second" / "ledger.db").exists()
     assert ways.read(out) == ways.read(edge)
+
+
+def test_evidence_that_was_only_looked_at_is_not_reviewed_again(ways, both, tmp_path):
+    """Whoever looks into a database leaves files beside it that hold nothing."""
+    source, out = shutil.copytree(both, tmp_path / "source"), tmp_path / "out"
+    place, made = source / "recordings" / "second", out / "recordings" / "second" / "ledger.db"
+    fixed = ("--cloud-only", "--reviewer", "fixed:yard", "--out", out)
+    before = {file.name for file in place.iterdir()}
+    assert ways.run(source, *fixed) == 0
+    done_ns = made.stat().st_mtime_ns
+    for name in ("spool.db", "ledger.db"):
+        db = sqlite3.connect(f"{(place / name).as_uri()}?mode=ro", uri=True)
+        db.execute("SELECT * FROM sqlite_master").fetchall()
+        db.close()
+    (place / "spool.db.lock").touch()
+    (place / "evidence.mcap.part").touch()
+    assert {file.name for file in place.iterdir()} >= {"spool.db-wal", "spool.db-shm", "spool.db.lock"} - before
+    assert ways.run(source, *fixed) == 0
+    assert made.stat().st_mtime_ns == done_ns
+    with closing(sqlite3.connect(place / "spool.db")) as db, closing(sqlite3.connect(place / "spool.db")):
+        db.execute("UPDATE items SET note = 'changed'")
+        db.commit()
+        assert (place / "spool.db-wal").stat().st_size > 0
+        assert ways.run(source, *fixed) == 0
+    assert made.stat().st_mtime_ns != done_ns
 
 
 @pytest.mark.parametrize(

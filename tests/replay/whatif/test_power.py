@@ -8,6 +8,7 @@ from edge_node.config import EdgeSettings
 from edge_node.fakes import camera_frames
 from edge_node.spool import Resume, SampleRecord
 from fusion.config import from_overrides
+from replay.whatif.figures import world_figures
 from replay.whatif.power import TimedPower
 from replay.whatif.world import DrawSettings
 
@@ -31,6 +32,17 @@ def test_without_a_budget_it_only_measures():
     assert not any(held)
     assert facts["power_w_mean"] == pytest.approx(8, rel=0.02)
     assert facts["samples_by_gear"] == [200]
+
+
+def test_watts_of_several_recordings_are_over_the_time_of_all():
+    told = []
+    for seconds, idle_w in ((2, 30), (38, 10)):
+        power, _ = drive(seconds, DrawSettings(idle_w=idle_w))
+        told.append({"power": power.facts()})
+    assert world_figures(told, ())["power_w_mean"] == pytest.approx(11, rel=0.02)
+    for one in told:
+        del one["power"]["seconds"]
+    assert world_figures(told, ())["power_w_mean"] == pytest.approx(20, rel=0.02)
 
 
 def test_over_the_budget_it_shifts_down_until_it_fits():
