@@ -34,6 +34,7 @@ class ReplicasReviewer:
         self.task: Task = told.task
         self.profiles = told.profiles
         self.limits: ScaleLimits = called.limits
+        self.pixels_only = told.pixels_only
         self._told = told
         self._host = host
         self._fleet = fleet

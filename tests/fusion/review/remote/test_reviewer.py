@@ -56,6 +56,7 @@ def test_answers_with_and_without_probabilities_and_of_items_without_a_crop(
     evidence = [make_evidence(n, shown=n != 4) for n in (1, 2, 3, 4)]
     reviewer = make_reviewer()
     shown = {reviewer.prepare(one).payload: n for n, one in enumerate(evidence, 1)}
+    assert [reviewer.prepare(one).blind for one in evidence] == [False, False, False, True]
     server.answer = lambda body, _: chat.Answer(texts[shown[picture(body)]])
     answers = score(reviewer, evidence)
     for row in answers:
