@@ -44,6 +44,8 @@ class Fleet:
         self._host = host
         self._called = called
         self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
+        self._closed = False
         self._replicas: tuple[Replica, ...] = ()
         self._watchers: list[Callable[[], None]] = []
         self._wanted = called.limits.least
@@ -68,6 +70,12 @@ class Fleet:
         """Those that are up."""
         return self._replicas
 
+    def wait(self, timeout_s: float) -> tuple[Replica, ...]:
+        """Those that are up, as soon as there is one; none after `timeout_s` and where it is closed."""
+        with self._came:
+            self._came.wait_for(lambda: self._replicas or self._closed, timeout_s)
+            return self._replicas
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `replicas` changed."""
         self._watchers.append(changed)
@@ -85,6 +93,9 @@ class Fleet:
 
     def close(self) -> None:
         """End every actor, also in the middle of a batch."""
+        with self._came:
+            self._closed = True
+            self._came.notify_all()
         self._events.put(None)
         self._thread.join()
 
@@ -145,8 +156,9 @@ class Fleet:
             self._failed(berth, actor, f"replicas of {self._called.reviewer} differ {difference}")
             return
         berth.replica = Replica(actor, told, self._called.timeout_s, self.lost)
-        with self._lock:
+        with self._came:
             self._replicas += (berth.replica,)
+            self._came.notify_all()
         if len(self._replicas) >= self._called.limits.least:
             self._settled.set()
         self._tell()
