@@ -100,3 +100,36 @@ def test_who_waits_is_told_when_it_is_closed(start):
     threading.Timer(0.2, reviewer.close).start()
     with pytest.raises(LostError, match="no replica"):
         reviewer.score([row_of(reviewer)])
+
+
+def test_what_the_host_raises_ends_no_replica_but_one(start, caplog):
+    host = FakeHost()
+    reviewer = start(host, "start_s=0.3&replicas=2")
+    row = row_of(reviewer)
+
+    def refuse():
+        raise RuntimeError("the cluster is not reachable")
+
+    def never_up():
+        actor = FakeActor()
+        host.actors.append(actor)
+        return actor
+
+    ordinary, host.begin, host.resources = host.begin, never_up, refuse
+    first = host.actors[0]
+    first.gone, first.kill = True, refuse
+    assert len(reviewer.score([row])) == 1
+    wait_for(lambda: len(host.actors) >= 4)  # two that did not come up
+    host.begin = ordinary
+    wait_for(lambda: len(reviewer.replicas()) == 2)
+    reviewer.close()
+    assert all(actor.killed for actor in host.actors if actor is not first)
+    assert "cannot be ended (the cluster is not reachable)" in caplog.text
+    assert "cannot be told (the cluster is not reachable)" in caplog.text
+
+
+def wait_for(condition):
+    until_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
