@@ -81,7 +81,7 @@ class DirectService:
                 if review.evidence is not None and item in asked and asked[item].pixels
             ]
             second = self._run(batch_reviewer, seen)
-            reviews |= first | {item: review for item, review in second.items() if _replaces(review.result)}
+            reviews |= first | {i: review for i, review in second.items() if _replaces(first[i].result, review.result)}
         return reviews, asked
 
     def _ask(
@@ -141,6 +141,9 @@ class DirectService:
                 raise ModelError(reason)
 
 
-def _replaces(second: RowResult) -> bool:
-    """Whether the review with a picture counts, and not the one without; a reviewer that is away has to come back."""
-    return isinstance(second, Scored) or (isinstance(second, Failed) and second.away)
+def _replaces(first: RowResult, second: RowResult) -> bool:
+    """Whether the review with a picture counts, and not the one without; a reviewer that is away has to come back, and
+    a first review that read nothing is none.
+    """
+    blind = isinstance(first, Scored) and first.blind
+    return blind or isinstance(second, Scored) or (isinstance(second, Failed) and second.away)

@@ -52,7 +52,8 @@ class Job:
     """An open item. `arrival_ns` and `deadline_ns` are on the monotonic clock, `received_ns` on the wall clock.
 
     `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
-    pixels while pixels are asked for, `asked` what the device then gave; `evidence` is what the reviewer reads.
+    pixels while pixels are asked for, `blind` that nothing was read for them, `asked` what the device then gave;
+    `evidence` is what the reviewer reads.
     `promised_ns` is when its last batch was predicted to end, None where that was not known. `steps` are the stages it
     was in after FINDING, `repeated` says that its answer was stored before it came.
     """
@@ -67,6 +68,7 @@ class Job:
     lane: Lane | None = None
     tokens: int = 0
     first: Mapping[str, SlotAnswer] | None = None
+    blind: bool = False
     timer: asyncio.TimerHandle | None = None
     ask_until_ns: int = 0
     queue_ns: int = 0

@@ -266,19 +266,20 @@ class Pipeline:
         for job, result in results:
             self._leave_queue(job)
             match result:
-                case Scored(answers):
-                    self._scored(job, answers)
+                case Scored():
+                    self._scored(job, result)
                 case Failed(reason, away=True):
                     self._give_back(job, UnavailableError(reason))
-                case Poisoned() | Failed() if job.first is not None:
+                case Poisoned() | Failed() if job.first is not None and not job.blind:
                     self._settle_without_pixels(job)
                 case Poisoned(reason):
                     self._store(job, ItemState.QUARANTINED, reason)
                 case Failed(reason):
                     self._give_back(job, UnavailableError(reason))
 
-    def _scored(self, job: Job, answers: Mapping[str, SlotAnswer]) -> None:
+    def _scored(self, job: Job, scored: Scored) -> None:
         assert job.evidence is not None
+        answers = scored.answers
         sure = is_sure(answers, self._settings.review.confidence_floor)
         ask = next((listener.ask for listener in reversed(job.listeners) if listener.ask), None)
         now_ns = self._clock.monotonic_ns()
@@ -291,7 +292,7 @@ class Pipeline:
             job.thinned = max(job.thinned, Level.NO_PICTURES)
             self._store_verdict(job, answers)
             return
-        job.first, job.ask_until_ns = answers, until_ns
+        job.first, job.blind, job.ask_until_ns = answers, scored.blind, until_ns
         job.enter(Stage.ASKING, now_ns)
         job.timer = asyncio.get_running_loop().call_later(
             (until_ns - now_ns) / 1e9, self._step, self._pixels_timed_out, job

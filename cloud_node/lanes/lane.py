@@ -20,7 +20,7 @@ from cloud_node.lanes.crew import Crew, Worker
 from cloud_node.lanes.explainer import Explainer, How, Wanted, Written
 from cloud_node.lanes.lost import Losses
 from cloud_node.lanes.retrial import Retrial
-from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, RowResult
+from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, RowResult, Scored
 from cloud_node.lanes.scaling import Scaler
 from cloud_node.metrics import Metrics
 from fusion.clock import Clock
@@ -311,11 +311,12 @@ class Lane:
             self._show()
 
     def _learn(self, batch: _Reviewed) -> None:
-        """Rows that could not be prepared tell nothing of the reviewer, and cost nothing."""
+        """Rows that could not be prepared tell nothing of the reviewer, and cost nothing; blind ones tell nothing."""
         rows = zip(batch.jobs, batch.results, strict=True)
         scored = [(job, result) for job, result in rows if not isinstance(result, Poisoned) or result.scored]
-        if scored:
-            batch.worker.failing = all(isinstance(result, Failed) for _, result in scored)
+        told = [result for _, result in scored if not (isinstance(result, Scored) and result.blind)]
+        if told:
+            batch.worker.failing = all(isinstance(result, Failed) for result in told)
             if not batch.worker.failing:
                 self._crew.learn(batch.worker, sum(job.tokens for job, _ in scored), batch.duration_ns)
         for job in batch.jobs:

@@ -3,7 +3,7 @@
 A row that cannot be prepared never reaches the batch. When a forward fails, the batch is halved until the failing
 rows stand alone, unless the reviewer says itself which they are (`RowsError`). Whether such a row is poison or the
 reviewer itself is broken is settled by a witness, the last row that was scored well: if that fails too, or no row ever
-was, nobody is to blame but the reviewer, and the rows may come again.
+was, nobody is to blame but the reviewer, and the rows may come again. A blind row is no witness: no model scored it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The row's answers, checked against the task."""
+    """The row's answers, checked against the task; `blind` where they say nothing of the item nor of the reviewer."""
 
     answers: Mapping[str, SlotAnswer]
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ class Memory:
         self.failed: PreparedItem | None = None
 
     def testify(self, row: PreparedItem) -> None:
-        """`row` was scored well."""
-        self.witness = row
+        """`row` was scored well; a blind one proves nothing."""
+        if not row.blind:
+            self.witness = row
 
 
 class BatchReviewer:
@@ -157,15 +159,16 @@ class BatchReviewer:
             check_answers(self.reviewer.task, answers)
         except FusionError as error:
             return Failed(f"{row.item}: {error}")
-        return Scored(answers)
+        return Scored(answers, row.blind)
 
     def _settle(self, rows: Sequence[PreparedItem], results: dict[ItemId, RowResult]) -> dict[ItemId, RowResult]:
         """Tell poison from a broken reviewer."""
-        good = [row for row in rows if isinstance(results[row.item], Scored)]
+        seeing = [row for row in rows if not row.blind]
+        good = [row for row in seeing if isinstance(results[row.item], Scored)]
         if good:
             self.memory.testify(good[0])
         else:
-            self.memory.failed = rows[-1] if rows else self.memory.failed
+            self.memory.failed = seeing[-1] if seeing else self.memory.failed
         if not any(isinstance(result, Failed) and not result.away for result in results.values()):
             return results
         sound = bool(good) or self._witness_stands()

@@ -25,11 +25,15 @@ _PROBABILITY_SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedItem:
-    """One row ready for a batch: `tokens` is its cost, `payload` belongs to the reviewer that made it."""
+    """One row ready for a batch: `tokens` is its cost, `payload` belongs to the reviewer that made it.
+
+    `blind` where nothing of the evidence is read, so that the answers come from no model and say nothing of one.
+    """
 
     item: ItemId
     tokens: int
     payload: object
+    blind: bool = False
 
 
 class RowsError(ModelError):
@@ -52,7 +56,8 @@ class Reviewer(Protocol):
     change it, also while it scores. One that reads certain trunks may have a method `example(seed)` that makes an item
     it can read: the service warms it up with such. One that is to have replicas in other processes (`process:`, `ray:`)
     has an attribute `price`, a small object that does what `cost` does and pickles; it may have another, `preparer`,
-    that does what `prepare` does.
+    that does what `prepare` does. One that reads the picture alone has an attribute `pixels_only` that is true, and
+    marks its rows without one as blind.
     """
 
     @property
@@ -125,6 +130,11 @@ def waits_elsewhere(reviewer: Reviewer) -> bool:
 def scores_here(reviewer: Reviewer) -> bool:
     """Whether scoring takes this machine's processor: not where `reviewer` waits elsewhere, or has `on_gpu` true."""
     return not (waits_elsewhere(reviewer) or getattr(reviewer, "on_gpu", False))
+
+
+def is_blind(reviewer: Reviewer, evidence: Evidence) -> bool:
+    """Whether `reviewer` reads nothing of `evidence`: the picture alone, where there is none."""
+    return evidence.pixels is None and bool(getattr(reviewer, "pixels_only", False))
 
 
 def slot_answers(

@@ -56,7 +56,8 @@ class CropPreparer:
         """Decode and check one row; without a crop there is nothing in it. Raises `EvidenceError`."""
         _check_task(self.task, evidence)
         crop = None if evidence.pixels is None else decode_crop(evidence.pixels, self.side, str(evidence.item))
-        return PreparedItem(evidence.item, self.price(evidence), ReviewFeatures(_NO_OPINION, crop=crop))
+        features = ReviewFeatures(_NO_OPINION, crop=crop)
+        return PreparedItem(evidence.item, self.price(evidence), features, blind=crop is None)
 
 
 def _check_task(task: str, evidence: Evidence) -> None:

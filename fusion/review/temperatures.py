@@ -1,6 +1,7 @@
 """Temperatures in a file of their own, for reviewers without a folder of theirs: `fusion calibrate reviewer` fits them.
 
-The file names the reviewer by its weights or settings, the task and its questions, and is refused for any other.
+The file names the reviewer by its weights or settings, the task and its questions, and is refused for any other. Where
+the weights lie, or are called, does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.errors import ModelError
+from fusion.errors import ConfigError, ModelError
 from fusion.review.folder import read_temperatures
 from fusion.task import Task
 from fusion.types import Float64Array
@@ -72,6 +73,19 @@ def write_temperatures(
     path.write_text(json.dumps({**told, "temperatures": dict(temperatures), **facts}, indent=1) + "\n", "utf-8")
 
 
+def check_writable(path: Path) -> None:
+    """Raise `ConfigError` where no file can be written there; found out before a reviewer is asked for long."""
+    new = not path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
+    if new:
+        path.unlink()
+
+
 def load_temperatures(path: str, task: Task, reviewer: str) -> Temperatures:
     """The file's temperatures, none without a `path`. Raises `ModelError` where it is of another reviewer or task."""
     if not path:
@@ -79,9 +93,16 @@ def load_temperatures(path: str, task: Task, reviewer: str) -> Temperatures:
     told = read_temperatures(Path(path), task)
     wanted = {"format": FORMAT, "reviewer": reviewer, "task": task.name, "prompt_sha256": task.prompt_sha256}
     for name, value in wanted.items():
-        if told.described.get(name) != value:
+        written = told.described.get(name)
+        same = _weights(written) == _weights(reviewer) if name == "reviewer" else written == value
+        if not same:
             raise ModelError(
-                f"{path}: was fitted for {name} {told.described.get(name)!r}, not {value!r}; "
-                "fit it anew: fusion calibrate reviewer"
+                f"{path}: was fitted for {name} {written!r}, not {value!r}; fit it anew: fusion calibrate reviewer"
             )
     return Temperatures(told.values, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+
+def _weights(reviewer: object) -> tuple[str, str]:
+    """The scheme of a reviewer's name and its fingerprint: all of it but what its weights are called."""
+    scheme, _, rest = str(reviewer).partition(":")
+    return scheme, rest.rpartition("@")[2]

@@ -111,8 +111,10 @@ def calibrate(arguments: argparse.Namespace) -> None:
     from fusion.evaluation.reviewer_calibration import calibrate_reviewer_file, halves, markdown
     from fusion.review import load_reviewer
     from fusion.review.item_cache import ItemCache
+    from fusion.review.temperatures import check_writable
 
     torch.set_num_threads(arguments.threads)
+    check_writable(arguments.out)
     fitting = ItemCache.load(arguments.items)
     if arguments.held_out is None:
         fitting, held_out = halves(fitting)

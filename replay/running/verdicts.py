@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fusion.errors import FusionError, ModelError
-from fusion.review import PreparedItem, Reviewer, RowsError, waits_elsewhere
+from fusion.review import PreparedItem, Reviewer, RowsError, is_blind, waits_elsewhere
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
 from fusion.wire.convert import evidence_digest, serialize_evidence
@@ -90,9 +90,11 @@ class RememberingReviewer:
         """See `Reviewer.prepare`; evidence whose verdict is known is not decoded again."""
         digest = evidence_digest(serialize_evidence(evidence))
         if self._verdicts.find(self.name, digest) is not None:
-            return PreparedItem(evidence.item, self.cost(evidence), _Row(digest, None, evidence))
+            return PreparedItem(
+                evidence.item, self.cost(evidence), _Row(digest, None, evidence), is_blind(self._reviewer, evidence)
+            )
         prepared = self._reviewer.prepare(evidence)
-        return PreparedItem(evidence.item, prepared.tokens, _Row(digest, prepared, evidence))
+        return PreparedItem(evidence.item, prepared.tokens, _Row(digest, prepared, evidence), prepared.blind)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
         """See `Reviewer.score`."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -20,17 +21,19 @@ BATCH_NS = 100_000_000
 
 
 class Careful(FixedReviewer):
-    """Takes 0.1 s a batch; refuses to prepare odd sequences, and fails while `broken`."""
+    """Takes 0.1 s a batch; refuses to prepare odd sequences, reads nothing of those that 4 divides, and fails while
+    `broken`, but for what it does not read.
+    """
 
     broken = False
 
     def prepare(self, evidence):
         if evidence.item.sample.sequence % 2:
             raise EvidenceError(f"{evidence.item}: maps are cut short")
-        return super().prepare(evidence)
+        return replace(super().prepare(evidence), blind=evidence.item.sample.sequence % 4 == 0)
 
     def score(self, batch):
-        if type(self).broken:
+        if type(self).broken and not all(row.blind for row in batch):
             raise RuntimeError("CUDA error")
         return super().score(batch)
 
@@ -91,9 +94,22 @@ def test_rows_that_could_not_be_prepared_do_not_make_a_broken_reviewer_well(revi
             await ask(make_evidence(2))
             assert not lane.failing
             Careful.broken = True
-            for evidence in ([make_evidence(4)], [make_evidence(4), make_evidence(1)], [make_evidence(1)]):
+            for evidence in ([make_evidence(6)], [make_evidence(6), make_evidence(1)], [make_evidence(1)]):
                 results = await ask(*evidence)
                 assert all(isinstance(result, Failed) for n, result in results.items() if n % 2 == 0)
+                assert lane.failing
+
+    asyncio.run(run())
+
+
+def test_rows_of_which_nothing_is_read_do_not_make_a_broken_reviewer_well(review, make_evidence):
+    async def run():
+        async with review() as (lane, ask):
+            await ask(make_evidence(2))
+            Careful.broken = True
+            for evidence in ([make_evidence(6)], [make_evidence(6), make_evidence(4)], [make_evidence(8)]):
+                results = await ask(*evidence)
+                assert all(isinstance(result, Failed if n == 6 else Scored) for n, result in results.items())
                 assert lane.failing
 
     asyncio.run(run())
@@ -108,13 +124,13 @@ def test_a_reviewer_that_answers_again_is_noticed_though_nothing_comes(review, m
             if worked:
                 await ask(make_evidence(2))
             Careful.broken = True
-            await ask(make_evidence(4))
+            await ask(make_evidence(6))
             await asyncio.sleep(0.5)
             assert lane.failing
             Careful.broken = False
             async with asyncio.timeout(30):
                 while lane.failing:
                     await asyncio.sleep(0.01)
-            assert isinstance((await ask(make_evidence(4)))[4], Scored)
+            assert isinstance((await ask(make_evidence(6)))[6], Scored)
 
     asyncio.run(run())

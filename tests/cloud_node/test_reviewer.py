@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, ModelError, OverloadedError, ProtocolError, UnknownProfileError
 from fusion.review.fixed import FixedReviewer
 from fusion.task import Task
-from fusion.types import Box2D, ItemState, KeptLanes, PixelCrop
+from fusion.types import Box2D, ItemState, KeptLanes, PixelCrop, SlotAnswer
 from fusion.wire.messages import PixelAnswer, PixelRequest, Submission
 
 CROP = PixelCrop(b"a picture", "png", Box2D(0, 0, 9, 9))
@@ -35,10 +36,32 @@ class Scripted(FixedReviewer):
         return super().score(batch)
 
 
+class PixelsOnly(Scripted):
+    """Reads the picture alone; of an item without one it knows nothing, and asks no model."""
+
+    pixels_only = True
+
+    def prepare(self, evidence):
+        return replace(super().prepare(evidence), blind=evidence.pixels is None)
+
+    def score(self, batch):
+        told = iter(super().score(seen) if (seen := [row for row in batch if not row.blind]) else ())
+        nothing = {
+            s.name: SlotAnswer(s.options[0], dict.fromkeys(s.options, 1 / len(s.options))) for s in self.task.slots
+        }
+        return [nothing if row.blind else next(told) for row in batch]
+
+
 @pytest.fixture
 def scripted(yard):
     Scripted.poison, Scripted.broken, Scripted.forwards = frozenset(), False, 0
     return BatchReviewer(Scripted(yard))
+
+
+@pytest.fixture
+def pixels_only(yard):
+    PixelsOnly.poison, PixelsOnly.broken = frozenset(), False
+    return PixelsOnly(yard)
 
 
 def test_a_poisoned_row_is_found_in_few_forwards(scripted, make_evidence):
@@ -68,6 +91,20 @@ def test_without_a_witness_nobody_is_blamed(scripted, make_evidence):
     assert isinstance(scripted.review([make_evidence(2)])[0], Failed)
     assert isinstance(scripted.review([make_evidence(1)])[0], Scored)
     assert isinstance(scripted.review([make_evidence(2)])[0], Poisoned)
+
+
+def test_rows_that_no_model_scored_bear_no_witness(pixels_only, make_evidence):
+    batches = BatchReviewer(pixels_only)
+    assert isinstance(batches.review([make_evidence(1, pixels=CROP)])[0], Scored)
+    PixelsOnly.broken = True
+    mixed = batches.review([make_evidence(2), make_evidence(3, pixels=CROP), make_evidence(4, pixels=CROP)])
+    assert [type(result) for result in mixed] == [Scored, Failed, Failed]
+    assert isinstance(batches.review([make_evidence(5)])[0], Scored)
+    assert isinstance(batches.review([make_evidence(6, pixels=CROP)])[0], Failed)
+    assert not batches.answers_again()
+    PixelsOnly.broken, PixelsOnly.poison = False, {3}
+    assert isinstance(batches.review([make_evidence(3, pixels=CROP)])[0], Poisoned)
+    assert batches.answers_again()
 
 
 def test_a_reviewer_that_returns_too_few_answers_has_failed(yard, make_evidence):
@@ -200,6 +237,45 @@ def test_the_direct_service_gives_what_the_real_one_gives(
         assert (verdict.lanes, verdict.uncertain) == (expected[item].lanes, expected[item].uncertain)
         for name, answer in verdict.slots.items():
             assert answer.probabilities == pytest.approx(expected[item].slots[name].probabilities, abs=1e-6)
+
+
+def test_the_direct_service_stores_no_answers_that_nothing_was_read_for(
+    pixels_only, tmp_path, make_settings, make_evidence
+):
+    settings = make_settings("review.confidence_floor=0.5", "review.pixel_timeout_ms=5000")
+    service, ledger = direct(tmp_path, "l.db", settings, pixels_only)
+    PixelsOnly.broken = True
+    with pytest.raises(ModelError):
+        service.review([Submission.of(make_evidence(1))], lambda _: KeptLanes(CROP))
+    assert ledger.reader().counts() == {}
+    PixelsOnly.broken, PixelsOnly.poison = False, {2}
+    outcomes = service.review([Submission.of(make_evidence(n)) for n in (1, 2)], lambda _: KeptLanes(CROP))
+    assert [outcome.state for outcome in outcomes] == [ItemState.REVIEWED, ItemState.QUARANTINED]
+
+
+@pytest.mark.parametrize("breaks", ["model", "picture"])
+def test_the_service_stores_no_answers_that_nothing_was_read_for(
+    pixels_only, serving, connect, make_evidence, tmp_path, breaks
+):
+    overrides = ("review.confidence_floor=0.5", "review.pixel_timeout_ms=60000")
+
+    async def run():
+        async with serving(*overrides, reviewer=pixels_only) as (_, client):
+            stream, _ = await connect(client)
+            PixelsOnly.broken, PixelsOnly.poison = breaks == "model", frozenset({999})
+            await stream.send(Submission.of(make_evidence(999)))
+            request = await stream.receive()
+            await stream.send(PixelAnswer(request.item, CROP))
+            answer = await stream.receive()
+            stream.cancel()
+            return answer
+
+    answer = asyncio.run(run())
+    counts = SqliteLedger.open_reader(tmp_path / "ledger.db").counts()
+    if breaks == "model":
+        assert (answer.retriable, counts) == (True, {})
+    else:
+        assert (answer.state, counts) == (ItemState.QUARANTINED, {ItemState.QUARANTINED: 1})
 
 
 def test_the_direct_service_asks_for_nothing_where_the_real_one_never_asks(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import parse_qsl
 
 from pydantic import Field, ValidationError
 
 from fusion.config import Settings
 from fusion.errors import ConfigError
+from fusion.review.options import read_options
 
 
 class HubName(Settings):
@@ -35,7 +35,7 @@ class HubName(Settings):
     def parse(cls, argument: str) -> Self:
         """Read it. Raises `ConfigError` that says what is missing or unknown."""
         where, _, asked = argument.partition("?")
-        given = dict(parse_qsl(asked, keep_blank_values=True))
+        given = read_options(asked)
         if given.get("projector") and given.get("calibration"):
             raise ConfigError(f"reviewer hf:{argument}: a projector's folder has its own calibration; give one of both")
         if not given.get("task") and not given.get("projector"):

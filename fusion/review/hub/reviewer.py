@@ -84,6 +84,11 @@ class HubReviewer:
         return self._fitted.values if self.files is None else self.files.temperatures
 
     @property
+    def pixels_only(self) -> bool:
+        """See `is_blind`."""
+        return self.files is None
+
+    @property
     def on_gpu(self) -> bool:
         """See `scores_here`."""
         return self.network.device.type != "cpu"

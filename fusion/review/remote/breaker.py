@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """Opens for `open_ns` after `failures` in a row. Then one row goes first, which closes or reopens it."""
+    """Opens for `open_ns` after `failures` in a row. Then rows go one by one until one closes or reopens it."""
 
     def __init__(self, where: str, failures: int, open_ns: int, clock: Clock) -> None:
         self._where = where
@@ -32,7 +32,7 @@ class Breaker:
 
     @property
     def trying(self) -> bool:
-        """Whether it was open and has not been closed since: one row should go first."""
+        """Whether it was open and has not been closed since: rows should go one by one."""
         return self._until_ns is not None and self.refusal is None
 
     def succeeded(self) -> None:

@@ -19,14 +19,25 @@ def spread(tokens: Sequence[Token], slot: str, options: Sequence[str], told: str
     """The probability of each of `options`, in order, after an answer that says `told`; None where it does not tell.
 
     Read at the first token where the options part, and at those that follow while several still begin alike. An
-    option that is in no token's list shares what the list leaves over; the sum is made 1.
+    option that is in no token's list shares what the list leaves over; the sum is made 1. Where `told` is an option in
+    other case, case counts nowhere.
     """
     text = b"".join(token.text for token in tokens)
     begins = [match.end() for match in re.finditer(rb'"' + re.escape(slot.encode()) + rb'"\s*:\s*"', text)]
     if not begins or not text[begins[-1] :].startswith(told.encode() + b'"'):
         return None
-    shares = _walk(tokens, text[: begins[-1]], [option.encode() for option in options])
+    lead = text[: begins[-1]]
+    if told not in options:
+        tokens, lead = [_folded(token) for token in tokens], lead.lower()
+    shares = _walk(tokens, lead, [option.encode() for option in options])
     return None if shares is None else [shares[option.encode()] for option in options]
+
+
+def _folded(token: Token) -> Token:
+    top: dict[bytes, float] = {}
+    for text, probability in token.top.items():
+        top[text.lower()] = top.get(text.lower(), 0.0) + probability
+    return Token(token.text.lower(), top)
 
 
 def _walk(tokens: Sequence[Token], lead: bytes, options: Sequence[bytes]) -> dict[bytes, float] | None:

@@ -6,12 +6,13 @@ import hashlib
 import os
 import re
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
 from fusion.config import Settings
 from fusion.errors import ConfigError
+from fusion.review.options import read_options
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 _MODEL_SHOWN = 96
@@ -65,7 +66,7 @@ class RemoteName(Settings):
         shown = f"reviewer openai:{_without_user(url.partition('?')[0])}#{model}"
         if not model:
             raise ConfigError(f"{shown}: which model? give openai:URL#MODEL?task=TASK")
-        given = dict(parse_qsl(asked, keep_blank_values=True))
+        given = read_options(asked)
         if "task" not in given:
             raise ConfigError(f"{shown}: whose questions? give openai:URL#MODEL?task=TASK")
         try:

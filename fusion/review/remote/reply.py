@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,6 +14,10 @@ from fusion.errors import UnavailableError
 from fusion.review.remote.logprobs import Token, spread
 from fusion.task import Slot, Task
 from fusion.types import Float64Array
+
+_DECODER = json.JSONDecoder()
+_MOST_OBJECTS = 256
+"""Braces behind which an answer is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Reply:
         assumption, and the others share the rest. Of a slot that the answer lacks, or answers with none of its
         options, nothing is known: each option is as probable as another.
         """
-        told = _told(self.text)
+        told = _told(self.text, {slot.name for slot in task.slots})
         return [self._table(slot, told.get(slot.name), confidence) for slot in task.slots]
 
     def _table(self, slot: Slot, told: Any, confidence: float) -> Float64Array:
@@ -47,7 +52,7 @@ class Reply:
         option = told.strip().lower() if isinstance(told, str) else None
         if option not in slot.options:
             return np.full(count, 1 / count)
-        shares = spread(self.tokens, slot.name, slot.options, option)
+        shares = spread(self.tokens, slot.name, slot.options, told)
         if shares is not None:
             return np.array(shares)
         table = np.full(count, (1 - confidence) / (count - 1))
@@ -55,13 +60,24 @@ class Reply:
         return table
 
 
-def _told(text: str) -> dict[str, Any]:
-    """The last JSON object in `text`, which may stand in a fence or between words; empty where there is none."""
-    try:
-        found = json.loads(text[text.rindex("{") : text.rindex("}") + 1])
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _told(text: str, slots: Container[str]) -> dict[str, Any]:
+    """The last JSON object in `text` that has one of `slots`, which may stand in a fence, between words or in another
+    object; empty where there is none.
+    """
+    told: dict[str, Any] = {}
+    at = 0
+    for _ in range(_MOST_OBJECTS):
+        begin = text.find("{", at)
+        if begin < 0:
+            break
+        at = begin + 1
+        try:
+            found, end = _DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            continue
+        if any(name in slots for name in found):
+            told, at = found, end
+    return told
 
 
 def _tokens(logprobs: Any) -> tuple[Token, ...]:

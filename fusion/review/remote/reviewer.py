@@ -38,6 +38,7 @@ class OpenAiReviewer:
 
     profiles = frozenset({ANY_PROFILE})
     elsewhere = True
+    pixels_only = True
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class OpenAiReviewer:
             raise EvidenceError(f"{evidence.item}: task {evidence.task!r} sent to a reviewer of {self.task.name!r}")
         crop = evidence.pixels
         picture = None if crop is None else data_url(crop, self._called.side, str(evidence.item))
-        return PreparedItem(evidence.item, self.cost(evidence), picture)
+        return PreparedItem(evidence.item, self.cost(evidence), picture, blind=picture is None)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
         """Answer every slot of every row; not to be called inside a running event loop.

@@ -18,6 +18,14 @@ Sleep = Callable[[float], Awaitable[None]]
 _BACK_OFF_S = 0.2
 
 
+class _RefusesError(UnavailableError):
+    """The server is there and refuses what it is asked; `said` is why."""
+
+    def __init__(self, url: str, said: str) -> None:
+        super().__init__(f"{url} refuses what it is asked: {said}")
+        self.said = said
+
+
 class Asks(Protocol):
     """What can be asked about a picture."""
 
@@ -45,10 +53,11 @@ class ChatServer:
         """The answer about each of `pictures` (data URLs), in order, or why there is none; the question is
         the task's, or `asked`.
 
-        An `UnavailableError` is the server's fault, a `ModelError` the picture's: others are answered.
+        An `UnavailableError` is the server's fault, a `ModelError` the picture's: others are answered. A server that
+        was left alone is asked about one after the other until it answers or is away.
         """
         asked = asked or self._question
-        first = [await self._row(pictures[0], asked)] if pictures and self.breaker.trying else []
+        first = await self._try(pictures, asked)
         slots = asyncio.Semaphore(self._called.concurrent)
 
         async def in_turn(picture: str) -> Reply | FusionError:
@@ -61,6 +70,19 @@ class ChatServer:
         """Close the connections."""
         await self._transport.close()
 
+    async def _try(self, pictures: Sequence[str], asked: Asks) -> list[Reply | FusionError]:
+        """What the server says of the first pictures while nobody knows whether it answers again."""
+        first: list[Reply | FusionError] = []
+        for picture in pictures:
+            if not self.breaker.trying:
+                break
+            first.append(await self._row(picture, asked))
+        if self.breaker.trying and first and isinstance(first[-1], _RefusesError):
+            self.breaker.failed(f"refuses what it is asked: {first[-1].said}")
+        if self.breaker.refusal is not None:
+            return first
+        return [self._to_blame(reply.said) if isinstance(reply, _RefusesError) else reply for reply in first]
+
     async def _row(self, picture: str, asked: Asks) -> Reply | FusionError:
         if (refusal := self.breaker.refusal) is not None:
             return UnavailableError(refusal)
@@ -69,6 +91,10 @@ class ChatServer:
                 reply = await self._answer(picture, asked)
         except ModelError as error:
             self.breaker.succeeded()
+            return error
+        except _RefusesError as error:
+            if not self.breaker.trying:
+                self.breaker.failed(f"refuses what it is asked: {error.said}")
             return error
         except (UnavailableError, TimeoutError) as error:
             reason = str(error) or f"gave no answer within {self._called.timeout_s:g} s"
@@ -113,5 +139,8 @@ class ChatServer:
     def _refusal(self, said: str) -> FusionError:
         """A server that refuses whatever it is asked is not set up; one that answers others finds fault with this."""
         if self._answered:
-            return ModelError(f"{self._called.url} refuses it: {said}")
-        return UnavailableError(f"refuses what it is asked: {said}")
+            return self._to_blame(said)
+        return _RefusesError(self._called.url, said)
+
+    def _to_blame(self, said: str) -> ModelError:
+        return ModelError(f"{self._called.url} refuses it: {said}")

@@ -31,7 +31,7 @@ class Introduction:
     """Who a replica is; all of a reviewer must have the same name, which tells the weights, task and trunks.
 
     `preparer` makes rows where it is asked from; without one rows are made where they are scored. `explains` says that
-    it can be asked why, and be interrupted at it.
+    it can be asked why, and be interrupted at it; `pixels_only` that rows without a picture are blind.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Introduction:
     explains: bool
     elsewhere: bool
     process: int
+    pixels_only: bool = False
 
     def difference(self, other: Introduction) -> str:
         """What is not alike, in words; empty where nothing is."""
@@ -102,6 +103,7 @@ class ReplicaActor:
                 near and isinstance(reviewer, Explains),
                 waits_elsewhere(reviewer),
                 os.getpid(),
+                bool(getattr(reviewer, "pixels_only", False)),
             )
         except Exception as error:  # noqa: BLE001 told at the other end
             return Fault.of(error)

@@ -26,6 +26,10 @@ def back_off_s(failures: int) -> float:
     return float(min(_MOST_BACK_OFF_S, _FIRST_BACK_OFF_S * 2.0 ** min(failures - 1, 10)))
 
 
+def _in_words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
 class _Berth:
     """The place of one replica: an actor that loads, one that is up, or nobody until `until`."""
 
@@ -44,6 +48,8 @@ class Fleet:
         self._host = host
         self._called = called
         self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
+        self._closed = False
         self._replicas: tuple[Replica, ...] = ()
         self._watchers: list[Callable[[], None]] = []
         self._wanted = called.limits.least
@@ -68,6 +74,12 @@ class Fleet:
         """Those that are up."""
         return self._replicas
 
+    def wait(self, timeout_s: float) -> tuple[Replica, ...]:
+        """Those that are up, as soon as there is one; none after `timeout_s` and where it is closed."""
+        with self._came:
+            self._came.wait_for(lambda: self._replicas or self._closed, timeout_s)
+            return self._replicas
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `replicas` changed."""
         self._watchers.append(changed)
@@ -85,6 +97,9 @@ class Fleet:
 
     def close(self) -> None:
         """End every actor, also in the middle of a batch."""
+        with self._came:
+            self._closed = True
+            self._came.notify_all()
         self._events.put(None)
         self._thread.join()
 
@@ -115,14 +130,20 @@ class Fleet:
             if berth.actor is None:
                 self._begin(berth)
             else:
-                self._failed(berth, berth.actor, f"not up within {self._called.start_s:g} s: {self._host.resources()}")
+                self._failed(berth, berth.actor, f"not up within {self._called.start_s:g} s: {self._resources()}")
+
+    def _resources(self) -> str:
+        try:
+            return self._host.resources()
+        except Exception as error:  # noqa: BLE001 this thread must outlive what the host does
+            return f"what there is cannot be told ({_in_words(error)})"
 
     def _begin(self, berth: _Berth) -> None:
         berth.until = time.monotonic() + self._called.start_s
         try:
             actor = berth.actor = self._host.begin()
         except Exception as error:  # noqa: BLE001 this thread must outlive what one replica does
-            self._cannot(berth, str(error) or type(error).__name__)
+            self._cannot(berth, _in_words(error))
             return
         if actor is None:
             berth.until = time.monotonic() + _FIRST_BACK_OFF_S
@@ -145,8 +166,9 @@ class Fleet:
             self._failed(berth, actor, f"replicas of {self._called.reviewer} differ {difference}")
             return
         berth.replica = Replica(actor, told, self._called.timeout_s, self.lost)
-        with self._lock:
+        with self._came:
             self._replicas += (berth.replica,)
+            self._came.notify_all()
         if len(self._replicas) >= self._called.limits.least:
             self._settled.set()
         self._tell()
@@ -185,16 +207,22 @@ class Fleet:
 
         def end() -> None:
             replica.rest()
-            actor.kill()
+            self._kill(actor)
 
         threading.Thread(target=end, name="retire", daemon=True).start()
 
     def _end(self, berth: _Berth) -> None:
         if berth.actor is not None:
-            berth.actor.kill()
+            self._kill(berth.actor)
         if berth.replica is not None:
             self._leave(berth.replica)
         berth.actor = berth.replica = None
+
+    def _kill(self, actor: Actor) -> None:
+        try:
+            actor.kill()
+        except Exception as error:  # noqa: BLE001 the others must be tended, and ended, all the same
+            _log.warning("a replica of %s cannot be ended (%s)", self._called.reviewer, _in_words(error))
 
     def _leave(self, replica: Replica) -> None:
         with self._lock:

@@ -153,4 +153,5 @@ def prepare(told: Introduction, evidence: Evidence) -> PreparedItem:
     if ANY_PROFILE not in told.profiles and evidence.profile not in told.profiles:
         raise UnknownProfileError(f"{evidence.item}: trunk {evidence.profile[:12]!r} is not served by {told.name}")
     assert told.price is not None
-    return PreparedItem(evidence.item, told.price(evidence), evidence)
+    blind = told.pixels_only and evidence.pixels is None
+    return PreparedItem(evidence.item, told.price(evidence), evidence, blind)

@@ -34,6 +34,8 @@ class ReplicasReviewer:
         self.task: Task = told.task
         self.profiles = told.profiles
         self.limits: ScaleLimits = called.limits
+        self._start_s = called.start_s
+        self.pixels_only = told.pixels_only
         self._told = told
         self._host = host
         self._fleet = fleet
@@ -75,13 +77,16 @@ class ReplicasReviewer:
         return prepare(self._told, evidence)
 
     def score(self, batch: Sequence[PreparedItem]) -> list[dict[str, SlotAnswer]]:
-        """Have one replica answer; another where that is lost. Raises as `Replica.score` does."""
+        """Have one replica answer; another where that is lost, and where none is up the next one that is within
+        `start_s`. Raises as `Replica.score` does.
+        """
         for _ in range(_ATTEMPTS - 1):
+            one = self._first_of(self._fleet.wait(self._start_s))
             try:
-                return self._any().score(batch)
+                return one.score(batch)
             except LostError:
                 continue
-        return self._any().score(batch)
+        return self._first_of(self._fleet.wait(self._start_s)).score(batch)
 
     def replicas(self) -> tuple[Replica, ...]:
         """Those that are up."""
@@ -111,7 +116,9 @@ class ReplicasReviewer:
         return one.explain(row, answers, max_tokens, carry_on)
 
     def _any(self) -> Replica:
-        up = self._fleet.replicas()
+        return self._first_of(self._fleet.replicas())
+
+    def _first_of(self, up: Sequence[Replica]) -> Replica:
         if not up:
             raise LostError(f"no replica of {self.name} is up")
         return up[0]

@@ -22,7 +22,7 @@ from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.review.remote.reviewer import OpenAiReviewer
 from fusion.review.synthetic import write_synthetic_cache
-from fusion.review.temperatures import temper, write_temperatures
+from fusion.review.temperatures import load_temperatures, temper, write_temperatures
 from fusion.task import Task
 from fusion.wire.checks import FieldCheck
 from fusion.wire.limits import MAX_VERSION
@@ -90,6 +90,31 @@ def test_a_file_of_something_else_is_refused(folder: Path, tmp_path: Path, chang
         path.write_text(json.dumps(json.loads(path.read_text()) | {changed: value}))
         with pytest.raises(ModelError, match=f"c.json: was fitted for {changed}"):
             load(f"{name}&calibration={path}")
+
+
+def test_the_same_weights_under_another_name_take_the_file(tmp_path: Path) -> None:
+    told = {slot.name: 2.0 for slot in YARD.slots}
+    for was, now, taken in (
+        ("hf:llava:yard@0123", "hf:renamed:yard@0123", True),
+        ("hf:llava:yard@0123", "hf:llava:yard@4567", False),
+        ("hf:m:yard@0123", "openai:m@0123", False),
+        ("mine:a", "mine:b", False),
+    ):
+        write_temperatures(tmp_path / "c.json", YARD, was, told, {})
+        if taken:
+            assert load_temperatures(str(tmp_path / "c.json"), YARD, now).values == (2.0,) * len(told)
+        else:
+            with pytest.raises(ModelError, match=f"fitted for reviewer '{was}', not '{now}'"):
+                load_temperatures(str(tmp_path / "c.json"), YARD, now)
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_anybody_is_asked(
+    items: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "c.json"):
+        assert main(["calibrate", "reviewer", f"openai:{REMOTE}", "--items", str(items), "--out", str(out)]) == 2
+        assert f"{out}: cannot be written" in capsys.readouterr().err
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import fusion
 from edge_node.perception import Look
 from fusion.errors import InputError, UnavailableError
 from fusion.review import RowsError, load_reviewer
+from fusion.review.fixed import FixedReviewer
 from fusion.types import PixelCrop
 from replay.outputs import collect
 from replay.results.file import write_results
@@ -162,6 +163,23 @@ def test_a_changed_byte_or_pixels_are_another_question():
     for asked, told in ((1, row), (1, row), (2, replace(row, value=row.value + 1)), (3, replace(row, pixels=crop))):
         one.score([one.prepare(told)])
         assert verdicts.asked == asked
+
+
+def test_a_row_of_which_nothing_is_read_stays_so_whether_it_is_remembered_or_not():
+    plain = load_reviewer("fixed:yard")
+
+    class PixelsOnly(FixedReviewer):
+        pixels_only = True
+
+        def prepare(self, evidence):
+            return replace(super().prepare(evidence), blind=evidence.pixels is None)
+
+    one, (row,) = RememberingReviewer(PixelsOnly(plain.task), Verdicts()), evidence(1)
+    rows = [replace(row, pixels=None), replace(row, pixels=PixelCrop(b"some", "jpeg", row.box))]
+    for _ in range(2):
+        prepared = [one.prepare(row) for row in rows]
+        assert [row.blind for row in prepared] == [True, False]
+        one.score(prepared)
 
 
 class Moody:

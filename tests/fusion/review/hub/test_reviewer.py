@@ -46,6 +46,7 @@ def test_with_pixels_it_answers_and_without_it_does_not_know(reviewer: HubReview
     prepared = [reviewer.prepare(row) for row in rows]
     assert [row.tokens for row in prepared] == [reviewer.cost(row) for row in rows]
     assert prepared[1].tokens == 1 < prepared[0].tokens
+    assert [row.blind for row in prepared] == [False, True, False]
     answers = reviewer.score(prepared)
     for answered in answers:
         check_answers(reviewer.task, answered)

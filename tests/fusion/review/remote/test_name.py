@@ -3,6 +3,7 @@
 import pytest
 
 from fusion.errors import ConfigError
+from fusion.review.hub.name import HubName
 from fusion.review.remote.name import RemoteName
 from fusion.wire.checks import FieldCheck
 from fusion.wire.limits import MAX_VERSION
@@ -14,6 +15,12 @@ def test_a_full_name():
     )
     assert (called.url, called.model) == ("https://host:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct")
     assert (called.side, called.timeout_s, called.concurrent, called.retries) == (448, 2.5, 4, 0)
+
+
+@pytest.mark.parametrize("path", ["out/cal+1.json", "100%25/cal.json", "a b;c=d.json", "~/größe.json"])
+def test_a_path_means_itself(path):
+    assert RemoteName.parse(f"http://h/v1#m?calibration={path}&task=yard").calibration == path
+    assert HubName.parse(f"somewhere?projector={path}&device=cuda:0").projector == path
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "http://h/v1", "https://" + "h" * 80 + ".example/v1"])

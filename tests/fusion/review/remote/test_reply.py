@@ -37,6 +37,26 @@ def test_without_probabilities_the_told_option_has_the_assumed_confidence(table,
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        '{"answers": %s}',
+        '[{"object": "crate"}, %s]',
+        "%s (see {picture})",
+        '%s {"because": "it leaks"}',
+        '{"why": {"box": [{"x": 1}]}, "answers": %s}',
+    ],
+)
+def test_the_answer_is_found_among_other_braces(table, chat, form):
+    assert table(form % json.dumps(chat.SURE)) == pytest.approx(table(chat.SURE))
+    assert table(form % json.dumps({**chat.SURE, "box": {"x": 1}})) == pytest.approx(table(chat.SURE))
+
+
+def test_probabilities_are_read_of_an_option_in_capitals(table, chat):
+    logprobs = chat.tokens('{"asked": "', ("No", {"No": 0.6, "Yes": 0.2, "no": 0.1}), '"}')
+    assert table('{"asked": "No"}', logprobs, 2) == pytest.approx([7 / 9, 2 / 9])
+
+
+@pytest.mark.parametrize(
     "content",
     ["", "drum", "{", '{"object": ', {}, {"object": "dragon"}, {"object": 3}, {"object": None}, "[" * 10_000, None],
 )

@@ -56,6 +56,7 @@ def test_answers_with_and_without_probabilities_and_of_items_without_a_crop(
     evidence = [make_evidence(n, shown=n != 4) for n in (1, 2, 3, 4)]
     reviewer = make_reviewer()
     shown = {reviewer.prepare(one).payload: n for n, one in enumerate(evidence, 1)}
+    assert [reviewer.prepare(one).blind for one in evidence] == [False, False, False, True]
     server.answer = lambda body, _: chat.Answer(texts[shown[picture(body)]])
     answers = score(reviewer, evidence)
     for row in answers:
@@ -240,6 +241,33 @@ def test_the_breaker_opens_refuses_tries_one_and_closes(server, make_reviewer, m
     assert len(server.asked) == 10
     assert [r.levelname for r in caplog.records if "remote" in r.name] == ["WARNING"] * 3
     assert "answers again" in caplog.text
+
+
+def test_a_picture_that_is_refused_does_not_keep_the_breaker_open(server, make_reviewer, make_evidence, chat, clock):
+    reviewer = make_reviewer(retries=0, failures=3, open_s=30)
+    batch = [make_evidence(n) for n in range(4)]
+    bad = {reviewer.prepare(one).payload for one in batch[:2]}
+    server.answer = lambda *_: chat.Answer(status=502)
+    failures(reviewer, batch)
+    server.answer = lambda body, _: chat.Answer("too small", 400) if picture(body) in bad else chat.Answer()
+    clock.advance(31 * 10**9)
+    rows = failures(reviewer, batch)
+    assert [type(row) for row in rows] == [ModelError, ModelError, dict, dict]
+    assert len(score(reviewer, batch[2:])) == 2
+
+
+def test_a_server_that_refuses_every_picture_is_left_alone_again(server, make_reviewer, make_evidence, chat, clock):
+    reviewer = make_reviewer(retries=0, failures=3, open_s=30)
+    batch = [make_evidence(n) for n in range(4)]
+    server.answer = lambda *_: chat.Answer(status=502)
+    failures(reviewer, batch)
+    server.answer = lambda *_: chat.Answer("no such model", 400)
+    clock.advance(31 * 10**9)
+    assert all("refuses what it is asked: " in str(row) for row in failures(reviewer, batch))
+    count = len(server.asked)
+    rows = failures(reviewer, batch)
+    assert len(server.asked) == count
+    assert all(isinstance(row, UnavailableError) and "no such model" in str(row) for row in rows)
 
 
 def test_an_answer_between_failures_keeps_the_breaker_closed(server, make_reviewer, make_evidence, chat):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,12 @@ from fusion.errors import ModelError, UnavailableError
 from fusion.review.mini import MiniReviewer
 from fusion.review.rationale import Explains
 from fusion.review.replicas import gpus, process_host
+from fusion.review.replicas.actor import Fault, ReplicaActor
 from fusion.review.replicas.gpus import VISIBLE, Gpus, gpus_here
 from fusion.review.replicas.host import EndedError
 from fusion.review.replicas.name import ProcessName
 from fusion.review.replicas.process_host import ProcessHost
+from fusion.review.replicas.replica import prepare
 from fusion.review.replicas.reviewer import ProcessReviewer
 from fusion.review.synthetic import synthetic_evidence
 from fusion.task import Task
@@ -52,6 +55,15 @@ def test_no_gpu_is_given_twice_to_whoever_asks_and_comes_back_whole(names, asked
 
 def test_shares_go_where_most_is_left():
     assert Gpus(["0", "1"]).reserve(0.5, 4) == [("0",), ("1",), ("0",), ("1",)]
+
+
+def test_rows_that_are_made_where_they_are_scored_are_known_to_be_blind():
+    told = ReplicaActor("fixed:yard", 1).load()
+    assert not isinstance(told, Fault)
+    task = Task.load("yard")
+    rows = [synthetic_evidence(task, synthetic_profile(task="yard"), 1, pixels=shown)[0] for shown in (False, True)]
+    assert [prepare(told, row).blind for row in rows] == [False, False]
+    assert [prepare(replace(told, pixels_only=True), row).blind for row in rows] == [True, False]
 
 
 def test_without_gpus_there_is_room_for_all():
