@@ -109,7 +109,7 @@ def _vlm(folder: Path) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         vlm, report = LlavaForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )

@@ -168,6 +168,22 @@ def test_a_missing_or_broken_file_is_one_line(folder: Path, tmp_path: Path, name
         assert "\n" not in str(error.value)
 
 
+def test_code_in_a_folder_is_never_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "own", dirs_exist_ok=True)
+    own, ran = tmp_path / "own", tmp_path / "ran"
+    (own / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
+    for name, code in (("tokenizer_config.json", "AutoTokenizer"), ("config.json", "AutoConfig")):
+        described = json.loads((own / name).read_text())
+        described |= {"auto_map": {code: "own.Own"}, "model_type": "own", "tokenizer_class": "Own"}
+        (own / name).write_text(json.dumps(described))
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        MiniReviewer.load(str(own))
+    assert not asked
+    assert not ran.exists()
+
+
 def test_weights_of_another_shape_or_no_number_are_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     described = json.loads((folder / "reviewer.json").read_text())
