@@ -25,6 +25,7 @@ from fusion.review.folder import (
     first_line,
     load_evidence_files,
     read_json,
+    refuse_adapter,
     save_evidence_files,
 )
 from fusion.review.layout import FeatureLayout
@@ -73,6 +74,7 @@ def save_reviewer(
 
 def load_reviewer_files(folder: Path, *, device: str = "cpu") -> ReviewerFiles:
     """Read a folder `save_reviewer` wrote. Raises `ModelError` naming the file that is missing or wrong."""
+    refuse_adapter(folder)
     for name in (DESCRIPTION, "config.json", "tokenizer.json", _MODEL):
         if not (folder / name).is_file():
             raise ModelError(

@@ -28,6 +28,7 @@ from fusion.task import Task
 
 FORMAT = 1
 CALIBRATION, DESCRIPTION, PROJECTOR = "calibration.json", "reviewer.json", "projector.safetensors"
+ADAPTER = "adapter_config.json"
 RETRAIN = "train it again"
 
 
@@ -122,6 +123,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ModelError(f"{path}: is not a JSON object; {RETRAIN}")
     return values
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raises `ModelError` where a folder holds a PEFT adapter, whose base would be loaded from wherever it says."""
+    if (folder / ADAPTER).is_file():
+        raise ModelError(
+            f"{folder / ADAPTER}: this is an adapter, whose base lies elsewhere; merge it into its base and give the "
+            "whole model: fusion export lora, or peft's merge_and_unload for one that was made elsewhere"
+        )
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fusion.errors import ModelError
-from fusion.review.folder import first_line
+from fusion.review.folder import first_line, refuse_adapter
 from fusion.review.hub.families import Family
 from fusion.review.hub.name import HubName
 
@@ -36,6 +36,7 @@ def open_model(called: HubName) -> HubModel:
     from transformers.utils import logging
 
     folder = called.folder or _fetched(called.where)
+    refuse_adapter(folder)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: there are no weights as safetensors; pickles are not read, convert them first")
     if called.device != "cpu" and not torch.cuda.is_available():

@@ -184,6 +184,14 @@ def test_code_in_a_folder_is_never_run(folder: Path, tmp_path: Path, monkeypatch
     assert not ran.exists()
 
 
+def test_an_adapter_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    told = {"base_model_name_or_path": str(folder), "peft_type": "LORA", "target_modules": ["q_proj"], "r": 2}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=r"adapter_config\.json: .*merge it into its base.*fusion export lora"):
+        MiniReviewer.load(str(tmp_path))
+
+
 def test_weights_of_another_shape_or_no_number_are_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     described = json.loads((folder / "reviewer.json").read_text())
