@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,6 +191,41 @@ def test_an_adapter_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(told))
     with pytest.raises(ModelError, match=r"adapter_config\.json: .*merge it into its base.*fusion export lora"):
         MiniReviewer.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("config.json", ("text_config", "num_attention_heads"), 5),
+        ("config.json", ("text_config", "num_attention_heads"), 0),
+        ("config.json", ("vision_config", "patch_size"), 0),
+        ("config.json", ("image_seq_length",), "x"),
+        ("tokenizer_config.json", (), []),
+        ("reviewer.json", ("projector_hidden",), -1),
+        ("reviewer.json", ("projector_hidden",), 10**7),
+        ("reviewer.json", ("layout", "channels"), [-3, 2, 1]),
+        ("reviewer.json", ("layout", "channels"), [10**9, 2, 1]),
+        ("reviewer.json", ("layout", "parts"), [-3, 2, 1]),
+        ("reviewer.json", ("layout", "strides"), [0, 16, 32]),
+        ("reviewer.json", ("profiles",), [3]),
+        ("reviewer.json", ("profiles",), []),
+    ],
+)
+def test_a_damaged_value_is_one_line(
+    folder: Path, tmp_path: Path, name: str, path: tuple[str, ...], value: Any
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    described = json.loads((folder / name).read_text())
+    place = described
+    for key in path[:-1]:
+        place = place[key]
+    if path:
+        place[path[-1]] = value
+    (tmp_path / name).write_text(json.dumps(described if path else value))
+    with pytest.raises(ModelError) as told:
+        MiniReviewer.load(str(tmp_path))
+    assert str(tmp_path) in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_weights_of_another_shape_or_no_number_are_refused(folder: Path, tmp_path: Path) -> None:
