@@ -115,7 +115,7 @@ def _vlm(folder: Path) -> tuple[Any, Any]:
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # noqa: BLE001 configurations and tokenizers have no root of their own
-        raise ModelError(f"{folder}: its model or tokenizer cannot be loaded ({first_line(error)}); {RETRAIN}") from None
+        raise ModelError(f"{folder}: its model cannot be loaded ({first_line(error)}); {RETRAIN}") from None
     if report["missing_keys"]:
         raise ModelError(f"{folder / _MODEL}: lacks {min(report['missing_keys'])}; {RETRAIN}")
     return vlm, tokenizer
