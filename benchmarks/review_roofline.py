@@ -98,7 +98,7 @@ def make_model(name: str, card: Card, dtype: torch.dtype) -> HubModel:
     shape = Shape(hidden, layers, 2000, "\n".join([question(task), *answers]), more)
     with defaults(card.device, dtype):
         model, processor = make_random(family, 0, shape)
-    return HubModel(Family(model.eval(), processor), name, "0" * 64)
+    return HubModel(Family(model.eval(), processor), name, "0" * 64, "0" * 64)
 
 
 def make_reviewer(opened: HubModel, visual: int, card: Card) -> HubReviewer:

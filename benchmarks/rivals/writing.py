@@ -51,8 +51,8 @@ def generating(job: Job) -> Wrote:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     torch.set_num_threads(job.threads)
-    model = AutoModelForImageTextToText.from_pretrained(job.model, dtype=torch.float32).eval()
-    processor = AutoProcessor.from_pretrained(job.model)
+    model = AutoModelForImageTextToText.from_pretrained(job.model, dtype=torch.float32, trust_remote_code=False).eval()
+    processor = AutoProcessor.from_pretrained(job.model, trust_remote_code=False)
     content = [{"type": "text", "text": question(Task.load("yard"))}, {"type": "image"}]
     pictures = [jpeg(seed) for seed in range(EXAMPLES)]
 

@@ -104,7 +104,7 @@ def _model(name: str, config: Any, *, fresh: bool) -> Any:
     from transformers import AutoModel
 
     if fresh:
-        return AutoModel.from_config(config, dtype=torch.float32)
+        return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model, report = _loaded(
         name, AutoModel.from_pretrained, config=config, dtype=torch.float32, output_loading_info=True
     )
@@ -119,14 +119,14 @@ def _wants_normalised(name: str) -> bool:
     from transformers import AutoFeatureExtractor
 
     try:
-        return bool(getattr(AutoFeatureExtractor.from_pretrained(name), "do_normalize", True))
+        return bool(getattr(AutoFeatureExtractor.from_pretrained(name, trust_remote_code=False), "do_normalize", True))
     except (OSError, ValueError):
         return True
 
 
 def _loaded(name: str, load: Any, **options: Any) -> Any:
     try:
-        return load(name, **options)
+        return load(name, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"{name}: no speech network could be loaded ({reason}); {_ADVICE}") from None

@@ -17,16 +17,19 @@ def expected_calibration_error(
     *,
     bins: int = BINS,
     weights: Float64Array | None = None,
+    answers: NDArray[np.integer] | None = None,
 ) -> float:
     """Mean gap between confidence and accuracy, over equal-width confidence bins weighted by their items.
 
-    `probabilities` (N, options), `truth` (N,) option indices, `weights` (N,) what each counts.
+    `probabilities` (N, options), `truth` (N,) option indices, `weights` (N,) what each counts, `answers` (N,) what is
+    answered, the most probable option if not given; confidence is the answer's probability.
     Naeini et al., 2015; 0 is best. Raises `ValueError` without items.
     """
     if not len(probabilities) or len(probabilities) != len(truth):
         raise ValueError(f"{len(probabilities)} answers and {len(truth)} truths have no calibration")
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
+    chosen = probabilities.argmax(1) if answers is None else answers
+    confidence = np.take_along_axis(probabilities, chosen[:, None], 1)[:, 0]
+    right = chosen == truth
     which = np.clip((confidence * bins).astype(np.int64), 0, bins - 1)
     counts = np.ones(len(truth)) if weights is None else weights
     gap = np.bincount(which, weights=(confidence - right) * counts, minlength=bins)

@@ -43,8 +43,9 @@ def evaluate_nuscenes(
     """The metrics of `predictions` against `truth`, over the same samples.
 
     `filtered` leaves out, as the benchmark does, what lies beyond its class's range, truth without points, and
-    two-wheelers inside `bike_racks`; `ego_positions` (token to (3,) metres, global) serve boxes without
-    `ego_translation`. Raises `InputError` when samples differ, a prediction has no score, or a sample has too many.
+    two-wheelers inside `bike_racks`; `ego_positions` (token to (3,) metres, global) serve predictions and truth
+    without `ego_translation`. Raises `InputError` when samples differ, a prediction has no score, or a sample has too
+    many.
     """
     _check(truth, predictions)
     total = {"gt_total": len(truth), "pred_total": len(predictions)}

@@ -35,14 +35,17 @@ def within_reach(
 ) -> tuple[NuScenesBoxes, NuScenesBoxes]:
     """`truth` and `predictions` without the boxes that do not count, in the devkit's order of filters.
 
-    A box that does not tell where it is from the vehicle is measured from `ego_positions`, or else from where the truth
-    of its sample says the vehicle is. Raises `InputError` naming a sample that tells neither.
+    Predictions are measured from `ego_positions`, or else from where the truth of their sample says the vehicle is, as
+    the devkit overwrites what a submission says of it; only where neither tells do their own `ego_translation` count.
+    Truth counts as it tells, and is measured from `ego_positions` where it does not. Raises `InputError` naming a
+    sample of which nothing tells.
     """
     reach = np.array([CLASS_RANGE_M[name] for name in CLASSES])
     known = {**_positions(truth), **ego_positions}
+    measured = _silent(truth), _silent(predictions) | _located(predictions, known)
     kept = []
-    for boxes, whose in ((truth, "truth"), (predictions, "predictions")):
-        near = boxes.where(_distance(boxes, known, whose) < reach[boxes.label])
+    for boxes, rows, whose in ((truth, measured[0], "truth"), (predictions, measured[1], "predictions")):
+        near = boxes.where(_distance(boxes, rows, known, whose) < reach[boxes.label])
         near = near.where(near.points != 0)
         kept.append(near if bike_racks is None else near.where(~_in_rack(near, bike_racks)))
     return kept[0], kept[1]
@@ -56,11 +59,18 @@ def _positions(truth: NuScenesBoxes) -> dict[str, Float64Array]:
     return {truth.samples[sample]: position for sample, position in zip(samples, positions, strict=True)}
 
 
-def _distance(boxes: NuScenesBoxes, positions: Mapping[str, Float64Array], whose: str) -> Float64Array:
-    """Distance (N,) of the boxes from the vehicle, seen from above."""
-    silent = _silent(boxes)
+def _located(boxes: NuScenesBoxes, positions: Mapping[str, Float64Array]) -> BoolArray:
+    """Which boxes (N,) are of samples in which it is known where the vehicle is."""
+    known = np.array([token in positions for token in boxes.samples], np.bool_)
+    return np.asarray(known[boxes.sample])
+
+
+def _distance(
+    boxes: NuScenesBoxes, measured: BoolArray, positions: Mapping[str, Float64Array], whose: str
+) -> Float64Array:
+    """Distance (N,) of the boxes from the vehicle, seen from above; of those `measured` (N,) from `positions`."""
     vehicle = np.full((len(boxes.samples), 3), np.nan)
-    for sample in np.unique(boxes.sample[silent]):
+    for sample in np.unique(boxes.sample[measured]):
         token = boxes.samples[sample]
         if token not in positions:
             raise InputError(
@@ -68,7 +78,7 @@ def _distance(boxes: NuScenesBoxes, positions: Mapping[str, Float64Array], whose
                 "give its position"
             )
         vehicle[sample] = positions[token]
-    away = np.where(silent[:, None], boxes.translation - vehicle[boxes.sample], boxes.ego_translation)
+    away = np.where(measured[:, None], boxes.translation - vehicle[boxes.sample], boxes.ego_translation)
     return np.asarray(np.linalg.norm(away[:, :2], axis=1))
 
 

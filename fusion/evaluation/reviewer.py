@@ -23,7 +23,7 @@ from fusion.review.temperatures import temper
 from fusion.types import BoolArray, DeviceOpinion, Float64Array
 
 CONFIDENCE_FLOOR = 0.6
-"""A slot less sure than this makes the service ask for pixels."""
+"""A slot whose answer is less probable than this makes the service ask for pixels."""
 REVIEWER, ASK_BACK, DEVICE, DETECTOR = (
     "reviewer",
     "reviewer, pixels where uncertain",
@@ -140,7 +140,9 @@ def evaluate_reviewer(
 
     Writes `out/reviewer.json` and `out/reviewer.md` and returns what the JSON holds. Intervals are paired
     bootstraps over scenes, 95 %. `validation` sets the detector's threshold; without it, the test items do, in
-    the detector's favour. Raises `InputError` when reviewer and items do not fit, or nothing was sent.
+    the detector's favour. Pixels are read where the service asks for them: where the probability of a slot's
+    answer, which need not be its most probable one, is below `floor`. The calibration error is of those answers,
+    with pixels where uncertain. Raises `InputError` when reviewer and items do not fit, or nothing was sent.
     """
     if reviewer.task.name != cache.task.name or cache.profile.sha256 not in reviewer.profiles:
         raise InputError(
@@ -150,16 +152,17 @@ def evaluate_reviewer(
     if not sent.any():
         raise InputError("no item was escalated; lower the screening thresholds or give more scenes")
     plain = predict(reviewer, cache, pixels=False)
-    unsure = np.min([table.max(1) for table in plain], axis=0) < floor
+    unsure = np.min(_told(plain, reviewer.choose(plain)), axis=0) < floor
     final = [table.copy() for table in plain]
     if unsure.any():
         for table, again in zip(final, predict(reviewer, cache.take(unsure), pixels=True), strict=True):
             table[unsure] = again
     usual = _usual_condition(validation or cache)
     threshold = best_threshold(validation or cache, usual)
+    given = reviewer.choose(final)
     right = {
         REVIEWER: _right(reviewer.choose(plain), cache),
-        ASK_BACK: _right(reviewer.choose(final), cache),
+        ASK_BACK: _right(given, cache),
         DETECTOR: _right(_detector(cache, threshold, usual), cache),
     }
     if cache.columns["label_scores"].any():
@@ -170,8 +173,8 @@ def evaluate_reviewer(
         "task": cache.task.name,
         "detector_threshold": threshold,
         "confidence_floor": floor,
-        "escalated": _section(cache, right, sent, final, unsure),
-        "all_items": _section(cache, right, everything, final, unsure),
+        "escalated": _section(cache, right, sent, final, given, unsure),
+        "all_items": _section(cache, right, everything, final, given, unsure),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "reviewer.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -204,7 +207,12 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _section(
-    cache: ItemCache, right: Mapping[str, BoolArray], rows: BoolArray, final: list[Float64Array], unsure: BoolArray
+    cache: ItemCache,
+    right: Mapping[str, BoolArray],
+    rows: BoolArray,
+    final: list[Float64Array],
+    given: NDArray[np.int64],
+    unsure: BoolArray,
 ) -> dict[str, Any]:
     scenes, names = cache.columns["scene"][rows], [slot.name for slot in cache.task.slots]
     whole: dict[str, Float64Array] = {name: np.asarray(table[rows].all(1), np.float64) for name, table in right.items()}
@@ -224,7 +232,7 @@ def _section(
         "methods": methods,
         "differences": {f"{a} minus {b}": asdict(mean_interval(whole[a] - whole[b], scenes)) for a, b in pairs},
         "ece": {
-            n: expected_calibration_error(t[rows], truth[:, i])
+            n: expected_calibration_error(t[rows], truth[:, i], answers=given[rows, i])
             for i, (n, t) in enumerate(zip(names, final, strict=True))
         },
     }
@@ -232,6 +240,11 @@ def _section(
 
 def _interval(value: Mapping[str, float]) -> str:
     return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def _told(tables: Sequence[Float64Array], answers: NDArray[np.int64]) -> list[Float64Array]:
+    """The probability (N,) of the answer, a slot; `answers` (N, slots)."""
+    return [np.take_along_axis(table, answers[:, [i]], 1)[:, 0] for i, table in enumerate(tables)]
 
 
 def _lead(scores: NDArray[np.floating]) -> NDArray[np.floating]:

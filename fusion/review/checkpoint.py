@@ -25,6 +25,7 @@ from fusion.review.folder import (
     first_line,
     load_evidence_files,
     read_json,
+    refuse_adapter,
     save_evidence_files,
 )
 from fusion.review.layout import FeatureLayout
@@ -73,6 +74,7 @@ def save_reviewer(
 
 def load_reviewer_files(folder: Path, *, device: str = "cpu") -> ReviewerFiles:
     """Read a folder `save_reviewer` wrote. Raises `ModelError` naming the file that is missing or wrong."""
+    refuse_adapter(folder)
     for name in (DESCRIPTION, "config.json", "tokenizer.json", _MODEL):
         if not (folder / name).is_file():
             raise ModelError(
@@ -103,18 +105,17 @@ def _width(folder: Path) -> int:
 
 
 def _vlm(folder: Path) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
     from transformers import AutoTokenizer, LlavaForConditionalGeneration
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         vlm, report = LlavaForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(error)}); {RETRAIN}") from None
+    except Exception as error:  # noqa: BLE001 configurations and tokenizers have no root of their own
+        raise ModelError(f"{folder}: its model cannot be loaded ({first_line(error)}); {RETRAIN}") from None
     if report["missing_keys"]:
         raise ModelError(f"{folder / _MODEL}: lacks {min(report['missing_keys'])}; {RETRAIN}")
     return vlm, tokenizer

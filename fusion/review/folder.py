@@ -28,6 +28,7 @@ from fusion.task import Task
 
 FORMAT = 1
 CALIBRATION, DESCRIPTION, PROJECTOR = "calibration.json", "reviewer.json", "projector.safetensors"
+ADAPTER = "adapter_config.json"
 RETRAIN = "train it again"
 
 
@@ -83,7 +84,7 @@ def load_evidence_files(folder: Path, width: int) -> EvidenceFiles:
     try:
         task = Task.model_validate(described["task"])
         layout = FeatureLayout.model_validate(described["layout"])
-        hidden, served = int(described["projector_hidden"]), list(described["profiles"])
+        hidden, served = int(described["projector_hidden"]), _served(described["profiles"])
     except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / DESCRIPTION}: not as it was written ({first_line(error)}); {RETRAIN}") from None
     return EvidenceFiles(
@@ -124,6 +125,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Raises `ModelError` where a folder holds a PEFT adapter, whose base would be loaded from wherever it says."""
+    if (folder / ADAPTER).is_file():
+        raise ModelError(
+            f"{folder / ADAPTER}: this is an adapter, whose base lies elsewhere; merge it into its base and give the "
+            "whole model: fusion export lora, or peft's merge_and_unload for one that was made elsewhere"
+        )
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -133,14 +143,23 @@ def _projector(folder: Path, layout: FeatureLayout, width: int, hidden: int) -> 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    projector = EvidenceProjector(layout, width, hidden)
     try:
-        projector.load_state_dict({k: v.float() for k, v in load_file(folder / PROJECTOR).items()})
+        weights = {k: v.float() for k, v in load_file(folder / PROJECTOR).items()}
+        with torch.device("meta"):  # a wrong size is found before it is allocated
+            EvidenceProjector(layout, width, hidden).load_state_dict(weights, assign=True)
+        projector = EvidenceProjector(layout, width, hidden)
+        projector.load_state_dict(weights)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(error)}); {RETRAIN}") from None
     if not all(torch.isfinite(p).all() for p in projector.parameters()):
         raise ModelError(f"{folder}: its weights hold numbers that are not finite; {RETRAIN}")
     return projector
+
+
+def _served(profiles: Any) -> list[str]:
+    if not isinstance(profiles, list) or not profiles or not all(isinstance(sha256, str) for sha256 in profiles):
+        raise ValueError("profiles: a list of fingerprints, one or more")
+    return profiles
 
 
 def _profiles(folder: Path, served: Sequence[str]) -> dict[str, Profile]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fusion.codec import FULL, RATES, Profile, Rate, sent_channels
 from fusion.errors import InputError
+from fusion.json_text import parse_json
 from fusion.review.features import ReviewFeatures
 from fusion.review.layout import FeatureLayout
 from fusion.task import Task
@@ -97,18 +98,21 @@ class ItemCache:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a whole cache into memory. Raises `InputError` when there is none."""
+        """Read a whole cache into memory. Raises `InputError` when there is none, or it is damaged."""
         try:
-            described = json.loads((folder / _META).read_text(encoding="utf-8"))
+            described = parse_json((folder / _META).read_text(encoding="utf-8"))
             task, layout = Task.model_validate(described["task"]), FeatureLayout.model_validate(described["layout"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder}: not a cache of review items ({str(error).splitlines()[0]})") from None
-        shards = sorted(folder.glob("shard-*.npz"))
-        parts = [dict(np.load(path, allow_pickle=False)) for path in shards]
-        parts = [part for part in parts if len(part["scene"])]
-        if not parts or "least_token" not in parts[0]:
+        shards = {path: _read_shard(path) for path in sorted(folder.glob("shard-*.npz"))}
+        shards = {path: columns for path, columns in shards.items() if len(columns["scene"])}
+        first = next(iter(shards.values()), {})
+        if "least_token" not in first:
             raise InputError(f"{folder}: the cache has no items at all rates; build it again")
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for path, columns in shards.items():
+            if {n: v.shape[1:] for n, v in columns.items()} != {n: v.shape[1:] for n, v in first.items()}:
+                raise InputError(f"{path}: its columns are not those of the other shards; build it again")
+        columns = {name: np.concatenate([shard[name] for shard in shards.values()]) for name in first}
         return cls(task, layout, Profile.load(folder / "profile"), columns)
 
 
@@ -182,6 +186,20 @@ def cached_item(
     return CachedItem(
         scene, features, least, truth, evidence.class_scores, evidence.opinion, maps + tokens, told_conditions or {}
     )
+
+
+def _read_shard(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns of a shard. Raises `InputError` naming the file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            columns = {name: np.atleast_1d(arrays[name]) for name in arrays.files}
+        rows = len(columns["scene"])
+    except Exception as error:  # noqa: BLE001 archives, compression and array headers have no root of their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a shard of review items ({reason}); build it again") from None
+    if short := [name for name, values in columns.items() if len(values) != rows]:
+        raise InputError(f"{path}: column {short[0]!r} does not have {rows} rows; build it again")
+    return columns
 
 
 def _table(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from fusion.codec import Profile
@@ -13,6 +15,9 @@ NOTHING = "nothing"
 BOX_WIDTH = 7
 BOX3D_WIDTH = 9
 AGE_WIDTH = 2
+_Stride = Annotated[int, Field(ge=1, le=128)]
+_Channels = Annotated[int, Field(ge=1, le=4096)]
+_Parts = Annotated[int, Field(ge=1, le=32)]
 
 
 class FeatureLayout(Settings):
@@ -25,15 +30,15 @@ class FeatureLayout(Settings):
 
     image_width: int = Field(gt=0, le=8192)
     image_height: int = Field(gt=0, le=8192)
-    strides: tuple[int, ...]
-    channels: tuple[int, ...]
+    strides: tuple[_Stride, ...]
+    channels: tuple[_Channels, ...]
     classes: tuple[str, ...]
     conditions: tuple[str, ...]
     sensors: tuple[str, ...]
     token_width: int = Field(ge=0, le=4096)
     max_tokens: int = Field(ge=0, le=256)
     grid: int = Field(default=4, ge=1, le=32)
-    parts: tuple[int, ...] = (3, 2, 1)
+    parts: tuple[_Parts, ...] = (3, 2, 1)
     margin: float = Field(default=0.2, ge=0, le=2)
     crop: int = Field(default=96, ge=8, le=512)
 

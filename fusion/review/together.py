@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +51,15 @@ def load_together(folder: Path, task: Task) -> Combinations | None:
         return None
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
-        by_name = {slot.name: slot.options for slot in task.slots}
-        asked = [by_name[name] for name in found["slots"]]
-        rows = [[options.index(o) for options, o in zip(asked, row, strict=True)] for row in found["answers"]]
+        rows = _indices(found, task)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not the answers of task {task.name} ({error}); train the reviewer again") from None
     return np.array(rows, np.int64).reshape(-1, len(task.slots))
+
+
+def _indices(found: Any, task: Task) -> list[list[int]]:
+    names = [slot.name for slot in task.slots]
+    if found["slots"] != names:
+        raise ValueError(f"its slots are not {', '.join(names)}")
+    asked = [slot.options for slot in task.slots]
+    return [[options.index(o) for options, o in zip(asked, row, strict=True)] for row in found["answers"]]

@@ -17,7 +17,7 @@ from fusion.viewing.models import ChosenModel, choose_model
 from fusion.viewing.moments import Choice, choice_of
 from fusion.viewing.record import frame_record, record_of, write_record
 from fusion.viewing.seen import Part, SeenFrame
-from fusion.viewing.sheet import FORMATS, sheet, view_of, write_picture
+from fusion.viewing.sheet import FORMATS, OTHER_FORMATS, sheet, view_of, write_picture
 
 
 class Viewer(Protocol):
@@ -53,8 +53,11 @@ def _choice(arguments: argparse.Namespace, *, single: bool) -> Choice:
         raise ConfigError(f"--score {arguments.score:g}: give a number in 0..1")
     if arguments.threads < 1:
         raise ConfigError(f"--threads {arguments.threads}: give 1 or more")
-    if not single and Path(arguments.out).is_file():
-        raise ConfigError(f"{arguments.out}: is a file; give -o a .png or .jpg for one moment or a folder for several")
+    out = Path(arguments.out)
+    if out.suffix.lower() in OTHER_FORMATS and not out.is_dir():
+        raise ConfigError(f"{out}: pictures are .png, .jpg or .jpeg; give one of these for one moment, else a folder")
+    if not single and out.is_file():
+        raise ConfigError(f"{out}: is a file; give -o a .png or .jpg for one moment or a folder for several")
     return choice_of(at_s=arguments.at, every_s=arguments.every, limit=arguments.limit, single=single)
 
 

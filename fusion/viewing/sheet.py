@@ -17,9 +17,12 @@ from fusion.task import Task
 from fusion.types import TruthObject, UInt8Array
 from fusion.viewing.seen import Part, SeenFrame, SeenObject
 
-FORMATS = (".png", ".jpg")
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 92)
+_ENCODING = {".png": (cv2.IMWRITE_PNG_COMPRESSION, 9), ".jpg": _JPEG, ".jpeg": _JPEG}
+FORMATS = tuple(_ENCODING)
 """What a picture's file may be called."""
-_ENCODING = (cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_JPEG_QUALITY, 92)
+OTHER_FORMATS = frozenset({".avif", ".bmp", ".gif", ".jp2", ".jpe", ".pdf", ".ppm", ".svg", ".tif", ".tiff", ".webp"})
+"""What pictures are called elsewhere, and no folder is meant by."""
 _BEHIND_M = 2.0
 """Ground that is shown behind the ego frame at least, so that it can be seen where that is."""
 
@@ -55,7 +58,8 @@ def write_picture(picture: UInt8Array, path: Path) -> None:
 
     Raises `RecordingError` when the disk refuses.
     """
-    done, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _ENCODING)
+    suffix = path.suffix.lower()
+    done, encoded = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _ENCODING[suffix])
     if not done:
         raise RecordingError(f"{path}: the picture cannot be encoded")
     with part_file(path) as file:

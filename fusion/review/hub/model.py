@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fusion.errors import ModelError
-from fusion.review.folder import first_line
+from fusion.review.folder import first_line, refuse_adapter
 from fusion.review.hub.families import Family
 from fusion.review.hub.name import HubName
 
@@ -23,11 +23,14 @@ _SHOWN = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HubModel:
-    """`label` is its name or its folder's, `fingerprint` the hex sha-256 of its weights, tokenizer and settings."""
+    """`label` is its name or its folder's. `fingerprint` is the hex sha-256 of its weights, tokenizer and settings and
+    of how it is run, `files_sha256` that of its files alone.
+    """
 
     family: Family
     label: str
     fingerprint: str
+    files_sha256: str
 
 
 def open_model(called: HubName) -> HubModel:
@@ -36,6 +39,7 @@ def open_model(called: HubName) -> HubModel:
     from transformers.utils import logging
 
     folder = called.folder or _fetched(called.where)
+    refuse_adapter(folder)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: there are no weights as safetensors; pickles are not read, convert them first")
     if called.device != "cpu" and not torch.cuda.is_available():
@@ -55,7 +59,7 @@ def open_model(called: HubName) -> HubModel:
             raise ModelError(f"its weights lack {min(report['missing_keys'])}; fetch the model again")
         family = Family(model.to(called.device).eval(), processor)
     label = folder.resolve().name if called.folder else called.where.replace("/", "--")
-    return HubModel(family, _NOT_A_NAME.sub("-", label)[-_SHOWN:], fingerprint_of(folder, called))
+    return HubModel(family, _NOT_A_NAME.sub("-", label)[-_SHOWN:], *fingerprints_of(folder, called))
 
 
 @contextmanager
@@ -82,12 +86,13 @@ def _fetched(name: str) -> Path:
         ) from None
 
 
-def fingerprint_of(folder: Path, called: HubName) -> str:
+def fingerprints_of(folder: Path, called: HubName) -> tuple[str, str]:
     """Hex sha-256 of all that can change an answer: weights, tokenizer, template, preprocessing, precision and the size
-    of crops.
+    of crops; and without the latter two, of the files alone.
     """
-    digest = hashlib.sha256(f"{called.side} {called.dtype}".encode())
+    files = b""
     for path in sorted(path for pattern in _FILES for path in folder.glob(pattern)):
         with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+            files += path.name.encode() + hashlib.file_digest(file, "sha256").digest()
+    run = f"{called.side} {called.dtype}".encode()
+    return hashlib.sha256(run + files).hexdigest(), hashlib.sha256(files).hexdigest()

@@ -45,14 +45,17 @@ def new_projector(family: Family, layout: FeatureLayout, hidden: int) -> Evidenc
 def save_projected(
     folder: Path, task: Task, projector: EvidenceProjector, profiles: Sequence[Profile], opened: HubModel
 ) -> None:
-    """Write it, with the fingerprint of the model it was made for."""
-    save_evidence_files(folder, task, projector, profiles, model=opened.label, model_sha256=opened.fingerprint)
+    """Write it, with the digest of the files of the model it was made for."""
+    save_evidence_files(folder, task, projector, profiles, model=opened.label, model_sha256=opened.files_sha256)
 
 
 def load_projected(folder: Path, opened: HubModel) -> Projected:
-    """Read it. Raises `ModelError` when it is not there, damaged, or was made for another model."""
+    """Read it. Raises `ModelError` when it is not there, damaged, or was made for another model.
+
+    A model is known by its files, however it is run; earlier projectors hold its fingerprint instead.
+    """
     files = load_evidence_files(folder, visual_width(opened.family))
-    if files.described.get("model_sha256") != opened.fingerprint:
+    if files.described.get("model_sha256") not in {opened.files_sha256, opened.fingerprint}:
         raise ModelError(
             f"{folder}: was made for {files.described.get('model')} of other weights than {opened.label} has here; "
             "train it for this model: fusion train projector"

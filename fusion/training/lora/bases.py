@@ -14,7 +14,7 @@ from fusion.errors import ConfigError, ModelError
 from fusion.evaluation.reviewer import calibrate_reviewer, escalated
 from fusion.review.checkpoint import save_reviewer
 from fusion.review.folder import read_json
-from fusion.review.hub.model import HubModel, fingerprint_of, open_model, told_of
+from fusion.review.hub.model import HubModel, fingerprints_of, open_model, told_of
 from fusion.review.hub.name import HubName
 from fusion.review.hub.projected import load_projected, save_projected
 from fusion.review.hub.reviewer import HubReviewer, network_of
@@ -254,7 +254,7 @@ class _HubBase:
         return network_of(self._task, self._opened, self.layout.crop, projected)
 
     def _written(self, folder: Path) -> HubModel:
-        return HubModel(self._opened.family, "merged", fingerprint_of(folder, self._called))
+        return HubModel(self._opened.family, "merged", *fingerprints_of(folder, self._called))
 
 
 def _digest(*parts: str) -> str:

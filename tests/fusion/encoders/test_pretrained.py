@@ -78,6 +78,19 @@ def test_a_network_for_something_else_is_refused(tmp_path: Path) -> None:
         _encoder(tmp_path)
 
 
+def test_code_in_a_folder_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, ran = tmp_path / "own", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
+    (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}')
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    with pytest.raises(ModelError, match="no speech network could be loaded"):
+        _encoder(folder)
+    assert not asked
+    assert not ran.exists()
+
+
 def test_weights_that_lack_a_layer_are_refused(speech_network) -> None:
     folder = speech_network("Wav2Vec2")
     path = folder / "model.safetensors"

@@ -174,6 +174,33 @@ def test_where_the_vehicle_is_comes_from_the_truth_or_from_the_caller() -> None:
     assert sum(c.predictions for c in far.classes) == len(silent) - 20
 
 
+@pytest.mark.parametrize("claimed", [0.0, 1e4, np.nan])
+def test_a_submission_does_not_say_how_far_its_boxes_are(claimed: float) -> None:
+    """The devkit overwrites `ego_translation`, which is `[0, 0, 0]` where nobody set it."""
+    truth = road()
+    far = found(truth, seed=1)
+    far = replace(far, translation=far.translation + np.array([500, 0, 0]), score=far.score + 1)
+    both = {
+        name: np.concatenate([getattr(found(truth), name), getattr(far, name)])
+        for name in truth.__slots__
+        if name != "samples"
+    }
+    predictions = replace(far, **both)
+    predictions = predictions.where(np.argsort(predictions.sample, kind="stable"))
+    claims = replace(predictions, ego_translation=np.full((len(predictions), 3), claimed))
+    metrics = evaluate_nuscenes(truth, claims)
+    assert sum(c.predictions for c in metrics.classes) == len(truth)
+    assert metrics.mean_ap == pytest.approx(1)
+
+
+def test_a_submissions_own_distance_counts_where_nothing_else_tells() -> None:
+    truth = road()
+    unseen, claims = truth.where(truth.sample != 1), found(truth)
+    far = replace(claims, ego_translation=np.where((claims.sample == 1)[:, None], 1e4, claims.ego_translation))
+    counted = [sum(c.predictions for c in evaluate_nuscenes(unseen, p).classes) for p in (claims, far)]
+    assert counted == [60, 40]
+
+
 def test_two_wheelers_in_racks_are_left_out() -> None:
     truth = road()
     bicycle = int(np.flatnonzero(truth.label == CLASSES.index("bicycle"))[0])

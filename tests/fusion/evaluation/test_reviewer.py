@@ -25,6 +25,7 @@ from fusion.review.item_cache import ItemCache
 from fusion.review.mini import MiniReviewer
 from fusion.review.model import ReviewerSize
 from fusion.review.synthetic import write_synthetic_cache
+from fusion.review.together import combinations_of, save_together
 from fusion.task import Slot, Task
 from fusion.types import DeviceOpinion
 
@@ -84,6 +85,24 @@ def test_pixels_are_read_only_where_unsure(cache: ItemCache, folder: Path, tmp_p
     report = evaluate_reviewer(reviewer, with_truth(cache, truth), tmp_path, floor=floor)
     assert report["all_items"]["asked_back"] == pytest.approx(unsure.mean())
     assert report["all_items"]["methods"]["reviewer, pixels where uncertain"]["verdict"]["value"] == 1.0
+
+
+def test_pixels_are_asked_for_by_the_answer_that_is_given(cache: ItemCache, folder: Path, tmp_path: Path) -> None:
+    """Where answers must go together, a slot's answer need not be its most probable one."""
+    allowed = combinations_of(cache.columns["truth"][:3])
+    save_together(folder, cache.task, allowed)
+    reviewer = MiniReviewer.load(str(folder))
+    plain = predict(reviewer, cache, pixels=False)
+    rows = np.arange(len(cache))
+    given = reviewer.choose(plain)
+    told = np.stack([table[rows, given[:, i]] for i, table in enumerate(plain)], 1)
+    most = np.min([table.max(1) for table in plain], axis=0)
+    floor = float(np.median(told.min(1)))
+    assert (told.min(1) < floor).mean() > (most < floor).mean()
+    report = evaluate_reviewer(reviewer, cache, tmp_path, floor=floor)["all_items"]
+    assert report["asked_back"] == pytest.approx((told.min(1) < floor).mean())
+    report = evaluate_reviewer(reviewer, with_truth(cache, given), tmp_path, floor=0.0)["all_items"]
+    assert list(report["ece"].values()) == pytest.approx(list(1 - told.mean(0)))
 
 
 def test_calibration_does_not_change_answers_and_mends_confidence(cache: ItemCache, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,29 @@ def test_a_cache_of_one_rate_is_refused(yard: Task, profile: Profile, tmp_path: 
 def test_no_cache_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a cache of review items"):
         ItemCache.load(tmp_path)
+
+
+def test_a_damaged_cache_is_one_line(yard: Task, profile: Profile, tmp_path: Path) -> None:
+    write_synthetic_cache(tmp_path, yard, profile, 2)
+    shard, whole = tmp_path / "shard-00000.npz", (tmp_path / "shard-00000.npz").read_bytes()
+    foreign, array, lacking = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez(foreign, scene=np.zeros(2), other=np.zeros(2))
+    np.save(array, np.zeros(2))
+    np.savez(lacking, **{name: values for name, values in np.load(shard).items() if name != "opinion"})
+    write_shard(tmp_path, 1, [], yard, synthetic_layout(yard, profile))
+    for damaged in (b"", whole[: len(whole) // 2], b"hello", array.getvalue(), foreign.getvalue()):
+        shard.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"shard-00000\.npz: .*build it again|no items at all rates") as told:
+            ItemCache.load(tmp_path)
+        assert "\n" not in str(told.value)
+    shard.write_bytes(whole)
+    shard.with_name("shard-00002.npz").write_bytes(lacking.getvalue())
+    with pytest.raises(InputError, match=r"shard-00002\.npz: .*build it again"):
+        ItemCache.load(tmp_path)
+    for described in ("[]", "{}", "3", "[" * 100_000):
+        (tmp_path / "cache.json").write_text(described)
+        with pytest.raises(InputError, match="not a cache of review items"):
+            ItemCache.load(tmp_path)
 
 
 def test_truth_answers_every_slot() -> None:

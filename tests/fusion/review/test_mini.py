@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,6 +167,65 @@ def test_a_missing_or_broken_file_is_one_line(folder: Path, tmp_path: Path, name
     for error in (broken, missing):
         assert str(tmp_path) in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_code_in_a_folder_is_never_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "own", dirs_exist_ok=True)
+    own, ran = tmp_path / "own", tmp_path / "ran"
+    (own / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
+    for name, code in (("tokenizer_config.json", "AutoTokenizer"), ("config.json", "AutoConfig")):
+        described = json.loads((own / name).read_text())
+        described |= {"auto_map": {code: "own.Own"}, "model_type": "own", "tokenizer_class": "Own"}
+        (own / name).write_text(json.dumps(described))
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        MiniReviewer.load(str(own))
+    assert not asked
+    assert not ran.exists()
+
+
+def test_an_adapter_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    told = {"base_model_name_or_path": str(folder), "peft_type": "LORA", "target_modules": ["q_proj"], "r": 2}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=r"adapter_config\.json: .*merge it into its base.*fusion export lora"):
+        MiniReviewer.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("config.json", ("text_config", "num_attention_heads"), 5),
+        ("config.json", ("text_config", "num_attention_heads"), 0),
+        ("config.json", ("vision_config", "patch_size"), 0),
+        ("config.json", ("image_seq_length",), "x"),
+        ("tokenizer_config.json", (), []),
+        ("reviewer.json", ("projector_hidden",), -1),
+        ("reviewer.json", ("projector_hidden",), 10**7),
+        ("reviewer.json", ("layout", "channels"), [-3, 2, 1]),
+        ("reviewer.json", ("layout", "channels"), [10**9, 2, 1]),
+        ("reviewer.json", ("layout", "parts"), [-3, 2, 1]),
+        ("reviewer.json", ("layout", "strides"), [0, 16, 32]),
+        ("reviewer.json", ("profiles",), [3]),
+        ("reviewer.json", ("profiles",), []),
+    ],
+)
+def test_a_damaged_value_is_one_line(
+    folder: Path, tmp_path: Path, name: str, path: tuple[str, ...], value: Any
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    described = json.loads((folder / name).read_text())
+    place = described
+    for key in path[:-1]:
+        place = place[key]
+    if path:
+        place[path[-1]] = value
+    (tmp_path / name).write_text(json.dumps(described if path else value))
+    with pytest.raises(ModelError) as told:
+        MiniReviewer.load(str(tmp_path))
+    assert str(tmp_path) in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_weights_of_another_shape_or_no_number_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A verdict never contradicts itself, and stays the most probable of those that do not."""
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -40,3 +41,12 @@ def test_combinations_survive_the_disk_and_a_stranger_is_refused(tmp_path: Path)
     with pytest.raises(ModelError, match=r"together\.json"):
         load_together(tmp_path, Task.load("yard"))
     assert load_together(tmp_path / "none", PCB) is None
+
+
+@pytest.mark.parametrize("slots", [("defect",), ("type", "defect"), ("defect", "type", "type")])
+def test_answers_are_of_the_tasks_slots_in_their_order(tmp_path: Path, slots: tuple[str, ...]) -> None:
+    options = {slot.name: slot.options[0] for slot in PCB.slots}
+    written = {"slots": slots, "answers": [[options[name] for name in slots]]}
+    (tmp_path / "together.json").write_text(json.dumps(written))
+    with pytest.raises(ModelError, match=r"together\.json: not the answers of task pcb .*defect, type"):
+        load_together(tmp_path, PCB)

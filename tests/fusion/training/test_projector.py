@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from fusion.codec.synthetic import synthetic_profile
 from fusion.console import EXIT_INTERRUPTED
 from fusion.errors import ConfigError, ModelError, UnknownProfileError
 from fusion.review.base import check_answers
+from fusion.review.hub.model import open_model
+from fusion.review.hub.name import HubName
 from fusion.review.hub.reviewer import HubReviewer
 from fusion.review.hub.tiny import save_tiny
 from fusion.review.item_cache import ItemCache
@@ -43,7 +46,7 @@ def trained(cache: ItemCache, model: Path, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(projectors, "training_items", lambda *_: (cache, cache, None))
         patched.setattr(projectors, "ProjectorRecipe", partial(ProjectorRecipe, learning_rate=2e-2))
-        command = ["train", "projector", "--task", "yard", "--reviewer", f"hf:{model}", "--epochs", "8"]
+        command = ["train", "projector", "--task", "yard", "--reviewer", f"hf:{model}?side=112", "--epochs", "8"]
         assert main([*command, "--threads", "1", "--out", str(out)]) == 0
     return out / "yard" / "projector"
 
@@ -79,6 +82,19 @@ def test_what_makes_its_rows_pickles(trained: Path, model: Path, cache: ItemCach
     again = pickle.loads(pickle.dumps(reviewer.preparer))(made)
     assert again.tokens == row.tokens
     assert reviewer.score([again]) == reviewer.score([row])
+
+
+def test_a_projector_is_for_its_models_files_however_they_are_run(trained: Path, model: Path, tmp_path: Path) -> None:
+    names = {
+        HubReviewer.load(f"{model}?projector={trained}{how}").name
+        for how in ("", "&device=cpu&dtype=float32", "&side=112", "&dtype=bfloat16")
+    }
+    assert len(names) == 3
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    described = json.loads((tmp_path / "reviewer.json").read_text())
+    described["model_sha256"] = open_model(HubName.parse(f"{model}?task=yard&side=112")).fingerprint  # as it was before
+    (tmp_path / "reviewer.json").write_text(json.dumps(described))
+    HubReviewer.load(f"{model}?projector={tmp_path}&side=112")
 
 
 def test_other_weights_are_refused(trained: Path, model: Path, tmp_path: Path) -> None:

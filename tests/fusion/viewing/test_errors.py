@@ -94,6 +94,9 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "no such file" in refused(capsys, tmp_path / "gone.mcap", "-o", out)
     (tmp_path / "file").touch()
     assert "is a file" in refused(capsys, YARD, "-o", tmp_path / "file")
+    assert "b.webp: pictures are .png, .jpg or .jpeg" in refused(capsys, YARD, "-o", tmp_path / "b.webp")
+    assert "b.TIFF: pictures are" in refused(capsys, YARD, "-o", tmp_path / "b.TIFF")
+    assert not (tmp_path / "b.webp").exists()
     assert not out.exists()
 
 

@@ -23,6 +23,15 @@ KEYFRAME = Path(__file__).parents[3] / "../shared/data/nuscenes_keyframe"
 OBJECTS = Path(__file__).parents[3] / "../shared/data/kitti_object"
 
 
+@pytest.mark.parametrize(("name", "begins"), [("p.png", b"\x89PNG"), ("p.jpg", b"\xff\xd8"), ("p.JPEG", b"\xff\xd8")])
+def test_a_picture_is_what_it_is_called(
+    drive: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, begins: bytes
+) -> None:
+    assert main(["perceive", str(drive), "--model", str(tiny), "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_bytes().startswith(begins)
+    assert "unsupported key" not in capfd.readouterr().err  # OpenCV, of the options of another format
+
+
 def look(recording: Path, model: Path, *withheld: str) -> list[SeenFrame]:
     chosen = choose_model(recording, None, model)
     return list(GroundViewer(recording, chosen, withheld, floor=0.0).frames(Choice()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_the_name_carries_the_weights(reviewer: HubReviewer, tmp_path: Path) -> 
     assert HubReviewer.load(f"{again}?task=yard&side=84").name != reviewer.name
     other = HubReviewer.load(f"{save_tiny('smolvlm', tmp_path / 'tiny-smolvlm', seed=1)}?task=yard&side=56")
     assert other.name != reviewer.name
+
+
+def test_an_adapter_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its weights lie beside a base that is taken from wherever it says, which no fingerprint would cover."""
+    adapter = tmp_path / "adapter"
+    shutil.copytree(folder, adapter)
+    told = {"base_model_name_or_path": str(folder), "peft_type": "LORA", "target_modules": ["q_proj"], "r": 2}
+    (adapter / "adapter_config.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=r"adapter_config\.json: .*merge it into its base.*fusion export lora"):
+        HubReviewer.load(f"{adapter}?task=yard&side=56")
 
 
 def test_weights_that_are_not_whole_are_refused(folder: Path, tmp_path: Path) -> None:
