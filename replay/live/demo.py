@@ -62,8 +62,9 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
         remove_database(path)
     opened = openers(task, (job,))
     total = opened[job.name]().info().sensors[next(iter(task.sensors))].count
-    folder.write_manifest(Plan(task.name, (job,), (variant,)), variant, "demo")
-    device = _run(task, source, folder, job, total, pace)
+    plan = Plan(task_name, (job,), (variant,))
+    folder.write_manifest(plan, variant, "demo")
+    device = _run(plan, folder, total, pace)
     measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}
     results = collect(task, (job,), variant, folder, measured)
     write_outputs(results, opened, out)
@@ -71,21 +72,21 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
     return results
 
 
-def _run(
-    task: Task, recording: Path, folder: RunFolder, job: Job, total: int, pace: float | str
-) -> dict[str, float | int | str | None]:
+def _run(plan: Plan, folder: RunFolder, total: int, pace: float | str) -> dict[str, float | int | str | None]:
     """Both processes, from start to drained end; the daemon's own summary."""
+    (job,) = plan.jobs
     out, spool, ledger = folder.path, folder.spool(job.name), folder.ledger(job.name)
     cloud_toml, edge_toml, told = out / "cloud.toml", out / "edge.toml", out / "edge.json"
-    cloud_toml.write_text(CLOUD_TOML.format(task=task.name, ledger=ledger), encoding="utf-8")
+    cloud_toml.write_text(CLOUD_TOML.format(task=plan.task.name, ledger=ledger), encoding="utf-8")
     for log in ("cloud.log", "edge.log"):
         (out / log).unlink(missing_ok=True)
     print("starting the review service ...", flush=True)
     with service(cloud_toml, out / "cloud.log") as (_, address):
         print(f"review service on {address}; starting the edge daemon ...", flush=True)
         text = EDGE_TOML.format(
-            device=DEVICE, task=task.name, recording=recording, pace=json.dumps(pace), spool=spool, address=address
-        )
+            device=DEVICE, task=plan.task_place, recording=job.source, pace=json.dumps(pace), spool=spool,
+            address=address,
+        )  # fmt: skip
         edge_toml.write_text(text, encoding="utf-8")
         node = daemon(edge_toml, out / "edge.log", told)
         print(node.ready, flush=True)

@@ -134,7 +134,7 @@ def _alone(out: Path) -> Iterator[None]:
 def _toml(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> str:
     """The daemon's configuration; JSON's strings, numbers and truths are TOML's too."""
     tables: dict[str, dict[str, Any]] = {
-        "": {"device": one.edge.device, "task": plan.task.name},
+        "": {"device": one.edge.device, "task": plan.task_place},
         "source": {"path": str(Path(job.source).resolve())},
         "spool": {"path": str(folder.spool(job.name).resolve())},
         "uplink": {"address": link.address},

@@ -92,7 +92,7 @@ class RunFolder:
         """Note what is run here."""
         manifest = {
             "format": FORMAT,
-            "task": plan.task_name,
+            "task": plan.task_place,
             "mode": mode,
             "variant": variant.model_dump(),
             "jobs": [asdict(job) for job in plan.jobs],

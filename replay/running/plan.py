@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from cloud_node.config import CloudSettings
 from edge_node.config import EdgeSettings
@@ -87,6 +88,12 @@ class Plan:
     def task(self) -> Task:
         """The task. Raises `ConfigError` for an unknown one."""
         return Task.load(self.task_name)
+
+    @property
+    def task_place(self) -> str:
+        """What another program finds the task by, wherever it runs: its name, or the whole path of its file."""
+        path = Path(self.task_name)
+        return str(path.resolve()) if path.suffix == ".toml" else self.task_name
 
     def prepared(self, job: Job) -> list[Prepared]:
         """The nodes' settings for `job`, a variant each. Raises `ConfigError` naming the key that is wrong."""

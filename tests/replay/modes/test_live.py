@@ -2,13 +2,16 @@
 
 import shutil
 import sqlite3
+import tomllib
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import fusion
 from replay.live.demo import CLOUD_TOML
+from replay.live.paced import CONFIG_NAME
 from replay.live.processes import service
 from replay.running.folder import SPOOL_NAME
 
@@ -125,6 +128,16 @@ def test_what_is_too_late_is_a_declared_gap_and_known_ids_are_not_used_again(
     assert summary["gap_reasons"] == f"{summary['gaps']} more than 0.001 s behind"
     ids = [{item["id"].split("/")[1] for item in ways.read(place)["items"]} for place in (live, tmp_path)]
     assert ids[0].isdisjoint(ids[1])
+
+
+def test_the_daemon_gets_a_users_own_task(ways, cut, tmp_path):
+    """Would fail if it got the task's name, by which it finds the bundled one, or none."""
+    task = shutil.copy(Path(fusion.__file__).parent / "tasks" / "yard.toml", tmp_path / "mine.toml")
+    quick = ["--pace", "flat-out", "--set", "edge.drain.answers_s=1", "--task", task]
+    recording = cut(tmp_path / "short.mcap", 1, 1.3)
+    assert ways.run(recording, "--live", free_address(), *quick, "--out", tmp_path / "out") == 5
+    config = tmp_path / "out" / "recordings" / "short" / CONFIG_NAME
+    assert tomllib.loads(config.read_text())["task"] == str(task)
 
 
 def test_another_recording_in_the_place_of_one_begins_anew(ways, recording, cut, tmp_path):
