@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from edge_node import defaults
+from fusion.config import toml_string
 from fusion.errors import RecordingError
 from fusion.task import Task
 from replay.live.following import failure, follow
@@ -77,15 +78,15 @@ def _run(plan: Plan, folder: RunFolder, total: int, pace: float | str) -> dict[s
     (job,) = plan.jobs
     out, spool, ledger = folder.path, folder.spool(job.name), folder.ledger(job.name)
     cloud_toml, edge_toml, told = out / "cloud.toml", out / "edge.toml", out / "edge.json"
-    cloud_toml.write_text(CLOUD_TOML.format(task=plan.task.name, ledger=ledger), encoding="utf-8")
+    cloud_toml.write_text(CLOUD_TOML.format(task=plan.task.name, ledger=_quoted(ledger)), encoding="utf-8")
     for log in ("cloud.log", "edge.log"):
         (out / log).unlink(missing_ok=True)
     print("starting the review service ...", flush=True)
     with service(cloud_toml, out / "cloud.log") as (_, address):
         print(f"review service on {address}; starting the edge daemon ...", flush=True)
         text = EDGE_TOML.format(
-            device=DEVICE, task=plan.task_place, recording=job.source, pace=json.dumps(pace), spool=spool,
-            address=address,
+            device=DEVICE, task=_quoted(plan.task_place), recording=_quoted(job.source), pace=json.dumps(pace),
+            spool=_quoted(spool), address=address,
         )  # fmt: skip
         edge_toml.write_text(text, encoding="utf-8")
         node = daemon(edge_toml, out / "edge.log", told)
@@ -95,3 +96,8 @@ def _run(plan: Plan, folder: RunFolder, total: int, pace: float | str) -> dict[s
             raise error
     found: dict[str, float | int | str | None] = json.loads(told.read_text(encoding="utf-8"))
     return found
+
+
+def _quoted(text: str | Path) -> str:
+    """What stands between the quotes of a TOML string."""
+    return toml_string(str(text))[1:-1]

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge_node.spool import Spool
 from edge_node.spool.copying import read_gaps, reading
+from fusion.config import toml_string
 from fusion.errors import ConfigError, UnavailableError
 from fusion.json_text import parse_json
 from fusion.types import new_epoch
@@ -132,7 +133,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _toml(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> str:
-    """The daemon's configuration; JSON's strings, numbers and truths are TOML's too."""
+    """The daemon's configuration; JSON's numbers and truths are TOML's too."""
     tables: dict[str, dict[str, Any]] = {
         "": {"device": one.edge.device, "task": plan.task_place},
         "source": {"path": str(Path(job.source).resolve())},
@@ -150,7 +151,8 @@ def _toml(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink
 
 def _table(name: str, values: Mapping[str, Any]) -> str:
     head = f"[{name}]\n" if name else ""
-    return head + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    told = {key: toml_string(one) if isinstance(one, str) else json.dumps(one) for key, one in values.items()}
+    return head + "".join(f"{key} = {value}\n" for key, value in told.items())
 
 
 def _total(plan: Plan, job: Job) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cloud_node.config import CloudSettings
 from edge_node.config import EdgeSettings
-from fusion.config import Settings, from_overrides
+from fusion.config import Settings, from_overrides, toml_string
 from fusion.errors import ConfigError
 from fusion.task import Task
 from replay.running.modes.mode import LiveLink, Mode, check_keys
@@ -122,14 +122,15 @@ class Prepared:
     def of(cls, task: Task, job: Job, variant: Variant) -> Prepared:
         """Raises `ConfigError` naming the key that is wrong."""
         keys = variant.split()
-        mine = [f"task={task.name}", f"source.path={job.source}", f"models={variant.models}", "device=replay"]
-        mine += [f"source.split={job.split}"] if job.split else []
+        texts = {"task": task.name, "source.path": job.source, "models": variant.models, "device": "replay"}
+        texts |= {"source.split": job.split} if job.split else {}
+        mine = [f"{key}={toml_string(text)}" for key, text in texts.items()]
         mine.append(f"spool.history_samples={_ALL}")
-        reviewer = variant.reviewer or f"mini:{task.name}"
+        reviewer = toml_string(variant.reviewer or f"mini:{task.name}")
         edge = from_overrides(EdgeSettings, [*mine, *keys["edge"]])
         world = from_overrides(WorldSettings, keys["world"])
         check_world(world, task, edge)
-        cloud = from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *keys["cloud"]])
+        cloud = from_overrides(CloudSettings, [f"reviewers=[{reviewer}]", *keys["cloud"]])
         return cls(variant, edge, cloud, world)
 
 
