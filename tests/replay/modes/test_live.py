@@ -140,6 +140,18 @@ def test_the_daemon_gets_a_users_own_task(ways, cut, tmp_path):
     assert tomllib.loads(config.read_text())["task"] == str(task)
 
 
+def test_a_recording_that_cannot_be_read_does_not_keep_the_others_from_their_report(
+    ways, recording, serving, tmp_path, capsys
+):
+    broken = tmp_path / "broken.mcap"
+    broken.write_bytes(recording.read_bytes()[:2000])
+    quick = ["--pace", "flat-out", "--out", tmp_path / "out"]
+    assert ways.run(broken, recording, "--live", serving, *quick) == 9
+    assert f"1 of 2 recordings could not be run: broken: {broken}" in capsys.readouterr().err
+    assert [one["name"] for one in ways.read(tmp_path / "out")["recordings"]] == ["second"]
+    assert ways.read(tmp_path / "out", "summary.json")["gap_reasons"] == "none"
+
+
 def test_another_recording_in_the_place_of_one_begins_anew(ways, recording, cut, tmp_path):
     """Would fail if its samples came behind the others' in one spool."""
     there, out = Path(shutil.copy(recording, tmp_path / "second.mcap")), tmp_path / "out"
