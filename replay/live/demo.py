@@ -91,7 +91,10 @@ def _run(plan: Plan, folder: RunFolder, total: int, pace: float | str) -> dict[s
         edge_toml.write_text(text, encoding="utf-8")
         node = daemon(edge_toml, out / "edge.log", told)
         print(node.ready, flush=True)
-        follow(node, spool, total)
+        try:
+            follow(node, spool, total)
+        finally:
+            node.stop()
         if error := failure(node):
             raise error
     found: dict[str, float | int | str | None] = json.loads(told.read_text(encoding="utf-8"))

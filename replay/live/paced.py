@@ -87,9 +87,8 @@ def _play(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink
     node = start("edge_node.cli", arguments, place / LOG_NAME)
     try:
         follow(node, folder.spool(job.name), _total(plan, job), job.name)
-    except KeyboardInterrupt:
+    finally:
         node.stop()
-        raise
     if error := failure(node):
         raise error
     (place / LIVE_NAME).unlink(missing_ok=True)  # it is through: whoever runs it again begins anew
