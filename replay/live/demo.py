@@ -64,6 +64,8 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
     opened = openers(task, (job,))
     total = opened[job.name]().info().sensors[next(iter(task.sensors))].count
     plan = Plan(task_name, (job,), (variant,))
+    folder.forget_outcome()
+    folder.forget(job.name)
     folder.write_manifest(plan, variant, "demo")
     device = _run(plan, folder, total, pace)
     measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}

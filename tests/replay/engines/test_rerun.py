@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
-from fusion.errors import InputError
+from fusion.errors import InputError, UnavailableError
 from replay.cli import main
 from replay.compare.sides import read_side
+from replay.live import demo
 from replay.results import file
 from replay.running.workers import work
 
@@ -83,3 +84,15 @@ def test_results_of_other_settings_than_the_folder_tells_are_refused(ran) -> Non
     (ran / "run.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=rf"{file.NAME}: of other settings than .*run\.json; run it again"):
         read_side(ran)
+
+
+def test_a_demo_that_does_not_start_leaves_nothing_of_an_earlier_run(ran, parts, monkeypatch) -> None:
+    """Would fail if a run in its folder took what is left of it for what was run before."""
+
+    def away(*_given, **_named):
+        raise UnavailableError("no service here")
+
+    monkeypatch.setattr(demo, "service", away)
+    assert main(["demo", str(parts[0]), "--out", str(ran)]) == 5
+    assert there(ran) == []
+    assert [path.parent.name for path in ran.glob("recordings/*/done.json")] == ["part1"]
