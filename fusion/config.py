@@ -5,6 +5,7 @@ A wrong key or value is a `ConfigError` that names the file and the line, or the
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -69,6 +70,11 @@ def load_toml(path: Path, model: type[S], overrides: Sequence[str] = ()) -> S:
 def from_overrides(model: type[S], overrides: Sequence[str] = ()) -> S:
     """`model` with its defaults and the given `--set` overrides."""
     return _validate({}, model, overrides, path=None, text="")
+
+
+def toml_string(text: str) -> str:
+    """`text` in quotes, as TOML has strings: nothing in it is taken for a number, a date, or an end."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _validate(data: dict[str, Any], model: type[S], overrides: Sequence[str], *, path: Path | None, text: str) -> S:

@@ -18,6 +18,7 @@ def add_compare_commands(commands: Any) -> None:
     )
     parser.add_argument("before", type=Path, metavar="A", help="a run's folder, results.json or golden file")
     parser.add_argument("after", type=Path, metavar="B", help="the same of the run to judge")
+    _add_task(parser)
     parser.add_argument("--tolerances", type=Path, help="a TOML file; default: the bundled one")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything for programs")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page with pictures of what changed")
@@ -25,7 +26,14 @@ def add_compare_commands(commands: Any) -> None:
     golden: argparse.ArgumentParser = commands.add_parser("golden", help="keep a run's results as a small file")
     golden.add_argument("source", type=Path, metavar="RUN", help="a run's folder or its results.json")
     golden.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="gzipped when it ends with .gz")
+    _add_task(golden)
     golden.set_defaults(run=run_golden)
+
+
+def _add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--task", default="", help="a name or a file; default: what a run's folder tells, else the bundled one"
+    )
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
@@ -36,7 +44,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from replay.compare.tolerances import Tolerances
 
     tolerances = Tolerances.load(arguments.tolerances)
-    found = compare(read_side(arguments.before), read_side(arguments.after), tolerances)
+    found = compare(read_side(arguments.before, arguments.task), read_side(arguments.after, arguments.task), tolerances)
     for line in lines(found):
         print(line)
     if arguments.json:
@@ -54,5 +62,5 @@ def run_golden(arguments: argparse.Namespace) -> None:
     """Keep the file and say so."""
     from replay.compare.golden import write_golden
 
-    size = write_golden(arguments.source, arguments.out)
+    size = write_golden(arguments.source, arguments.out, arguments.task)
     print(f"wrote {arguments.out}, {size} bytes")

@@ -65,7 +65,7 @@ def _grid(arguments: argparse.Namespace) -> None:
     choices = choices_of(task, common, arguments)
     sources = arguments.sources or [str(bundled_recording(task.name))]
     jobs = jobs_of(sources, options=SourceOptions.of(arguments), task=task)
-    plan = Plan(task.name, jobs, tuple(choice.variant for choice in choices))
+    plan = Plan(arguments.task, jobs, tuple(choice.variant for choice in choices))
     grid, check = run_grid(plan, choices, out, engine_of(arguments), reports=arguments.reports)
     written = write_grid(grid, out) + write_page(grid, out, reports=arguments.reports)
     print(table(grid))

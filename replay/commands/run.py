@@ -31,6 +31,8 @@ def add_run_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
     from fusion.task import Task
     from replay.commands.headlines import tell
     from replay.live.paced import facts
@@ -57,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with locked(out.folder) as held:
         failures = run(plan, out.folder, engine, held)
         ran, folder = failures.ran(jobs), RunFolder.of(out.folder, variant)
-        results = collect(plan.task, ran, variant, folder, facts(plan, folder))
+        results = collect(plan.task, ran, variant, folder, facts(replace(plan, jobs=ran), folder))
         write_outputs(results, openers(plan.task, ran), out.folder, exports=exports)
         tell(results.summary)
         out.upload()

@@ -16,12 +16,14 @@ DIGITS = {"box": 2, "score": 4, "margin": 4, "box3d": 3, "probabilities": 4}
 """Decimals that are kept: far below every tolerance, and a third of the bytes."""
 
 
-def write_golden(run: Path, out: Path) -> int:
+def write_golden(run: Path, out: Path, task: str = "") -> int:
     """Keep results, of a run's folder or in a file, as `out`, gzipped when it ends with `.gz`; how many bytes.
+
+    `task` is as `read_side` takes it.
 
     Raises `InputError` naming the file that cannot be used.
     """
-    read_side(run)
+    read_side(run, task)
     content = read_content(run / NAME if run.is_dir() else run)
     content["items"] = [_rounded(item) for item in content["items"]]
     text = json.dumps({"sha256": digest(content), **content}, sort_keys=True, separators=(",", ":")).encode()

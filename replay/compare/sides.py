@@ -34,14 +34,21 @@ class Side:
         return {**told, **self.results.settings}
 
 
-def read_side(path: Path) -> Side:
-    """A run's folder or a results file. Raises `InputError` naming the file."""
+def read_side(path: Path, task: str = "") -> Side:
+    """A run's folder or a results file. `task` is its task's name or file, where it is not the one that the folder
+    tells, or for a file the bundled one.
+
+    Raises `InputError` naming the file, also for one of other settings than its folder's run.
+    """
     if not path.is_dir():
-        return Side(path, read_results(path))
+        return Side(path, read_results(path, task))
     if not (path / NAME).is_file():
         raise InputError(f"{path}: no {NAME} in it; give the folder of a run that came to its end")
     manifest = RunFolder(path).manifest() if (path / MANIFEST_NAME).is_file() else None
-    return Side(path, read_results(path / NAME), manifest, _summary(path / SUMMARY_NAME))
+    results = read_results(path / NAME, task or (manifest.task if manifest else ""))
+    if manifest and manifest.variant.settings != results.settings:
+        raise InputError(f"{path / NAME}: of other settings than {path / MANIFEST_NAME}; run it again")
+    return Side(path, results, manifest, _summary(path / SUMMARY_NAME))
 
 
 def _summary(path: Path) -> dict[str, Number]:

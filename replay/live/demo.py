@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from edge_node import defaults
+from fusion.config import toml_string
 from fusion.errors import RecordingError
 from fusion.task import Task
 from replay.live.following import failure, follow
@@ -62,8 +63,11 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
         remove_database(path)
     opened = openers(task, (job,))
     total = opened[job.name]().info().sensors[next(iter(task.sensors))].count
-    folder.write_manifest(Plan(task.name, (job,), (variant,)), variant, "demo")
-    device = _run(task, source, folder, job, total, pace)
+    plan = Plan(task_name, (job,), (variant,))
+    folder.forget_outcome()
+    folder.forget(job.name)
+    folder.write_manifest(plan, variant, "demo")
+    device = _run(plan, folder, total, pace)
     measured = {name: device.get(name) for name in ("edge_rss_mb", "edge_rss_peak_mb", "edge_start_s")}
     results = collect(task, (job,), variant, folder, measured)
     write_outputs(results, opened, out)
@@ -71,26 +75,34 @@ def demo(recording: Path | None, out: Path, *, task_name: str = "yard", pace: fl
     return results
 
 
-def _run(
-    task: Task, recording: Path, folder: RunFolder, job: Job, total: int, pace: float | str
-) -> dict[str, float | int | str | None]:
+def _run(plan: Plan, folder: RunFolder, total: int, pace: float | str) -> dict[str, float | int | str | None]:
     """Both processes, from start to drained end; the daemon's own summary."""
+    (job,) = plan.jobs
     out, spool, ledger = folder.path, folder.spool(job.name), folder.ledger(job.name)
     cloud_toml, edge_toml, told = out / "cloud.toml", out / "edge.toml", out / "edge.json"
-    cloud_toml.write_text(CLOUD_TOML.format(task=task.name, ledger=ledger), encoding="utf-8")
+    cloud_toml.write_text(CLOUD_TOML.format(task=plan.task.name, ledger=_quoted(ledger)), encoding="utf-8")
     for log in ("cloud.log", "edge.log"):
         (out / log).unlink(missing_ok=True)
     print("starting the review service ...", flush=True)
     with service(cloud_toml, out / "cloud.log") as (_, address):
         print(f"review service on {address}; starting the edge daemon ...", flush=True)
         text = EDGE_TOML.format(
-            device=DEVICE, task=task.name, recording=recording, pace=json.dumps(pace), spool=spool, address=address
-        )
+            device=DEVICE, task=_quoted(plan.task_place), recording=_quoted(job.source), pace=json.dumps(pace),
+            spool=_quoted(spool), address=address,
+        )  # fmt: skip
         edge_toml.write_text(text, encoding="utf-8")
         node = daemon(edge_toml, out / "edge.log", told)
         print(node.ready, flush=True)
-        follow(node, spool, total)
+        try:
+            follow(node, spool, total)
+        finally:
+            node.stop()
         if error := failure(node):
             raise error
     found: dict[str, float | int | str | None] = json.loads(told.read_text(encoding="utf-8"))
     return found
+
+
+def _quoted(text: str | Path) -> str:
+    """What stands between the quotes of a TOML string."""
+    return toml_string(str(text))[1:-1]

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge_node.spool import Spool
 from edge_node.spool.copying import read_gaps, reading
+from fusion.config import toml_string
 from fusion.errors import ConfigError, UnavailableError
 from fusion.json_text import parse_json
 from fusion.types import new_epoch
@@ -86,9 +87,8 @@ def _play(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink
     node = start("edge_node.cli", arguments, place / LOG_NAME)
     try:
         follow(node, folder.spool(job.name), _total(plan, job), job.name)
-    except KeyboardInterrupt:
+    finally:
         node.stop()
-        raise
     if error := failure(node):
         raise error
     (place / LIVE_NAME).unlink(missing_ok=True)  # it is through: whoever runs it again begins anew
@@ -132,9 +132,9 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _toml(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink) -> str:
-    """The daemon's configuration; JSON's strings, numbers and truths are TOML's too."""
+    """The daemon's configuration; JSON's numbers and truths are TOML's too."""
     tables: dict[str, dict[str, Any]] = {
-        "": {"device": one.edge.device, "task": plan.task.name},
+        "": {"device": one.edge.device, "task": plan.task_place},
         "source": {"path": str(Path(job.source).resolve())},
         "spool": {"path": str(folder.spool(job.name).resolve())},
         "uplink": {"address": link.address},
@@ -150,7 +150,8 @@ def _toml(plan: Plan, job: Job, one: Prepared, folder: RunFolder, link: LiveLink
 
 def _table(name: str, values: Mapping[str, Any]) -> str:
     head = f"[{name}]\n" if name else ""
-    return head + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    told = {key: toml_string(one) if isinstance(one, str) else json.dumps(one) for key, one in values.items()}
+    return head + "".join(f"{key} = {value}\n" for key, value in told.items())
 
 
 def _total(plan: Plan, job: Job) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import IO
 from fusion.errors import UnavailableError
 
 CLOUD_NICENESS = 19
+TIED = "replay.live.tied"
 START_S = 120.0
 """How long a node may take until it says that it is ready: a cold disk, torch, and nothing else running well."""
 
@@ -58,17 +60,22 @@ class Node:
 def start(module: str, arguments: list[str], log: Path, *, ready: str = "ready", niceness: int = 0) -> Node:
     """Start `python -m module arguments` and wait for the line that begins with `ready`.
 
-    A positive `niceness` leaves the processors to others first.
+    A positive `niceness` leaves the processors to others first. It ends as by SIGTERM when this process is gone.
 
     Raises `UnavailableError` with the node's last words when it ends or stays silent.
     """
     stream = log.open("a", encoding="utf-8")
-    command = ["nice", "-n", str(niceness), sys.executable, "-u", "-m", module, *arguments]
+    tied = [sys.executable, "-u", "-m", TIED, str(os.getpid())]
+    command = ["nice", "-n", str(niceness), *tied, module, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, bufsize=1)
     stream.close()
     node = Node(module.partition(".")[0].replace("_", "-"), process, log)
     assert process.stdout is not None
-    node.ready = _wait(node, process.stdout, ready)
+    try:
+        node.ready = _wait(node, process.stdout, ready)
+    except BaseException:
+        node.kill()
+        raise
     return node
 
 
@@ -86,8 +93,6 @@ def _wait(node: Node, output: IO[str], ready: str) -> str:
                 return line.strip()
             if not line:
                 break
-    node.process.kill()
-    node.process.wait()
     raise UnavailableError(f"{node.name} did not become ready: {node.last_words()}; all of it in {node.log}")
 
 

@@ -90,8 +90,11 @@ class _File(_Part):
     items: tuple[_Item, ...]
 
 
-def read_results(path: Path) -> RunResults:
-    """The results in a file, plain or gzipped (`….gz`). Raises `InputError` naming the file and the key."""
+def read_results(path: Path, task: str = "") -> RunResults:
+    """The results in a file, plain or gzipped (`….gz`), of a run of `task`: a name or a file; empty for a bundled one.
+
+    Raises `InputError` naming the file and the key, and for another task than the file's.
+    """
     content = read_content(path)
     try:
         found = _File.model_validate(content)
@@ -99,17 +102,24 @@ def read_results(path: Path) -> RunResults:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: {key}: {first['msg']}; write it again with 'replay run'") from None
-    try:
-        task = Task.load(found.task)
-    except ConfigError as error:
-        raise InputError(f"{path}: {error}") from None
+    loaded = _task(path, found.task, task)
     if strange := {item.recording for item in found.items} - {one.name for one in found.recordings}:
         raise InputError(f"{path}: items of a recording that is not listed: {min(strange)!r}; run it again")
     items: dict[str, list[ItemResult]] = {one.name: [] for one in found.recordings}
     for item in found.items:
         items[item.recording].append(_item(item))
     recordings = tuple(_recording(one, tuple(items[one.name]), found) for one in found.recordings)
-    return RunResults(task, recordings, {}, found.settings)
+    return RunResults(loaded, recordings, {}, found.settings)
+
+
+def _task(path: Path, name: str, given: str) -> Task:
+    try:
+        task = Task.load(given or name)
+    except ConfigError as error:
+        raise InputError(f"{path}: a run of task {name}: {error}; give the task's file with --task") from None
+    if task.name != name:
+        raise InputError(f"{path}: a run of task {name}, and {given} is task {task.name}; give its own with --task")
+    return task
 
 
 def read_content(path: Path) -> dict[str, Any]:

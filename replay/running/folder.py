@@ -12,18 +12,21 @@ A run of several variants has such a folder for each of them: OUT/VARIANT/….
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fusion.errors import InputError
 from fusion.json_text import parse_json
+from replay.results.file import NAME as RESULTS_NAME
+from replay.running.evidence.layout import NAME as EVIDENCE_NAME
 from replay.running.plan import Job, Plan, Variant
 
 FORMAT = 1
 SPOOL_NAME, LEDGER_NAME, DONE_NAME, MANIFEST_NAME = "spool.db", "ledger.db", "done.json", "run.json"
 FACTS_NAME = "facts.json"
+OUTCOME_NAMES = (RESULTS_NAME, "summary.json", "report.html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,11 @@ class RunFolder:
 
     def forget(self, name: str) -> None:
         """It is going to be run again, and is not done until it was. Raises `InputError` naming the file."""
-        for path in (self.job(name) / DONE_NAME, self.job(name) / FACTS_NAME):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
+        _remove(self.job(name) / one for one in (DONE_NAME, FACTS_NAME, EVIDENCE_NAME))
+
+    def forget_outcome(self) -> None:
+        """What was made of all recordings together is of no run until it is made again. Raises as `forget` does."""
+        _remove(self.path / one for one in OUTCOME_NAMES)
 
     def mark_done(self, name: str, key: str, **facts: Any) -> None:
         """Note that it was, with what else is to be known of it."""
@@ -89,7 +92,7 @@ class RunFolder:
         """Note what is run here."""
         manifest = {
             "format": FORMAT,
-            "task": plan.task_name,
+            "task": plan.task_place,
             "mode": mode,
             "variant": variant.model_dump(),
             "jobs": [asdict(job) for job in plan.jobs],
@@ -126,6 +129,14 @@ class Manifest:
     mode: str
     variant: Variant
     jobs: tuple[Job, ...]
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
 
 
 def write_json(path: Path, value: Any) -> None:

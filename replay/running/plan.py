@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from cloud_node.config import CloudSettings
 from edge_node.config import EdgeSettings
-from fusion.config import Settings, from_overrides
+from fusion.config import Settings, from_overrides, toml_string
 from fusion.errors import ConfigError
 from fusion.task import Task
 from replay.running.modes.mode import LiveLink, Mode, check_keys
@@ -88,6 +89,12 @@ class Plan:
         """The task. Raises `ConfigError` for an unknown one."""
         return Task.load(self.task_name)
 
+    @property
+    def task_place(self) -> str:
+        """What another program finds the task by, wherever it runs: its name, or the whole path of its file."""
+        path = Path(self.task_name)
+        return str(path.resolve()) if path.suffix == ".toml" else self.task_name
+
     def prepared(self, job: Job) -> list[Prepared]:
         """The nodes' settings for `job`, a variant each. Raises `ConfigError` naming the key that is wrong."""
         return [Prepared.of(self.task, job, variant) for variant in self.variants]
@@ -115,14 +122,15 @@ class Prepared:
     def of(cls, task: Task, job: Job, variant: Variant) -> Prepared:
         """Raises `ConfigError` naming the key that is wrong."""
         keys = variant.split()
-        mine = [f"task={task.name}", f"source.path={job.source}", f"models={variant.models}", "device=replay"]
-        mine += [f"source.split={job.split}"] if job.split else []
+        texts = {"task": task.name, "source.path": job.source, "models": variant.models, "device": "replay"}
+        texts |= {"source.split": job.split} if job.split else {}
+        mine = [f"{key}={toml_string(text)}" for key, text in texts.items()]
         mine.append(f"spool.history_samples={_ALL}")
-        reviewer = variant.reviewer or f"mini:{task.name}"
+        reviewer = toml_string(variant.reviewer or f"mini:{task.name}")
         edge = from_overrides(EdgeSettings, [*mine, *keys["edge"]])
         world = from_overrides(WorldSettings, keys["world"])
         check_world(world, task, edge)
-        cloud = from_overrides(CloudSettings, [f'reviewers=["{reviewer}"]', *keys["cloud"]])
+        cloud = from_overrides(CloudSettings, [f"reviewers=[{reviewer}]", *keys["cloud"]])
         return cls(variant, edge, cloud, world)
 
 

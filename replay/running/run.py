@@ -12,16 +12,14 @@ from typing import Literal, NoReturn
 
 from fusion.errors import FusionError
 from replay.running.failures import Failures
-from replay.running.folder import RunFolder
 from replay.running.models import LoadedModels
-from replay.running.plan import Job, Plan, Variant, check
-from replay.running.stamp import Stamp, Stamps
+from replay.running.plan import Job, Plan, check
+from replay.running.todo import Todo, begin
 from replay.running.workers.crew import Crew, drive
 from replay.running.workers.lock import Held, locked
 from replay.running.workers.pool import LocalCrew
 from replay.running.workers.progress import Board, board
 from replay.running.workers.work import Work, do
-from replay.sources.jobs import open_job
 
 LOCAL: Literal["local"] = "local"
 RAY: Literal["ray"] = "ray"
@@ -49,9 +47,8 @@ def run(plan: Plan, out: Path, engine: Engine = Engine(), held: Held | None = No
     """
     check(plan)
     with nullcontext(held) if held else locked(out) as mine, _terminable():
-        for variant in plan.variants:
-            RunFolder.of(out, variant).write_manifest(plan, variant, plan.mode)
         todo = Todo.of(plan, out, again=engine.again)
+        begin(plan, out, todo)
         with board(len(todo.jobs), quiet=engine.quiet) as shown:
             for remark in todo.remarks:
                 shown.remark(remark)
@@ -63,53 +60,6 @@ def run(plan: Plan, out: Path, engine: Engine = Engine(), held: Held | None = No
         found = Failures.of(plan.jobs, failures)
         found.write(out)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """What of a plan is not done, and what a person may want to know of that.
-
-    `stamps` are what decides the outcome of each variant that is to be run, by the job's name and its own.
-    """
-
-    jobs: list[Job]
-    stamps: dict[tuple[str, str], Stamp]
-    remarks: list[str]
-
-    @classmethod
-    def of(cls, plan: Plan, out: Path, *, again: bool) -> Todo:
-        """Raises `FusionError` for models that are not there."""
-        made, todo = Stamps(plan), cls([], {}, [])
-        for job in plan.jobs:
-            stamps = {variant: made.of(job, variant) for variant in plan.variants}
-            waiting = stamps if again else _waiting(plan, job, out, stamps, todo.remarks)
-            todo.stamps.update({(job.name, variant.name): stamp for variant, stamp in waiting.items()})
-            todo.jobs.extend([job] if waiting else [])
-        if done := len(plan.jobs) - len(todo.jobs):
-            todo.remarks.append(f"{done} of {len(plan.jobs)} recordings are done already; --again runs them again")
-        return todo
-
-
-def _waiting(plan: Plan, job: Job, out: Path, stamps: dict[Variant, Stamp], remarks: list[str]) -> dict[Variant, Stamp]:
-    """The variants that `job` is to be run under; `remarks` get why where somebody may wonder."""
-    found = {variant: RunFolder.of(out, variant).done(job.name) for variant in stamps}
-    if not any(found.values()):
-        return stamps
-    try:
-        content = open_job(job, plan.task).info().content_sha256
-    except FusionError:
-        return stamps  # told when it is run
-    waiting = {}
-    for variant, stamp in stamps.items():
-        wanted, done = stamp.with_recording(content), found[variant]
-        if done.get("key") == wanted.key:
-            continue
-        waiting[variant] = stamp
-        if done:
-            why = wanted.differences(done.get("stamp") or {})
-            name = f"{job.name}, {variant.name}" if variant.name else job.name
-            remarks.append(f"{name}: run again, for other than when it was run: {why}")
-    return waiting
 
 
 def _run(work: Work, jobs: list[Job], engine: Engine, held: Held, shown: Board) -> dict[str, FusionError]:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from fusion.errors import InputError, RecordingError
 from fusion.recording.base import find_reader
 from fusion.recording.content import content_of
+from replay.sources.names import check_text, is_text, legible
 from replay.sources.remote import describe, find_remote, is_url
 
 Tell: TypeAlias = Callable[[str], None]
@@ -21,17 +22,30 @@ def find_recordings(sources: Sequence[str], tell: Tell) -> list[str]:
     """The recordings of all sources, in the order given and sorted within each; the same one or content only once.
 
     A path may be a recording or a folder of recordings, a pattern any of them; `**` stands for folders in folders.
-    Raises `InputError` for a source that has none.
+    Raises `InputError` for a source that has none, or whose name is not UTF-8; a recording of such a name in a folder
+    is passed over.
     """
     found: dict[str, str] = {}
     for source in sources:
-        for one in _found(source, tell):
+        for one in _legible(source, tell):
             where = one if is_url(one) else os.path.realpath(one)
             if where in found:
                 tell(f"{one}: is {found[where]}, which is in the run already; run once")
             else:
                 found[where] = one
     return _without_copies(list(found.values()), tell)
+
+
+def _legible(source: str, tell: Tell) -> list[str]:
+    """Those found whose names can be written down."""
+    check_text(source)
+    found = _found(source, tell)
+    passed = [one for one in found if not is_text(one)]
+    if passed and len(passed) == len(found):
+        raise InputError(f"{legible(passed[0])}: its name is not UTF-8; rename it; no other recording in {source}")
+    for one in passed:
+        tell(f"{legible(one)}: its name is not UTF-8; passed over; rename it")
+    return [one for one in found if one not in passed]
 
 
 def _found(source: str, tell: Tell) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from fusion.errors import InputError
 
 LONGEST = 80
 """A name's characters; it becomes a folder's."""
@@ -23,6 +26,26 @@ def job_names(sources: Sequence[str]) -> dict[str, str]:
     found = {source: name for group in groups.values() for source, name in _told_apart(group).items()}
     taken = [name.lower() for name in found.values()]
     return {s: name if taken.count(name.lower()) == 1 else f"{name}-{_digest(s)}" for s, name in found.items()}
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8, so that it can be written down."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def legible(name: str) -> str:
+    """A name to be shown, with bytes that are none of UTF-8 as hexadecimal numbers."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def check_text(source: str) -> None:
+    """Raise `InputError` for a name that is not UTF-8."""
+    if not is_text(source):
+        raise InputError(f"{legible(source)}: its name is not UTF-8; rename it")
 
 
 def _told_apart(group: dict[str, tuple[str, ...]]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusion.config import toml_string
 from fusion.errors import ConfigError
 from replay.running.plan import Variant
 
@@ -63,8 +64,10 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(one)}' for key, one in value.items())}}}"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+        return f"{{{', '.join(f'{toml_string(key)} = {_toml(one)}' for key, one in value.items())}}}"
+    if isinstance(value, str):
+        return toml_string(value)
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _value(text: str) -> Any:

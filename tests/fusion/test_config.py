@@ -1,10 +1,11 @@
 """Configuration errors name the file, the line and what is known."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from fusion.config import HostPort, HostPortOrNone, Settings, from_overrides, load_toml
+from fusion.config import HostPort, HostPortOrNone, Settings, from_overrides, load_toml, toml_string
 from fusion.errors import ConfigError
 from fusion.task import Task, bundled_tasks
 
@@ -80,6 +81,13 @@ def test_defaults_from_overrides_alone() -> None:
     assert from_overrides(Engine, ["threads=3"]).threads == 3
     with pytest.raises(ConfigError, match="--set threads=x"):
         from_overrides(Engine, ["threads=x"])
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-06-01", "1", "true", "inf", 'a"b', "a\\b", " a ", "a\nb\x7f", "caf\u00e9 \U0001f69a", ""]
+)
+def test_any_text_stays_that_text(text: str) -> None:
+    assert tomllib.loads(f"value = {toml_string(text)}") == {"value": text}
 
 
 def test_bundled_tasks_load_and_differ() -> None:

@@ -6,17 +6,16 @@ systemd sends to all of its processes, are left to the service: it ends its repl
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from multiprocessing.connection import Connection
 
+from fusion.parent import end_with
 from fusion.review.replicas.actor import Fault, ReplicaActor
 
 STOP = ("stop", ())
 """What is sent while a call is at work, to have it end sooner."""
-_PR_SET_PDEATHSIG = 1
 _CALLS = frozenset({"load", "example", "review", "explain"})
 
 
@@ -26,7 +25,7 @@ def main() -> None:
     os.set_inheritable(number, False)
     for meant in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(meant, signal.SIG_IGN)
-    _end_with(parent)
+    end_with(parent, signal.SIGKILL)  # also in the middle of a batch
     line = Connection(number)
     actor = ReplicaActor(reviewer, threads, carry_on=lambda: not line.poll(0))
     while True:
@@ -47,14 +46,6 @@ def _answer(line: Connection, actor: ReplicaActor, method: str, arguments: tuple
         raise
     except Exception as error:  # noqa: BLE001 an answer that does not pickle is told as any other fault
         line.send(Fault.of(error))
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, also in the middle of a batch."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            raise SystemExit
 
 
 if __name__ == "__main__":

@@ -47,12 +47,14 @@ def export(results: RunResults, opened: Openers, out: Path) -> Exported:
         raise UnsuitedError(f"task {task.name} has no camera, so nothing lies in a picture")
     judged = [one for one in results.recordings if tells_truth(one)]
     chosen = judged or list(results.recordings)
-    pictures = _numbered([p for one in chosen for p in _pictures(one, opened[one.name](), camera)])
+    found = [p for one in chosen for p in _pictures(one, opened[one.name](), camera)]
+    kept = [picture for picture in found if not judged or picture.sample.truths is not None]
+    pictures = _numbered(kept)
     folder = out / FOLDER
     write_truth(task, pictures, folder / TRUTH)
     with part_file(folder / DETECTIONS) as file:
         _write_array(file, _detections(task, pictures))
-    return Exported((folder / TRUTH, folder / DETECTIONS), tuple(_notes(results, judged)))
+    return Exported((folder / TRUTH, folder / DETECTIONS), tuple(_notes(results, judged, len(found) - len(kept))))
 
 
 def write_truth(task: Task, pictures: Iterable[Picture], path: Path) -> None:
@@ -71,12 +73,14 @@ def write_truth(task: Task, pictures: Iterable[Picture], path: Path) -> None:
         file.write(b"}\n")
 
 
-def _notes(results: RunResults, judged: list[RecordingResults]) -> Iterator[str]:
+def _notes(results: RunResults, judged: list[RecordingResults], unknown: int) -> Iterator[str]:
     if not judged:
         yield f"no recording tells any truth, so {TRUTH} has no annotations"
     elif len(judged) < len(results.recordings):
         names = ", ".join(one.name for one in results.recordings if one not in judged)
         yield f"without {names}, of which no truth is told"
+    if unknown:
+        yield f"without {unknown} samples at which no truth is told"
 
 
 def _pictures(one: RecordingResults, reader: RecordingReader, camera: str) -> Iterator[Picture]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edge_node.spool import Spool
 from edge_node.spool.copying import SpoolCopy, SpooledSample
-from fusion.errors import InputError
 from fusion.task import Task
 from replay.running.folder import RunFolder
 from replay.running.lane import remove_database
@@ -26,7 +25,7 @@ def review_recorded(plan: Plan, job: Job, out: Path, models: LoadedModels, *, qu
     for one in plan.prepared(job):
         folder = RunFolder.of(out, one.variant)
         path = folder.spool(job.name)
-        _restore(recorded, plan.task, path, Path(job.evidence))
+        _restore(recorded, plan.task, path)
         names = recorded.names
         spool = Spool.open(path, names.device, names.task, settings=one.edge.spool)
         try:
@@ -36,10 +35,8 @@ def review_recorded(plan: Plan, job: Job, out: Path, models: LoadedModels, *, qu
             spool.close()
 
 
-def _restore(recorded: Recorded, task: Task, path: Path, source: Path) -> None:
+def _restore(recorded: Recorded, task: Task, path: Path) -> None:
     """Make the spool at `path` as the device had it before anything was answered, whole or not at all."""
-    if path.parent.resolve() in {source.resolve(), source.resolve().parent}:
-        raise InputError(f"{path.parent}: the evidence lies there; give another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     remove_database(part)

@@ -32,6 +32,7 @@ from replay.running.evidence.reading import EvidenceFile
 from replay.running.folder import LEDGER_NAME, MANIFEST_NAME, SPOOL_NAME, RunFolder
 from replay.running.modes.mode import Mode
 from replay.running.plan import Job
+from replay.sources.names import check_text
 
 _ANSWERED = {ItemState.REVIEWED.value, ItemState.QUARANTINED.value}
 
@@ -122,10 +123,11 @@ def open_recorded(job: Job) -> Recorded:
 def jobs_of_evidence(sources: Sequence[str], task: str) -> tuple[Job, ...]:
     """A job for each recording that `sources`, evidence files and folders of runs, have evidence of.
 
-    Raises `InputError` for a source that has none, or of another task.
+    Raises `InputError` for a source that has none, or of another task, or whose name is not UTF-8.
     """
     jobs: dict[str, Job] = {}
     for source in sources:
+        check_text(source)
         for job in _jobs(Path(source), task):
             name, number = job.name, 1
             while name in jobs:

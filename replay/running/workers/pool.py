@@ -12,12 +12,13 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import DupFd
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from fusion.errors import UnavailableError
 from replay.running.models import LoadedModels
+from replay.running.modes.mode import Mode
 from replay.running.plan import Job
 from replay.running.workers.crew import Done, Event, Lost
 from replay.running.workers.failure import Failure
@@ -142,6 +143,8 @@ def _serve(end: Connection, lock: int, work: Work) -> None:
     """A worker's life: job after job until there is nobody to ask for one."""
     del lock  # held open until this process ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if work.plan.mode is Mode.LIVE:
+        signal.signal(signal.SIGTERM, _end)  # which leaves time to end the daemon in order
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended leaves behind
     threading.Thread(target=_end_with_parent, daemon=True).start()
     models = LoadedModels()
@@ -151,6 +154,10 @@ def _serve(end: Connection, lock: int, work: Work) -> None:
         except (EOFError, OSError):
             return
         end.send(_attempt(end, job, work, models))
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _attempt(end: Connection, job: Job, work: Work, models: LoadedModels) -> Done | Failure:

@@ -59,7 +59,7 @@ def _ran(
         rows.append(row)
     assert base is not None
     names, seconds = tuple(one.name for one in base.recordings), sum(one.seconds for one in base.recordings)
-    return Grid(plan.task_name, names, round(seconds, 3), tuple(mark_best(rows))), partial(
+    return Grid(plan.task.name, names, round(seconds, 3), tuple(mark_best(rows))), partial(
         failures.check, base.recordings
     )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import fusion
+from fusion.task import Task
 from fusion.types import Box3D
 from replay.cli import main
 from replay.compare.comparison import compare
@@ -170,8 +172,8 @@ def test_runs_of_two_tasks_are_not_compared(written, tmp_path, capsys):
 def test_ids_that_a_daemon_drew_tell_of_no_other_content(written, tmp_path, mode, noted, causes):
     """A live run notes what it read, a demo does not; in one process the ids follow from it."""
     folder, run = written
-    live, job = RunFolder(folder), Job("drawn", "held-out.mcap")
-    live.write_manifest(Plan("yard", (job,), (Variant(),)), Variant(), mode)
+    live, job, variant = RunFolder(folder), Job("drawn", "held-out.mcap"), Variant(sets=("edge.screening.seed=3",))
+    live.write_manifest(Plan("yard", (job,), (variant,)), variant, mode)
     if noted:
         live.mark_done("drawn", "key", stamp={"recording": noted})
     epoch = epoch_of("a" * 64, job)
@@ -181,6 +183,36 @@ def test_ids_that_a_daemon_drew_tell_of_no_other_content(written, tmp_path, mode
     for sides in ((folder, known), (known, folder)):
         found = compare(*map(read_side, sides), Tolerances())
         assert [cause.kind for cause in found.causes if cause.certain] == causes
+
+
+@pytest.mark.parametrize("name", ["mine", "yard"])
+def test_a_run_of_a_users_own_task_is_compared_by_that_task(written, name, tmp_path, capsys, monkeypatch):
+    """Also one that is called like a bundled one and asks something else."""
+    folder, run = written
+    path = tmp_path / "tasks" / "own.toml"
+    path.parent.mkdir()
+    text = (Path(fusion.__file__).parent / "tasks" / "yard.toml").read_text()
+    path.write_text(text.replace('name = "yard"', f'name = "{name}"').replace("What is it?", "What may it be?"))
+    task, variant = Task.load(str(path)), Variant(sets=("edge.screening.seed=3",))
+    file.write_results(replace(run, task=task), folder / file.NAME)
+    monkeypatch.chdir(path.parent)
+    RunFolder(folder).write_manifest(Plan(path.name, (Job("drawn", "drawn.mcap"),), (variant,)), variant, "both")
+    monkeypatch.chdir(tmp_path)
+    assert read_side(folder).results.task == task
+    assert main(["compare", str(folder), str(folder)]) == 0
+    assert main(["golden", str(folder), "-o", "golden.json.gz"]) == 0
+    assert main(["compare", "golden.json.gz", str(folder), "--task", str(path)]) == 0
+    assert read_side(Path("golden.json.gz"), str(path)).results.task == task
+    capsys.readouterr()
+    if name == "mine":
+        assert main(["compare", "golden.json.gz", str(folder)]) == 3
+        assert "no task named 'mine'" in (told := capsys.readouterr().err)
+        assert "give the task's file with --task" in told
+    assert main(["compare", "golden.json.gz", str(folder), "--task", "pcb"]) == 3
+    assert f"a run of task {name}, and pcb is task pcb" in capsys.readouterr().err
+    path.unlink()
+    assert main(["compare", str(folder), str(folder)]) == 3
+    assert f"{path}: cannot be read" in capsys.readouterr().err
 
 
 def test_what_a_run_tells_of_itself_goes_first(written, tmp_path):

@@ -72,6 +72,17 @@ def test_recordings_without_truth_are_left_out_where_others_have_it(judged, draw
     assert (evaluated(tmp_path / "both" / "coco") == evaluated(tmp_path / "one" / "coco")).all()
 
 
+def test_samples_without_truth_are_left_out_where_others_have_it(judged, drawn_recording, tmp_path):
+    one = judged.recordings[0]
+    samples = tuple(replace(s, truths=None) if n % 2 else s for n, s in enumerate(one.samples))
+    half = RunResults(judged.task, (replace(one, samples=samples),), {})
+    done = coco.export(half, {"drawn": lambda: drawn_recording}, tmp_path)
+    told = detector_map50(half.task, half.recordings)
+    assert 0.5 < told < 1
+    assert round(float(evaluated(tmp_path / "coco")[1]), 4) == told
+    assert done.notes == (f"without {len(samples) // 2} samples at which no truth is told",)
+
+
 def test_without_any_truth_there_are_pictures_and_detections(drawn_run, drawn_recording, tmp_path):
     done = coco.export(drawn_run, {"drawn": lambda: drawn_recording}, tmp_path)
     told = json.loads((tmp_path / "coco" / "instances.json").read_text())

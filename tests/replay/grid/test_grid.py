@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import fusion
 from fusion.evaluation.proportion import Proportion
 from replay.cli import main
 from replay.results.records import Fate
@@ -37,7 +39,15 @@ def ran(cut, tmp_path_factory):
     recording = cut(folder / "patrol.mcap", 1, 1.6)
     (folder / "mine.toml").write_text(SCENARIOS)
     arguments = ["grid", str(recording), "--scenarios", str(folder / "mine.toml"), "--out", str(folder / "out")]
-    arguments += ["--set", "edge.screening.seed=2", "--vary", "edge.screening.uncertain_below=0.1,0.5"]
+    task = shutil.copy(Path(fusion.__file__).parent / "tasks" / "yard.toml", folder / "yard.toml")
+    arguments += [
+        "--task",
+        str(task),
+        "--set",
+        "edge.screening.seed=2",
+        "--vary",
+        "edge.screening.uncertain_below=0.1,0.5",
+    ]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         assert main(arguments) == 0
@@ -64,6 +74,13 @@ def test_every_variant_has_its_folder_and_its_row(ran):
         "edge.screening.budget_bytes_per_s": "300",
         "edge.screening.budget_burst_bytes": "2500",
     }
+
+
+def test_a_task_by_file_stays_the_task_of_every_variant(ran):
+    out, _, arguments = ran
+    told = [json.loads(path.read_text())["task"] for path in out.glob("*/run.json")]
+    assert told == [arguments[arguments.index("--task") + 1]] * 4
+    assert json.loads((out / "grid.json").read_text())["task"] == "yard"
 
 
 def test_a_point_that_is_the_base_differs_in_nothing(ran):

@@ -1,14 +1,22 @@
 """A real daemon against a real service: the same verdicts as in one process, and nothing dropped without a word."""
 
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
+import tomllib
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
+import fusion
 from replay.live.demo import CLOUD_TOML
+from replay.live.paced import CONFIG_NAME
 from replay.live.processes import service
 from replay.running.folder import SPOOL_NAME
 
@@ -125,6 +133,72 @@ def test_what_is_too_late_is_a_declared_gap_and_known_ids_are_not_used_again(
     assert summary["gap_reasons"] == f"{summary['gaps']} more than 0.001 s behind"
     ids = [{item["id"].split("/")[1] for item in ways.read(place)["items"]} for place in (live, tmp_path)]
     assert ids[0].isdisjoint(ids[1])
+
+
+def test_the_daemon_gets_a_users_own_task(ways, cut, tmp_path):
+    """Would fail if it got the task's name, by which it finds the bundled one, or none."""
+    task = shutil.copy(Path(fusion.__file__).parent / "tasks" / "yard.toml", tmp_path / "mine.toml")
+    quick = ["--pace", "flat-out", "--set", "edge.drain.answers_s=1", "--task", task]
+    recording = cut(tmp_path / "short.mcap", 1, 1.3)
+    assert ways.run(recording, "--live", free_address(), *quick, "--out", tmp_path / "out") == 5
+    config = tmp_path / "out" / "recordings" / "short" / CONFIG_NAME
+    assert tomllib.loads(config.read_text())["task"] == str(task)
+
+
+def test_a_recording_that_cannot_be_read_does_not_keep_the_others_from_their_report(
+    ways, recording, serving, tmp_path, capsys
+):
+    broken = tmp_path / "broken.mcap"
+    broken.write_bytes(recording.read_bytes()[:2000])
+    quick = ["--pace", "flat-out", "--out", tmp_path / "out"]
+    assert ways.run(broken, recording, "--live", serving, *quick) == 9
+    assert f"1 of 2 recordings could not be run: broken: {broken}" in capsys.readouterr().err
+    assert [one["name"] for one in ways.read(tmp_path / "out")["recordings"]] == ["second"]
+    assert ways.read(tmp_path / "out", "summary.json")["gap_reasons"] == "none"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_daemon_does_not_outlive_the_run_whose_worker_started_it(how, recording, tmp_path):
+    command = [sys.executable, "-m", "replay.cli", "run", recording, "--live", free_address(), "--out", tmp_path]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*map(str, command), "--no-scene", "--workers", "2"], stdout=log, stderr=log)
+
+    def daemons():
+        found = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        return [one for one in found if alive(one) and "edge_node.cli" in one.cmdline()]
+
+    spool = tmp_path / "recordings" / "second" / SPOOL_NAME
+    wait_for(lambda: process.poll() is not None or (daemons() and samples_of(spool) > 0))
+    (daemon,) = daemons()
+    process.send_signal(how)
+    process.wait(60)
+    try:
+        wait_for(lambda: not alive(daemon))
+    finally:
+        if alive(daemon):
+            daemon.kill()
+
+
+def samples_of(spool):
+    try:
+        with closing(sqlite3.connect(f"file:{spool}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT count(*) FROM samples").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+
+
+def alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def wait_for(condition):
+    ends = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < ends, "it did not happen in time"
+        time.sleep(0.1)
 
 
 def test_another_recording_in_the_place_of_one_begins_anew(ways, recording, cut, tmp_path):

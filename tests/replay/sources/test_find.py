@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fusion.errors import InputError, RecordingError
+from replay.cli import main
 from replay.sources.find import find_recordings
 from replay.sources.jobs import jobs_of
 
@@ -130,3 +131,15 @@ def test_a_folder_without_recordings_does_not_end_a_pattern(tree, told):
     (tree / "c/log.txt").write_text("nothing")
     assert relative(tree, find_recordings([f"{tree}/[abc]"], told.append)) == ["a/drive/run.mcap", "b/drive/run.mcap"]
     assert any("c/log.txt" in line or "2 files" in line for line in told)
+
+
+def test_a_name_that_is_not_utf_8_is_passed_over_and_told(tree, made, told, tmp_path, capsys):
+    """Would fail if it ended the run of all the others as a defect."""
+    strange = os.fsdecode(os.fsencode(tree) + b"/a/drive/caf\xe9.mcap")
+    os.rename(made(tmp_path / "moved.mcap", 7), strange)  # noqa: PTH104 a name of bytes
+    found = find_recordings([str(tree / "a")], told.append)
+    assert relative(tree, found) == ["a/drive/run.mcap"]
+    assert f"{tree}/a/drive/caf\\xe9.mcap: its name is not UTF-8; passed over; rename it" in told
+    for words in ([strange], [strange, "--cloud-only"], [f"{tree}/a/drive/ca*"]):
+        assert main(["run", *words, "--out", str(tmp_path / "out")]) == 3
+        assert f"replay: {tree}/a/drive/caf\\xe9.mcap: its name is not UTF-8; rename it" in capsys.readouterr().err

@@ -49,6 +49,15 @@ def test_what_cannot_be_meant_is_told(sets, words):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("text", ["2024-06-01", "2011_09_26", "1234", "true", "inf", 'a"b', "a\\b", "[a]"])
+def test_names_are_taken_as_they_are_whatever_else_they_could_mean(text):
+    variant = Variant(models=text, reviewer=f"mini:{text}")
+    found = Prepared.of(Task.load("yard"), Job("a", text, split=text), variant)
+    assert str(found.edge.source.path) == text
+    assert (found.edge.source.split, found.edge.models) == (text, text)
+    assert found.cloud.reviewers == (f"mini:{text}",)
+
+
 def test_variants_share_a_pass_unless_they_see_something_else():
     plain, link, cloud = prepared(), prepared("world.link.bytes_per_s=9"), prepared("world.cloud.reviews_per_s=9")
     noisy, late = prepared("world.sensors.front.noise=3"), prepared("world.sensors.roof.late_ms=30")
