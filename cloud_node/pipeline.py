@@ -257,7 +257,7 @@ class Pipeline:
     def _expired(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._leave_queue(job)
-            if job.first is not None:
+            if job.first is not None and not job.blind:
                 self._settle_without_pixels(job)
             else:
                 self._store(job, ItemState.EXPIRED, f"{job.item}: its deadline cannot be made under this load")

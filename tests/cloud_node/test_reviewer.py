@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from fusion.clock import ManualClock
 from fusion.errors import EvidenceError, ModelError, OverloadedError, ProtocolError, UnknownProfileError
 from fusion.review.fixed import FixedReviewer
 from fusion.task import Task
-from fusion.types import Box2D, ItemState, KeptLanes, PixelCrop, SlotAnswer
+from fusion.types import Box2D, ItemState, KeptLanes, PixelCrop, SlotAnswer, Verdict
 from fusion.wire.messages import PixelAnswer, PixelRequest, Submission
 
 CROP = PixelCrop(b"a picture", "png", Box2D(0, 0, 9, 9))
@@ -276,6 +277,45 @@ def test_the_service_stores_no_answers_that_nothing_was_read_for(
         assert (answer.retriable, counts) == (True, {})
     else:
         assert (answer.state, counts) == (ItemState.QUARANTINED, {ItemState.QUARANTINED: 1})
+
+
+def test_an_item_whose_picture_comes_too_late_to_be_read_has_expired(
+    pixels_only, serving, connect, make_evidence, tmp_path, monkeypatch
+):
+    """Nothing was read of it before: what the first review said is no verdict."""
+    begun, gate, real = threading.Event(), threading.Event(), PixelsOnly.score
+
+    def score(self, batch):
+        if any(not row.blind for row in batch):
+            begun.set()
+            assert gate.wait(60)
+        return real(self, batch)
+
+    gate.set()
+    monkeypatch.setattr(PixelsOnly, "score", score)
+    overrides = ("review.confidence_floor=0.5", "review.pixel_timeout_ms=60000", "batch.items=1")
+
+    async def run():
+        async with serving(*overrides, reviewer=pixels_only) as (_, client):
+            stream, _ = await connect(client)
+            for n, deadline_ms in ((1, 600_000), (2, 4000)):
+                await stream.send(Submission.of(make_evidence(n), deadline_ms=deadline_ms))
+                assert isinstance(await stream.receive(), PixelRequest)
+            begun.clear()
+            gate.clear()
+            for n in (1, 2):
+                await stream.send(PixelAnswer(make_evidence(n).item, CROP))
+                assert await asyncio.to_thread(begun.wait, 60)
+            await asyncio.sleep(4)
+            gate.set()
+            answers = [await stream.receive() for _ in range(2)]
+            stream.cancel()
+            return {answer.item.sample.sequence: answer for answer in answers}
+
+    answers = asyncio.run(run())
+    assert isinstance(answers[1], Verdict)
+    assert answers[2].state is ItemState.EXPIRED
+    assert SqliteLedger.open_reader(tmp_path / "ledger.db").counts() == {ItemState.REVIEWED: 1, ItemState.EXPIRED: 1}
 
 
 def test_the_direct_service_asks_for_nothing_where_the_real_one_never_asks(
