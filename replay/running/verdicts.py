@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fusion.errors import FusionError, ModelError
+from fusion.errors import EvidenceError, FusionError, ModelError, UnavailableError
 from fusion.review import PreparedItem, Reviewer, RowsError, is_blind, waits_elsewhere
 from fusion.task import Task
 from fusion.types import Evidence, SlotAnswer
@@ -56,7 +56,11 @@ class _Row:
 
 
 class RememberingReviewer:
-    """A `Reviewer` that asks another one only what is not among `verdicts`."""
+    """A `Reviewer` that asks another one only what is not among `verdicts`.
+
+    Where that one fails, nothing is remembered any more: whoever then asks for an earlier row, to tell a broken model
+    from a row that no model could answer, asks the model.
+    """
 
     def __init__(self, reviewer: Reviewer, verdicts: Verdicts) -> None:
         self._reviewer, self._verdicts = reviewer, verdicts
@@ -124,7 +128,14 @@ class RememberingReviewer:
         try:
             return list(self._reviewer.score(rows))
         except RowsError as error:
-            return [one if isinstance(one, FusionError) else dict(one) for one in error.rows]
+            told = [one if isinstance(one, FusionError) else dict(one) for one in error.rows]
+            blameless = (EvidenceError, UnavailableError)
+            if any(isinstance(one, FusionError) and not isinstance(one, blameless) for one in told):
+                self._verdicts.forget()
+            return told
+        except Exception:
+            self._verdicts.forget()
+            raise
 
 
 def _on_accelerator(reviewer: Reviewer) -> bool:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fusion
+from cloud_node.lanes.reviewer import BatchReviewer, Failed, Poisoned, Scored
 from edge_node.perception import Look
-from fusion.errors import InputError, UnavailableError
+from fusion.errors import InputError, ModelError, UnavailableError
 from fusion.review import RowsError, load_reviewer
 from fusion.review.fixed import FixedReviewer
 from fusion.types import PixelCrop
@@ -180,6 +181,31 @@ def test_a_row_of_which_nothing_is_read_stays_so_whether_it_is_remembered_or_not
         prepared = [one.prepare(row) for row in rows]
         assert [row.blind for row in prepared] == [True, False]
         one.score(prepared)
+
+
+@pytest.mark.parametrize("how", ["raises", "names its rows"])
+def test_a_model_that_dies_is_told_from_a_row_that_it_cannot_answer(how):
+    """Earlier answers, remembered, are no proof that it still works."""
+    dead, poison = [], []
+
+    class Mortal(FixedReviewer):
+        def score(self, batch):
+            bad = [row for row in batch if dead or row.item in poison]
+            if bad and how == "raises":
+                raise RuntimeError("CUDA error")
+            told = super().score(batch)
+            if bad:
+                raise RowsError([ModelError("no") if row in bad else one for row, one in zip(batch, told, strict=True)])
+            return told
+
+    one, rows = RememberingReviewer(Mortal(load_reviewer("fixed:yard").task), Verdicts()), evidence(4)
+    batches = BatchReviewer(one)
+    assert isinstance(batches.review(rows[:1])[0], Scored)
+    poison.append(rows[1].item)
+    assert [type(found) for found in batches.review(rows[:2])] == [Scored, Poisoned]
+    dead.append(True)
+    assert [type(found) for found in batches.review([rows[0], rows[2]])][1] is Failed
+    assert isinstance(batches.review(rows[3:])[0], Failed)
 
 
 class Moody:
