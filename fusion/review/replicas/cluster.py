@@ -111,6 +111,8 @@ def _start(address: str) -> Any:
         ray = importlib.import_module("ray")
         ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # where somebody imported it before
         logging.getLogger("ray").setLevel(logging.ERROR)
+        services = logging.getLogger("ray._private.services")  # a dashboard that is not asked for may fail to start
+        services.setLevel(logging.CRITICAL)
     except ImportError:
         raise ModelError("replicas need Ray: pip install 'fusion-stack[scale]'") from None
     common = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
