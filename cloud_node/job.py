@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from cloud_node.outcome import Timings
 from cloud_node.thinning import Level
-from fusion.types import Evidence, ItemId, KeptLanes, SlotAnswer, Verdict
+from fusion.types import Evidence, ItemId, KeptLanes, Verdict
 from fusion.wire.messages import PixelRequest, Refusal, Submission
 
 if TYPE_CHECKING:
     from cloud_node.lanes.lane import Lane
+    from cloud_node.lanes.reviewer import Scored
 
 Answer: TypeAlias = Verdict | Refusal
 
@@ -51,9 +52,8 @@ class Step:
 class Job:
     """An open item. `arrival_ns` and `deadline_ns` are on the monotonic clock, `received_ns` on the wall clock.
 
-    `listeners` may be empty: the answer is stored all the same. `first` holds the answers of a review without
-    pixels while pixels are asked for, `blind` that nothing was read for them, `asked` what the device then gave;
-    `evidence` is what the reviewer reads.
+    `listeners` may be empty: the answer is stored all the same. `first` is the review without pixels
+    while pixels are asked for, `asked` what the device then gave; `evidence` is what the reviewer reads.
     `promised_ns` is when its last batch was predicted to end, None where that was not known. `steps` are the stages it
     was in after FINDING, `repeated` says that its answer was stored before it came.
     """
@@ -67,8 +67,7 @@ class Job:
     evidence: Evidence | None = None
     lane: Lane | None = None
     tokens: int = 0
-    first: Mapping[str, SlotAnswer] | None = None
-    blind: bool = False
+    first: Scored | None = None
     timer: asyncio.TimerHandle | None = None
     ask_until_ns: int = 0
     queue_ns: int = 0
@@ -84,6 +83,15 @@ class Job:
     def item(self) -> ItemId:
         """Whose job it is."""
         return self.submission.item
+
+    @property
+    def was_read(self) -> bool:
+        """Whether there is a first review that read something of it, so that it is a verdict where no second comes."""
+        return self.first is not None and not self.first.blind
+
+    def by(self, until_ns: int, *, spare_ns: int = 0) -> int:
+        """`until_ns`, or `spare_ns` before the deadline where that is sooner."""
+        return until_ns if self.deadline_ns is None else min(until_ns, self.deadline_ns - spare_ns)
 
     def enter(self, stage: Stage, now_ns: int) -> None:
         """Go on to `stage`, which ends the one before it."""

@@ -134,7 +134,7 @@ def header_of(evidence: Evidence) -> dict[str, Any]:
 
 
 def slots_to_json(verdict: Verdict) -> str:
-    """The verdict's slots as canonical JSON."""
+    """The verdict's slots as canonical JSON; searches by answers read this text, so it stays as it is."""
     slots = {
         name: {"option": answer.option, "probabilities": dict(answer.probabilities)}
         for name, answer in verdict.slots.items()

@@ -257,7 +257,7 @@ class Pipeline:
     def _expired(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._leave_queue(job)
-            if job.first is not None and not job.blind:
+            if job.was_read:
                 self._settle_without_pixels(job)
             else:
                 self._store(job, ItemState.EXPIRED, f"{job.item}: its deadline cannot be made under this load")
@@ -270,7 +270,7 @@ class Pipeline:
                     self._scored(job, result)
                 case Failed(reason, away=True):
                     self._give_back(job, UnavailableError(reason))
-                case Poisoned() | Failed() if job.first is not None and not job.blind:
+                case Poisoned() | Failed() if job.was_read:
                     self._settle_without_pixels(job)
                 case Poisoned(reason):
                     self._store(job, ItemState.QUARANTINED, reason)
@@ -283,8 +283,7 @@ class Pipeline:
         sure = is_sure(answers, self._settings.review.confidence_floor)
         ask = next((listener.ask for listener in reversed(job.listeners) if listener.ask), None)
         now_ns = self._clock.monotonic_ns()
-        until_ns = now_ns + self._settings.review.pixel_timeout_ms * 1_000_000
-        until_ns = until_ns if job.deadline_ns is None else min(until_ns, job.deadline_ns)
+        until_ns = job.by(now_ns + self._settings.review.pixel_timeout_ms * 1_000_000)
         if sure or job.evidence.pixels is not None or ask is None or until_ns <= now_ns:
             self._store_verdict(job, answers)
             return
@@ -292,7 +291,7 @@ class Pipeline:
             job.thinned = max(job.thinned, Level.NO_PICTURES)
             self._store_verdict(job, answers)
             return
-        job.first, job.blind, job.ask_until_ns = answers, scored.blind, until_ns
+        job.first, job.ask_until_ns = scored, until_ns
         job.enter(Stage.ASKING, now_ns)
         job.timer = asyncio.get_running_loop().call_later(
             (until_ns - now_ns) / 1e9, self._step, self._pixels_timed_out, job
@@ -310,7 +309,7 @@ class Pipeline:
         assert job.evidence is not None
         self._stop_asking(job)
         job.evidence = replace(job.evidence, pixels=None)
-        self._store_verdict(job, job.first)
+        self._store_verdict(job, job.first.answers)
 
     def _stop_asking(self, job: Job) -> None:
         if job.timer is not None:
@@ -325,8 +324,7 @@ class Pipeline:
         if review.rationale == "never" or not wanted or not job.lane.can_explain:
             self._store_explained(job, answers)
             return
-        until_ns = self._clock.monotonic_ns() + review.rationale_wait_ms * 1_000_000
-        until_ns = until_ns if job.deadline_ns is None else min(until_ns, job.deadline_ns - COMMIT_NS)
+        until_ns = job.by(self._clock.monotonic_ns() + review.rationale_wait_ms * 1_000_000, spare_ns=COMMIT_NS)
         job.enter(Stage.EXPLAINING, self._clock.monotonic_ns())
         job.lane.ask_why(Wanted(job, answers, until_ns))
 
